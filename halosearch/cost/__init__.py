@@ -1,0 +1,1 @@
+"""What a candidate costs: counts in closed form, their audit, the clock."""

@@ -1,0 +1,156 @@
+"""Blocked local self-attention with halos: one function, interchangeable backends.
+
+Shape suffixes: N images, H W positions of the stride-1 map, P Q rows and columns of the output, C all channels of q and k,
+V all channels of v, G heads, D E channels of a head of q/k and of v, I J blocks down and across, A B query slots of a
+block, X Y window positions, K keys, S features.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from halosearch.halonet.windows import Axis, axis
+
+FEATURE_MULTIPLE = 8
+"""Head features are padded to a multiple of 8, which the fused CPU and CUDA kernels want."""
+
+
+def halo_attention(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *, heads: int, block_size: int,
+                   halo_size: int, stride: int = 1, backend: str = "auto") -> Tensor:
+    """Attention of every query to the window of its block, with factorised relative logits and padded keys masked.
+
+    Args:
+        q: (N, ceil(H/stride), ceil(W/stride), heads·d); under stride 2 these are the queries of the even positions.
+        k: (N, H, W, heads·d).
+        v: (N, H, W, heads·d_v).
+        rel_height: (2·(block_size + 2·halo_size) - 1, d), shared by the heads; row of the key in its window minus row of
+            the query in its block plus window - 1.
+        rel_width: the same for columns.
+        heads: number of heads.
+        block_size: positions a side of a block of queries (in the stride-1 map); a larger one than the map is clipped.
+        halo_size: positions added on every side of a block.
+        stride: 1, or 2 for the downsampling layers.
+        backend: "reference" (explicit, what MACs are counted on), "sdpa" (portable), or "auto" (sdpa).
+
+    Returns:
+        (N, ceil(H/stride), ceil(W/stride), heads·d_v).
+
+    Raises:
+        ValueError: an unknown backend or shapes that do not belong together.
+
+    Source: arXiv:2103.12731, section 3; a map that blocks do not tile is padded, its padding masked, and cropped.
+    """
+    height, width = k.shape[1:3]
+    if q.shape[1:3] != (-(-height // stride), -(-width // stride)) or v.shape[:3] != k.shape[:3] or q.shape[3] != k.shape[3]:
+        raise ValueError(f"q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)} do not belong together at stride {stride}")
+    rows = axis(height, block_size, halo_size, stride, k.device)
+    columns = axis(width, block_size, halo_size, stride, k.device)
+    try:
+        attend = BACKENDS[backend]
+    except KeyError:
+        raise ValueError(f"unknown attention backend {backend!r}; backends are {', '.join(BACKENDS)}") from None
+    return attend(q, k, v, rel_height, rel_width, heads, rows, columns)
+
+
+def _queries(q_NPQC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
+    """Cut the queries into blocks: (N, I, A, J, B, G, D)."""
+    for dim, side in ((1, rows), (2, columns)):
+        if not side.regular:
+            q_NPQC = q_NPQC.index_select(dim, side.query_row_IA.flatten())
+    missing = [side.blocks * side.slots - q_NPQC.shape[dim] for dim, side in ((1, rows), (2, columns))]
+    if any(missing):
+        q_NPQC = F.pad(q_NPQC, (0, 0, 0, missing[1], 0, missing[0]))
+    n = q_NPQC.shape[0]
+    return q_NPQC.reshape(n, rows.blocks, rows.slots, columns.blocks, columns.slots, heads, -1)
+
+
+def _windows(k_NHWC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
+    """The window of every block: (N, I, J, G, X·Y, D)."""
+    padded = F.pad(k_NHWC, (0, 0, columns.halo, columns.halo + columns.pad_after, rows.halo, rows.halo + rows.pad_after))
+    cut_NIJCXY = padded.unfold(1, rows.window, rows.tile).unfold(2, columns.window, columns.tile)
+    n, i, j, _, x, y = cut_NIJCXY.shape
+    return cut_NIJCXY.reshape(n, i, j, heads, -1, x * y).transpose(-1, -2)
+
+
+def _relative(q_NIAJBGD: Tensor, table: Tensor, side: Axis, *, down: bool) -> Tensor:
+    """Dot products of the queries with the relative embeddings of their window's rows (or columns): (N, I, J, G, A, B, X)."""
+    embedding_IAXD = table[side.table_RELATIVE_IAW]
+    order = (1, 2, 0, 3, 4, 5, 6) if down else (3, 4, 0, 1, 2, 5, 6)
+    moved = q_NIAJBGD.permute(order)
+    flat = moved.reshape(*moved.shape[:2], -1, moved.shape[-1])
+    logits = torch.matmul(flat, embedding_IAXD.transpose(-1, -2)).reshape(*moved.shape[:-1], side.window)
+    return logits.permute((2, 0, 3, 5, 1, 4, 6) if down else (2, 3, 0, 5, 4, 1, 6))
+
+
+def _assemble(out_NIJGABE: Tensor, rows: Axis, columns: Axis) -> Tensor:
+    """Put the blocks' outputs back on the map: (N, P, Q, G·E)."""
+    n, i, j, g, a, b, e = out_NIJGABE.shape
+    whole = out_NIJGABE.permute(0, 1, 4, 2, 5, 3, 6).reshape(n, i * a, j * b, g * e)
+    for dim, side in ((1, rows), (2, columns)):
+        whole = whole.narrow(dim, 0, side.out) if side.regular else whole.index_select(dim, side.slot_of_row_R)
+    return whole
+
+
+def _reference(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Axis,
+               columns: Axis) -> Tensor:
+    """Explicit matrix products over whole windows, padding included: the oracle, and what the counters trace."""
+    q_NIAJBGD = _queries(q, heads, rows, columns)
+    k_NIJGKD, v_NIJGKE = _windows(k, heads, rows, columns), _windows(v, heads, rows, columns)
+    q_NIJGABD = q_NIAJBGD.permute(0, 1, 3, 5, 2, 4, 6)
+    n, i, j, g, a, b, d = q_NIJGABD.shape
+    scores = torch.matmul((q_NIJGABD * d**-0.5).reshape(n, i, j, g, a * b, d), k_NIJGKD.transpose(-1, -2))
+    scores = scores.reshape(n, i, j, g, a, b, rows.window, columns.window)
+    scores = scores + _relative(q_NIAJBGD, rel_height, rows, down=True)[..., :, None]
+    scores = scores + _relative(q_NIAJBGD, rel_width, columns, down=False)[..., None, :]
+    seen_IJXY = rows.visible_IW[:, None, :, None] & columns.visible_IW[None, :, None, :]
+    scores = scores.masked_fill(~seen_IJXY[:, :, None, None, None], float("-inf"))
+    weights = scores.flatten(-2).softmax(-1, dtype=torch.float32 if scores.dtype in (torch.float16, torch.bfloat16) else None)
+    out = torch.matmul(weights.to(v.dtype).reshape(n, i, j, g, a * b, -1), v_NIJGKE)
+    return _assemble(out.reshape(n, i, j, g, a, b, -1), rows, columns)
+
+
+def _key_features(rows: Axis, columns: Axis, like: Tensor) -> Tensor:
+    """Constant features of the window's keys, (I, J, 1, X·Y, X+Y+1): one-hot row, one-hot column, mask."""
+    x, y = rows.window, columns.window
+    seen_IJXY = rows.visible_IW[:, None, :, None] & columns.visible_IW[None, :, None, :]
+    shape = (rows.blocks, columns.blocks, x, y)
+    row = torch.eye(x, dtype=like.dtype, device=like.device)[None, None, :, None].expand(*shape, x)
+    column = torch.eye(y, dtype=like.dtype, device=like.device)[None, None, None].expand(*shape, y)
+    mask = (~seen_IJXY).to(like.dtype)[..., None] * (torch.finfo(like.dtype).min / 4)
+    return torch.cat([row, column, mask], -1).reshape(rows.blocks, columns.blocks, 1, x * y, -1)
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Axis,
+          columns: Axis) -> Tensor:
+    """Relative logits and mask as extra features of q and k, so that a fused kernel makes no score-sized tensor here.
+
+    score = [q·scale, q·r_height, q·r_width, 1] . [k, one-hot row, one-hot column, mask].
+    """
+    rows, columns = _without_halo(rows), _without_halo(columns)
+    q_NIAJBGD = _queries(q, heads, rows, columns)
+    k_NIJGKD, v_NIJGKE = _windows(k, heads, rows, columns), _windows(v, heads, rows, columns)
+    q_NIJGABD = q_NIAJBGD.permute(0, 1, 3, 5, 2, 4, 6) * q_NIAJBGD.shape[-1] ** -0.5
+    n, i, j, g, a, b, _ = q_NIJGABD.shape
+    across = _relative(q_NIAJBGD, rel_width, columns, down=False)
+    q_features = torch.cat([q_NIJGABD, _relative(q_NIAJBGD, rel_height, rows, down=True), across,
+                            across.new_ones(*across.shape[:-1], 1)], -1)
+    k_features = torch.cat([k_NIJGKD, _key_features(rows, columns, k_NIJGKD).expand(n, i, j, g, -1, -1)], -1)
+    channels = v_NIJGKE.shape[-1]
+    features = -(-max(q_features.shape[-1], channels) // FEATURE_MULTIPLE) * FEATURE_MULTIPLE
+    packed = [F.pad(t, (0, features - t.shape[-1])).reshape(n * i * j, g, -1, features) for t in (q_features, k_features, v_NIJGKE)]
+    out = F.scaled_dot_product_attention(packed[0], packed[1], packed[2], scale=1.0)[..., :channels]
+    return _assemble(out.reshape(n, i, j, g, a, b, channels), rows, columns)
+
+
+def _without_halo(side: Axis) -> Axis:
+    """An axis of one block sees the whole map: its halo is all padding and is left out."""
+    if side.blocks > 1 or side.halo == 0:
+        return side
+    inside = slice(side.halo, side.halo + side.tile)
+    return Axis(side.size, side.tile, 0, 1, side.slots, side.tile, side.out, side.regular,
+                side.table_RELATIVE_IAW[:, :, inside], side.visible_IW[:, inside], side.query_row_IA, side.slot_of_row_R)
+
+
+BACKENDS = {"reference": _reference, "sdpa": _sdpa, "auto": _sdpa}
