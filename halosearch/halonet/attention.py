@@ -42,7 +42,7 @@ def halo_attention(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_widt
 
     Source: arXiv:2103.12731, section 3; a map that blocks do not tile is padded, its padding masked, and cropped.
     """
-    height, width = k.shape[1:3]
+    height, width = int(k.shape[1]), int(k.shape[2])  # plain ints: under tracing, sizes are tensors and would miss the cache
     if q.shape[1:3] != (-(-height // stride), -(-width // stride)) or v.shape[:3] != k.shape[:3] or q.shape[3] != k.shape[3]:
         raise ValueError(f"q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)} do not belong together at stride {stride}")
     rows = axis(height, block_size, halo_size, stride, k.device)
