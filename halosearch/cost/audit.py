@@ -22,7 +22,7 @@ OUTSIDE_CONVENTION = ("batch_norm",)
 FREE_OPERATORS = frozenset(f"aten::{name}" for name in (
     "silu_", "silu", "max_pool2d", "pad", "constant_pad_nd", "unfold", "mul", "add", "add_", "softmax", "masked_fill",
     "bitwise_not", "logical_not", "__and__", "bitwise_and", "mean", "sigmoid", "index", "index_select", "neg", "sub", "pow",
-    "floor_divide", "lt", "ge", "eq", "clamp", "arange", "all"))
+    "floor_divide", "rsub", "lt", "ge", "eq", "clamp", "arange", "all"))
 """Element-wise, pooling and data-moving operators and arithmetic on sizes: zero MACs by our convention."""
 
 

@@ -1,0 +1,1 @@
+"""What a candidate might score: data, short training, scores on a fixed test set."""
