@@ -1,0 +1,51 @@
+"""Open a dataset by what a study says of it: built-in scenes, a folder of images, or CIFAR files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from halosearch.errors import EnvironmentFault
+from halosearch.proxy.cifar import layout_of, open_cifar
+from halosearch.proxy.dataset import Dataset
+from halosearch.proxy.folder import FolderLimits, open_folder
+from halosearch.proxy.scenes import DIFFICULTIES, Scenes
+
+UPSAMPLING_LIMIT = 1.5
+STORE_MARGIN = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class DataRequest:
+    """`source` is a scenes version or a path; `seed` keys scenes; limits and the largest image size come from the tier."""
+
+    source: str
+    seed: int
+    train_images: int
+    test_images: int
+    largest_size: int
+    cache: Path
+
+
+def open_data(request: DataRequest) -> Dataset:
+    """The dataset behind `request.source`.
+
+    Raises:
+        EnvironmentFault: the path does not exist or holds nothing that can be trained on.
+    """
+    if request.source in DIFFICULTIES:
+        return Scenes(request.source, request.seed, request.test_images)
+    root = Path(request.source).expanduser()
+    if not root.exists():
+        raise EnvironmentFault(f"there is no data at {request.source}",
+                               f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}")
+    if layout_of(root):
+        return open_cifar(root, request.train_images, request.test_images)
+    side = round(STORE_MARGIN * request.largest_size)
+    return open_folder(root, request.cache, FolderLimits(request.train_images, request.test_images, side))
+
+
+def upsampled_sizes(data: Dataset, sizes: tuple[int, ...]) -> list[int]:
+    """Image sizes of more than 1.5 x the images' own: their pixels carry nothing new."""
+    native = data.report.native_size
+    return [] if native is None else [size for size in sizes if size > UPSAMPLING_LIMIT * native]
