@@ -1,0 +1,51 @@
+"""What a number was measured on: a device by name, and a fingerprint without host or user names."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from halosearch import __version__
+from halosearch.errors import EnvironmentFault
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device behind `auto`, `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        EnvironmentFault: CUDA was asked for and is not there, or the name is unknown.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EnvironmentFault(f"unknown device {name!r}", "--device cpu, or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentFault(f"no CUDA device is available for --device {name}", "leave --device out to use the CPU")
+    if device.type not in ("cpu", "cuda"):
+        raise EnvironmentFault(f"device {name!r} is not supported", "--device cpu, or cuda")
+    return device
+
+
+def cpu_name() -> str:
+    """Model name of the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def fingerprint(device: torch.device) -> dict[str, Any]:
+    """Everything that a step time depends on but the model; compare times of equal fingerprints only."""
+    base = {"halosearch": __version__, "torch": str(torch.__version__), "python": platform.python_version(), "system": platform.system()}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return base | {"device": properties.name, "memory_bytes": properties.total_memory, "cuda": torch.version.cuda,
+                       "cudnn": torch.backends.cudnn.version(), "precision": "bfloat16 autocast"}
+    return base | {"device": f"CPU, {cpu_name()}", "threads": torch.get_num_threads(), "precision": "float32"}

@@ -1,0 +1,76 @@
+"""Optuna's journal file, mended before it is opened and locked so that a killed holder never blocks the next.
+
+A process or disk that stops in the middle of a line leaves a journal that Optuna 5 can open once and then never again: the
+next append is glued to the half line. So the unterminated last line is cut before opening.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from halosearch.errors import StoreError
+
+
+class ProcessLock:
+    """A lock that the operating system releases when its holder dies (Optuna's own waits 30 s for a dead holder)."""
+
+    def __init__(self, journal: Path) -> None:
+        """The lock lies beside the journal."""
+        self._lock = FileLock(f"{journal}.lock")
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Let the next one in."""
+        self._lock.release()
+
+
+def hold_study(folder: Path) -> FileLock:
+    """Become the one driver of a study until the lock is released or the process ends.
+
+    Raises:
+        StoreError: another process drives the study.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "driver.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(f"another process is running the study {folder.name!r}",
+                         f"watch it with: halosearch status {folder.name}") from None
+    return lock
+
+
+def mend(journal: Path) -> int:
+    """Cut an unterminated last line; returns the bytes cut. Call under `hold_study`.
+
+    Raises:
+        StoreError: a line inside the journal is no JSON: it was damaged by something else than an interruption.
+    """
+    if not journal.exists():
+        return 0
+    lines = journal.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            json.loads(line)
+        except ValueError:
+            raise StoreError(f"the store {journal} is damaged at line {number}",
+                             "restore the file from a backup, or start anew under another --name") from None
+    if lines[-1]:
+        with journal.open("rb+") as file:
+            file.truncate(sum(len(line) + 1 for line in lines[:-1]))
+    return len(lines[-1])
+
+
+def open_storage(journal: Path) -> JournalStorage:
+    """The Optuna storage in `journal`, created where it is absent."""
+    lock = ProcessLock(journal)  # Optuna asks for acquire and release only
+    return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))  # type: ignore[arg-type]

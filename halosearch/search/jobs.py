@@ -1,0 +1,82 @@
+"""What passes between the loop and whoever evaluates: jobs in, events out. Plain values that any process can be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+TRIAL, RETEST, REFERENCE = "trial", "retest", "reference"
+PROGRESS, DONE, STOPPED, DIED, BROKEN = "progress", "done", "stopped", "died", "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One evaluation. `kind` says what it is for; a retest repeats the trial `number` with another `seed`."""
+
+    kind: str
+    number: int
+    dials: dict[str, Any]
+    seed: int
+    reuse: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Name of the job, unique in a study, fit for a file."""
+        return self.kind if self.kind == REFERENCE else f"{self.kind}-{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """News of a job: progress (images, total, loss), its result, that it was stopped, that its worker died or the machine is at fault."""
+
+    kind: str
+    job: Job
+    result: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+class World(Protocol):
+    """What an evaluation may see of the study around it."""
+
+    def should_stop(self) -> bool:
+        """Whether to write a checkpoint and stop."""
+        ...
+
+    def report(self, images: int, total: int, loss: float) -> None:
+        """Say how far it is."""
+        ...
+
+
+Evaluate = Callable[[Job, World], dict[str, Any]]
+"""Gives {"state": ..., "reason": ..., and measurements}; raises StoppedError when the world asked it to stop."""
+
+
+class StoppedError(Exception):
+    """The evaluation stopped because it was asked to; it can be resumed."""
+
+
+class MachineFaultError(Exception):
+    """The evaluation cannot go on because of the machine (a full disk), not of the candidate."""
+
+
+class Workers(Protocol):
+    """Whoever runs jobs: local processes here, other engines elsewhere."""
+
+    capacity: int
+
+    def submit(self, job: Job) -> None:
+        """Start a job; call only while fewer than `capacity` run."""
+        ...
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """News since the last call, waiting at most `timeout_s` for the first."""
+        ...
+
+    def stop(self) -> None:
+        """Ask all jobs to stop at their next step."""
+        ...
+
+    def close(self) -> None:
+        """End every process at once."""
+        ...
