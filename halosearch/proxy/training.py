@@ -87,6 +87,7 @@ class Trainer:
     should_stop: Callable[[], bool] = lambda: False
     on_step: Callable[[int, int, float], None] = lambda images, total, loss: None
     save_every_s: float = 20.0
+    accumulate: int = 1
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> TrainingResult:
@@ -129,15 +130,11 @@ class Trainer:
             group["lr"] = group["rate"] * factor
         ids = batch_ids(self.job.seed, progress.step, recipe.batch, self.data.size(TRAIN))
         pixels, labels = self.data.batch(TRAIN, ids, self.job.config.image_size, (self.job.seed, progress.step))
-        network.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits = network(to_float(pixels, self.device)).float()
-        loss = _loss(logits, labels.to(self.device), self.data, recipe.label_smoothing)
-        value = float(loss.detach())
+        optimizer.zero_grad(set_to_none=True)
+        value = sum(self._backward(network, part, target, len(ids))
+                    for part, target in zip(pixels.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True))
         if not math.isfinite(value):
             raise DivergedError(f"loss is {value} at step {progress.step}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
         progress.step += 1
@@ -147,6 +144,15 @@ class Trainer:
         if progress.step % max(1, recipe.steps(self.job.rungs[-1]) // CURVE_POINTS) == 0:
             progress.curve.append((shown, value))
         self.on_step(shown, self.job.rungs[-1], value)
+
+    def _backward(self, network: HaloNet, pixels: Tensor, labels: Tensor, batch: int) -> float:
+        """Add the gradients of a part of the batch; returns its share of the batch's loss."""
+        network.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = network(to_float(pixels, self.device)).float()
+        loss = _loss(logits, labels.to(self.device), self.data, self.job.recipe.label_smoothing) * (len(pixels) / batch)
+        loss.backward()
+        return float(loss.detach())
 
     def _finish_rung(self, network: HaloNet, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:
         score = evaluate(network, self.data, self.job.split, self.job.config.image_size, self.device, self.job.test_images)

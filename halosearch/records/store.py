@@ -37,8 +37,8 @@ class Trial:
 class Store:
     """The record of one study. One process at a time may write (see `hold_study`)."""
 
-    def __init__(self, path: Path, *, create: bool) -> None:
-        """Mend and open the journal at `path`.
+    def __init__(self, path: Path, *, create: bool, read_only: bool = False) -> None:
+        """Mend and open the journal at `path`; a reader mends nothing, for a driver may be writing.
 
         Raises:
             StoreError: the journal is damaged, or absent where it should not be.
@@ -47,7 +47,7 @@ class Store:
         if not create and not path.exists():
             raise StoreError(f"the store {path} is missing", "restore it, or start anew under another --name")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.cut_bytes = mend(path)
+        self.cut_bytes = 0 if read_only else mend(path)
         self.path = path
         try:
             storage = open_storage(path)
@@ -58,9 +58,9 @@ class Store:
                              "restore the file from a backup, or start anew under another --name") from error
         self._storage = storage
         found = self._study.user_attrs.get("format")
-        if found is None and not self._study.trials:
+        if found is None and not self._study.trials and not read_only:
             self._study.set_user_attr("format", FORMAT)
-        elif found != FORMAT:
+        elif found not in ((None, FORMAT) if read_only else (FORMAT,)):
             raise VersionError(f"the study was written in format {found}, this version reads format {FORMAT}",
                                "continue it with the version of halosearch that began it, or start anew under another --name")
 

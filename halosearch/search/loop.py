@@ -83,6 +83,7 @@ class Loop:
     listen: Listener
     _queue: deque[Job] = field(default_factory=deque)
     _running: dict[str, Job] = field(default_factory=dict)
+    _deaths: dict[str, int] = field(default_factory=dict)
     _exhausted: bool = False
     _stopping: bool = False
 
@@ -125,9 +126,14 @@ class Loop:
 
     def _retests_left(self) -> list[int]:
         """Completed trials among the first to be repeated, that are neither repeated nor being repeated."""
-        if self._trials_left() or len(self.state.outcomes) < len(self.state.rows):
+        if self._trials_left():
             return []
-        complete = [n for n, outcome in sorted(self.state.outcomes.items()) if outcome.values is not None][: self.plan.retests]
+        complete: list[int] = []
+        for number in range(len(self.state.rows)):
+            if number not in self.state.outcomes or len(complete) == self.plan.retests:
+                break
+            if self.state.outcomes[number].values is not None:
+                complete.append(number)
         return [n for n in complete if n not in self.state.finished_retests and f"{RETEST}-{n}" not in self._running]
 
     def _dispatch(self) -> None:
@@ -180,8 +186,6 @@ class Loop:
         else:
             self._queue.appendleft(job)
             self.listen("requeued", job, {"reason": reason})
-
-    _deaths: dict[str, int] = field(default_factory=dict)
 
     def _finish(self, job: Job, state: str, result: dict[str, Any], reason: str) -> None:
         self.ledger.finish(job, state, result, reason)

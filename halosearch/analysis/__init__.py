@@ -1,0 +1,1 @@
+"""What the trials say: frontier, agreement of ranks, noise. Many rows in, plain values out."""

@@ -1,0 +1,63 @@
+"""The Pareto frontier of score (higher is better) against a cost (lower is better), and its hypervolume."""
+
+from __future__ import annotations
+
+import moocore
+import numpy as np
+import pandas as pd
+
+COST, SCORE = "step_time_s", "score"
+REFERENCE_MARGIN = 1.1
+
+
+def complete(trials: pd.DataFrame) -> pd.DataFrame:
+    """Rows that can be on a frontier: complete, with a score and a cost."""
+    if trials.empty:
+        return trials
+    rows = trials[(trials["state"] == "complete")]
+    return rows[rows[SCORE].notna() & rows[COST].notna()]
+
+
+def front_mask(rows: pd.DataFrame, cost: str = COST) -> np.ndarray:
+    """Which rows no other row beats: at least as good in both and better in one. Equal rows are all kept."""
+    if rows.empty:
+        return np.zeros(0, dtype=bool)
+    points = np.column_stack([-rows[SCORE].to_numpy(float), rows[cost].to_numpy(float)])
+    return np.asarray(moocore.is_nondominated(points, keep_weakly=True), dtype=bool)
+
+
+def frontier(trials: pd.DataFrame, cost: str = COST) -> pd.DataFrame:
+    """The undominated complete trials, fastest first."""
+    rows = complete(trials)
+    return rows[front_mask(rows, cost)].sort_values([cost, SCORE])
+
+
+def reference_point(rows: pd.DataFrame, cost: str = COST) -> tuple[float, float]:
+    """Score 0 (chance) and 1.1 x the largest cost: what the hypervolume is measured from."""
+    return 0.0, REFERENCE_MARGIN * float(rows[cost].max())
+
+
+def hypervolume(rows: pd.DataFrame, reference: tuple[float, float], cost: str = COST) -> float:
+    """Area between the front and the reference point, over score and the natural log of cost; 0 for no rows."""
+    if rows.empty:
+        return 0.0
+    points = np.column_stack([-rows[SCORE].to_numpy(float), np.log(rows[cost].to_numpy(float))])
+    return float(moocore.hypervolume(points, ref=np.array([-reference[0], np.log(reference[1])])))
+
+
+def hypervolume_history(trials: pd.DataFrame, cost: str = COST) -> list[tuple[int, float]]:
+    """(trial number, hypervolume of all complete trials up to it), against one reference point for all."""
+    rows = complete(trials).sort_values("trial")
+    if rows.empty:
+        return []
+    reference = reference_point(rows, cost)
+    return [(int(number), hypervolume(rows.iloc[: i + 1], reference, cost)) for i, number in enumerate(rows["trial"])]
+
+
+def knee(front: pd.DataFrame, cost: str = COST) -> int | None:
+    """Trial number of the front's point farthest above the line between its ends (log cost); None below three points."""
+    if len(front) < 3:
+        return None
+    x, y = np.log(front[cost].to_numpy(float)), front[SCORE].to_numpy(float)
+    line = y[0] + (y[-1] - y[0]) * (x - x[0]) / max(x[-1] - x[0], 1e-12)
+    return int(front["trial"].iloc[int(np.argmax(y - line))])

@@ -1,0 +1,53 @@
+"""Budgets and durations as people write them: 20M, 4G, 2h, 90s."""
+
+from __future__ import annotations
+
+import re
+
+from halosearch.errors import UsageError
+
+COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)", re.IGNORECASE)
+COUNT_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+DURATION_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_count(text: str, what: str) -> int:
+    """A whole number with K, M or G behind it.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = COUNT.fullmatch(text.replace("_", "").replace(",", "").strip())
+    value = round(float(match[1]) * COUNT_UNITS[match[2].upper()]) if match else 0
+    if value <= 0:
+        raise UsageError(f"{what} {text!r} is not a number with K, M or G", "for example 300K, 20M, 19.1M or 4G")
+    return value
+
+
+def parse_duration(text: str, what: str) -> float:
+    """Seconds of a duration such as 90s, 10m, 2h.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = DURATION.fullmatch(text.strip())
+    seconds = float(match[1]) * DURATION_UNITS[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise UsageError(f"{what} {text!r} is not a duration", "for example 90s, 10m, 2h")
+    return seconds
+
+
+def parse_tolerance(text: str) -> float:
+    """A share such as 5% or 0.05, between 0 and 1.
+
+    Raises:
+        UsageError: anything else.
+    """
+    try:
+        value = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise UsageError(f"--tolerance {text!r} is not a share between 0 and 1", "for example 5% or 0.05")
+    return value

@@ -1,0 +1,1 @@
+"""A study start to end: the one room that knows every other."""

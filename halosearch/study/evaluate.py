@@ -1,0 +1,120 @@
+"""One evaluation, in a worker's process: time the full candidate, train its twin, score it."""
+
+from __future__ import annotations
+
+import errno
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from halosearch.cost.counts import count
+from halosearch.cost.timing import TimingPlan, measure
+from halosearch.halonet.twin import twin_of
+from halosearch.proxy.checkpoint import remove
+from halosearch.proxy.dataset import Dataset
+from halosearch.proxy.recipe import Recipe
+from halosearch.proxy.sources import DataRequest, open_data
+from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingResult, TrainingStoppedError
+from halosearch.search.jobs import RETEST, Evaluate, Job, MachineFaultError, StoppedError, World
+from halosearch.space.config import HaloNetConfig
+from halosearch.space.search_space import config_from_dials
+
+MAX_ACCUMULATION = 8
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every evaluation of a study shares. `anchor_step_time_s`: the yardstick's step time on the idle machine."""
+
+    data: DataRequest
+    recipe: Recipe
+    rungs: tuple[int, ...]
+    width_multiplier: float
+    timing: TimingPlan
+    anchor_step_time_s: float
+    device: str
+    threads: int
+    checkpoints: Path
+
+
+def make_evaluate(settings: Settings) -> Evaluate:
+    """Open the data once, then evaluate job after job."""
+    torch.set_num_threads(settings.threads)
+    data = open_data(settings.data)
+
+    def evaluate(job: Job, world: World) -> dict[str, Any]:
+        try:
+            return _evaluate(settings, data, job, world)
+        except TrainingStoppedError:
+            raise StoppedError from None
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise MachineFaultError("the disk is full") from error
+            raise
+
+    return evaluate
+
+
+def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict[str, Any]:
+    started = time.monotonic()
+    config = config_from_dials(job.dials)
+    device = torch.device(settings.device)
+    result: dict[str, Any] = {"guide_cost": count(config).macs}
+    try:
+        if job.kind != RETEST:
+            result |= step_time(config, settings.timing, settings.anchor_step_time_s, device)
+        if world.should_stop():
+            raise StoppedError
+        trained = _train(settings, data, job, config, device, world)
+    except DivergedError as error:
+        return result | {"state": "failed", "reason": str(error), "seconds": time.monotonic() - started}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return result | {"state": "infeasible", "reason": f"out of memory on {settings.device}", "seconds": time.monotonic() - started}
+    return result | _scores(trained, settings) | {"state": "complete", "seconds": time.monotonic() - started}
+
+
+def step_time(config: HaloNetConfig, plan: TimingPlan, anchor_step_time_s: float, device: torch.device) -> dict[str, Any]:
+    """Training-step time of the full candidate: its ratio to the anchor, measured in the same rounds, x the anchor's own time.
+
+    The ratio is what survives other workers' load; the anchor's time was measured before any of them started.
+    """
+    measured = measure({"candidate": config}, plan, device)[0]
+    ratio = measured.ratio_to_anchor
+    return {"step_time": measured.to_dict(), "step_time_s": ratio.median * anchor_step_time_s,
+            "step_time_low_s": ratio.low * anchor_step_time_s, "step_time_high_s": ratio.high * anchor_step_time_s}
+
+
+def _train(settings: Settings, data: Dataset, job: Job, config: HaloNetConfig, device: torch.device, world: World) -> TrainingResult:
+    """Train the twin; out of memory is first answered with smaller parts of a batch."""
+    twin = twin_of(config, settings.width_multiplier)
+    training = TrainingJob(twin, settings.recipe, settings.rungs, job.seed, settings.data.test_images)
+    path = settings.checkpoints / f"{job.key}.pt"
+    accumulate = 1
+    while True:
+        trainer = Trainer(training, data, device, path, world.should_stop, world.report, accumulate=accumulate)
+        try:
+            trained = trainer.run()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or accumulate >= MAX_ACCUMULATION:
+                raise
+            accumulate *= 2
+        else:
+            remove(path)
+            return trained
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, by CUDA's own exception or the words of the CPU allocator."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def _scores(trained: TrainingResult, settings: Settings) -> dict[str, Any]:
+    scores = [score.to_dict() | {"images_seen": images} for score, images in zip(trained.scores, settings.rungs, strict=True)]
+    return {"score": trained.final.score, "final": scores[-1], "scores": scores, "curve": [list(point) for point in trained.curve],
+            "images_per_s": trained.images_per_s, "train_seconds": trained.seconds}

@@ -1,0 +1,284 @@
+"""Begin a study or find it again: folders, spec, cell, record."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from halosearch.cost.cell import Limits, cell
+from halosearch.cost.counts import count
+from halosearch.errors import StoreError, UsageError
+from halosearch.proxy.sources import DataRequest
+from halosearch.records.store import Store, Trial
+from halosearch.search.loop import State
+from halosearch.search.sampler import Outcome, Pool
+from halosearch.space.family import FAMILY
+from halosearch.space.search_space import DIALS, dials_from_config
+from halosearch.study.spec import FILE, MAY_CHANGE, StudySpec, check_same_inputs, make_spec, read_yaml, tier_space, tier_spec
+from halosearch.study.tiers import TIERS, choose_tier
+
+COSTS = ("params", "macs", "activations")
+H_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for; None is "not said"."""
+
+    study: str | None = None
+    root: Path = Path()
+    name: str | None = None
+    params: int | None = None
+    tolerance: float | None = None
+    max_macs: int | None = None
+    seed: int | None = None
+    sampler: str | None = None
+    data: str | None = None
+    device: str = "auto"
+    tier: str | None = None
+    trials: int | None = None
+    retests: int | None = None
+    workers: int | None = None
+    max_time_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where a study lives."""
+
+    study: Path
+    report: Path
+
+    @property
+    def journal(self) -> Path:
+        """The Optuna storage."""
+        return self.study / "trials.journal"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images."""
+        return self.study / "cache"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints of unfinished trainings."""
+        return self.study / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        """What workers print."""
+        return self.study / "workers.log"
+
+
+def folders_of(root: Path, name: str) -> Folders:
+    """studies/<name> and reports/<name> under `root`."""
+    return Folders(root / "studies" / name, root / "reports" / name)
+
+
+def budget_name(params: int) -> str:
+    """A study's default name, from its budget: 20000000 gives 20M."""
+    for unit, letter in ((10**6, "M"), (10**3, "K")):
+        if params >= unit:
+            return f"{params / unit:g}{letter}".replace("+", "")
+    return str(params)
+
+
+def find_study(root: Path, study: str) -> Folders:
+    """The folders of an existing study, by name or by the path of its folder.
+
+    Raises:
+        UsageError: there is no such study.
+    """
+    direct = Path(study)
+    if (direct / FILE).exists():
+        return Folders(direct, direct.parent.parent / "reports" / direct.resolve().name)
+    folders = folders_of(root, study)
+    if not (folders.study / FILE).exists():
+        parent = root / "studies"
+        known = sorted(path.parent.name for path in parent.glob(f"*/{FILE}")) if parent.is_dir() else []
+        raise UsageError(f"there is no study {study!r} here", f"studies here: {', '.join(known)}" if known else
+                         "begin one with: halosearch study --budget-params 20M")
+    return folders
+
+
+def resolve(request: Request, resolve_device: Any) -> tuple[StudySpec, Folders, bool]:
+    """The spec that a request means, its folders, and whether the study exists already. Nothing is written.
+
+    Args:
+        request: what was asked for.
+        resolve_device: turns a device name into "cpu" or "cuda", raising where it is absent.
+
+    Raises:
+        UsageError: no budget, a folder that is no study, a study begun with other inputs.
+    """
+    values: dict[str, Any] = {}
+    source = Path(request.study) if request.study and request.study.endswith((".yaml", ".yml")) else None
+    if source is not None:
+        values = read_yaml(source)
+    name = request.name or values.get("name") or (request.study if source is None else None) or (source.stem if source else None)
+    params = request.params or (values.get("budget") or {}).get("params")
+    if name is None or (source is not None and name == "study" and params):
+        name = budget_name(params) if params else None
+    if name is None:
+        raise UsageError("a new study needs a budget", "for example: halosearch study --budget-params 20M")
+    folders = find_study(request.root, name) if (Path(name) / FILE).exists() else folders_of(request.root, name)
+    if (folders.study / FILE).exists():
+        return _continued(request, folders), folders, True
+    if folders.study.exists() and any(folders.study.iterdir()):
+        raise UsageError(f"{folders.study} exists and is not a study", "choose another name with --name")
+    if params is None:
+        raise UsageError(f"there is no study {name!r} here, and a new one needs a budget", "for example: halosearch study --budget-params 20M")
+    return _new(request, values, name, resolve_device), folders, False
+
+
+def _new(request: Request, values: dict[str, Any], name: str, resolve_device: Any) -> StudySpec:
+    def pick(flag: Any, key: str, default: Any) -> Any:
+        return flag if flag is not None else values.get(key, default)
+
+    device = resolve_device(values.get("device", "auto") if request.device == "auto" else request.device)
+    max_time_s = pick(request.max_time_s, "max_time_s", None)
+    given = values.get("tier") or {}
+    named = request.tier or given.get("name")
+    if named and named != "custom" and named not in TIERS:
+        raise UsageError(f"unknown tier {named!r}", f"tiers are {', '.join(TIERS)}")
+    base = tier_spec(TIERS[named] if named in TIERS else choose_tier(device, max_time_s))
+    tier = base.model_copy(update=given)
+    space = tier_space(tier, values.get("space") or {})
+    budget = dict(values.get("budget") or {})
+    for key, flag in (("params", request.params), ("tolerance", request.tolerance), ("max_macs", request.max_macs)):
+        if flag is not None:
+            budget[key] = flag
+    lookahead = values.get("lookahead", 4)
+    return make_spec({
+        **values, "name": name, "budget": budget, "seed": pick(request.seed, "seed", 0), "device": device,
+        "tier": tier.model_dump(), "data": pick(request.data, "data", tier.scenes), "sampler": pick(request.sampler, "sampler", "tpe"),
+        "lookahead": lookahead, "trials": pick(request.trials, "trials", tier.trials), "retests": pick(request.retests, "retests", tier.retests),
+        "workers": pick(request.workers, "workers", default_workers(device, lookahead)), "max_time_s": max_time_s,
+        "space": space.to_dict(), "space_hash": space.hash()})
+
+
+def default_workers(device: str, lookahead: int) -> int:
+    """One worker per core on a CPU (at most as many as proposals allow); one on a GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, lookahead)) if device == "cpu" else 1
+
+
+def _continued(request: Request, folders: Folders) -> StudySpec:
+    """The spec on disk with what may be changed changed; everything else that was said must agree with it."""
+    spec = make_spec(read_yaml(folders.study / FILE))
+    if spec.space_hash != spec.search_space().hash():
+        raise UsageError(f"the search space in {FILE} was changed after the study began", "undo the change, or start another study with --name")
+    changes = {key: value for key, value in (("trials", request.trials), ("retests", request.retests), ("workers", request.workers),
+                                             ("max_time_s", request.max_time_s)) if value is not None}
+    said = {key: value for key, value in (("seed", request.seed), ("sampler", request.sampler), ("data", request.data),
+                                          ("device", None if request.device == "auto" else request.device)) if value is not None}
+    budget = {key: value for key, value in (("params", request.params), ("tolerance", request.tolerance),
+                                            ("max_macs", request.max_macs)) if value is not None}
+    if request.tier is not None and request.tier != spec.tier.name:
+        raise UsageError(f"the study {spec.name!r} was begun with tier {spec.tier.name}, not {request.tier}", "start another study with --name")
+    check_same_inputs(spec, spec.model_copy(update={**said, "budget": spec.budget.model_copy(update=budget)}))
+    return make_spec({**spec.model_dump(mode="json"), **changes})
+
+
+def inputs(spec: StudySpec) -> dict[str, Any]:
+    """The fields that decide what a study's numbers mean."""
+    return {key: value for key, value in spec.model_dump(mode="json").items() if key not in MAY_CHANGE}
+
+
+def check_inputs(store: Store, spec: StudySpec) -> None:
+    """Refuse a study.yaml whose inputs were edited after the first trial.
+
+    Raises:
+        UsageError: naming the field.
+    """
+    known = store.notes().get("inputs")
+    if known is None:
+        store.note("inputs", inputs(spec))
+        return
+    for key, value in inputs(spec).items():
+        if known.get(key) != value:
+            raise UsageError(f"{FILE} says {key} {value}, but the study was begun with {known.get(key)}",
+                             "undo the change, or start another study with --name")
+
+
+def cell_of(spec: StudySpec) -> pd.DataFrame:
+    """The rows that the study's budget admits.
+
+    Raises:
+        InfeasibleError: none.
+    """
+    return cell(spec.search_space(), Limits(spec.budget.params, spec.budget.tolerance, spec.budget.max_macs))
+
+
+def data_request(spec: StudySpec, folders: Folders) -> DataRequest:
+    """What data the study reads."""
+    return DataRequest(spec.data, spec.seed, spec.tier.train_images, spec.tier.test_images, max(spec.search_space().image_size), folders.cache)
+
+
+def row_costs(rows: pd.DataFrame, index: int) -> dict[str, int]:
+    """Exact costs of a row as plain ints."""
+    return {name: int(rows[name].iloc[index]) for name in COSTS}
+
+
+def row_of(pool: Pool, trial: Trial) -> int:
+    """The pool's row that a recorded trial took.
+
+    Raises:
+        StoreError: no such row: the record belongs to another space.
+    """
+    index = pool.nearest(trial.dials)
+    if pool.params(index) != trial.dials:
+        raise StoreError(f"trial {trial.number} is not in this study's cell", "the space or the counting rules changed: start another study with --name")
+    return index
+
+
+def past(store: Store, pool: Pool, guide: str = "macs") -> State:
+    """What the record says of earlier runs, for the loop."""
+    state = State()
+    for trial in store.trials():
+        state.rows.append(row_of(pool, trial))
+        if trial.state == "complete":
+            state.outcomes[trial.number] = Outcome((float(trial.result["score"]), float(trial.costs[guide])))
+        elif trial.state != "running":
+            state.outcomes[trial.number] = Outcome(None)
+    notes = store.notes()
+    state.finished_retests = {int(key.removeprefix("retest-")) for key in notes if key.startswith("retest-")}
+    state.reference_done = "reference" in notes
+    return state
+
+
+def nearest_published(params: int) -> str:
+    """The published model whose parameter count is nearest to a budget, by ratio."""
+    models = {name: count(config).params for name, config in FAMILY.items() if name.startswith("h") and name[1:].isdigit()}
+    return min(models, key=lambda name: abs(models[name] / params - 1) if models[name] >= params else params / models[name] - 1)
+
+
+def reference_dials(pool: Pool, params: int) -> dict[str, Any]:
+    """The pool's row nearest to the published model of this budget, its image size brought into the pool's range."""
+    wish = dials_from_config(FAMILY[nearest_published(params)])
+    assert wish is not None
+    sizes = pool.rows["image_size"]
+    wish["image_size"] = int(min(max(wish["image_size"], sizes.min()), sizes.max()))
+    if wish["heads"] not in set(pool.rows["heads"].astype(str)):
+        wish["heads"] = str(pool.rows["heads"].iloc[0])
+    return {name: value for name, value in pool.params(pool.nearest(wish)).items() if name in DIALS}
+
+
+def comparison_with_published(spec: StudySpec) -> list[str]:
+    """One sentence for every H model at this budget: whether this study can hold it."""
+    space, sentences = spec.search_space(), []
+    for name, config in FAMILY.items():
+        params = count(config).params
+        if not name[1:].isdigit() or abs(params / spec.budget.params - 1) > max(H_TOLERANCE, spec.budget.tolerance):
+            continue
+        dials = dials_from_config(config)
+        inside = dials is not None and all(dials[dial] in getattr(space, dial) for dial in DIALS)
+        sentences.append(
+            f"{name.upper()} ({params:,} parameters) is inside this study's space." if inside else
+            f"{name.upper()} needs {config.image_size}-pixel images; this study's tier ({spec.tier.name}) searches "
+            f"{min(space.image_size)} to {max(space.image_size)} pixels, so it is not compared with.")
+    return sentences

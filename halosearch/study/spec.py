@@ -1,0 +1,173 @@
+"""study.yaml: what a study is. Flags start it or override it; what was used is written back, number by number."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from halosearch import __version__
+from halosearch.errors import UsageError, VersionError
+from halosearch.records.files import write_text
+from halosearch.records.store import FORMAT
+from halosearch.search.sampler import SAMPLERS
+from halosearch.space.search_space import SHORT_NAMES, SearchSpace
+from halosearch.study.tiers import TIERS, Tier
+
+FILE = "study.yaml"
+MAY_CHANGE = frozenset({"trials", "retests", "max_time_s", "workers", "note", "halosearch"})
+"""Fields that may differ when a study is continued; all others decide what its numbers mean."""
+DEFAULT_LOOKAHEAD = 4
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BudgetSpec(_Frozen):
+    """What candidates may cost: parameters within a tolerance, and at most so many MACs."""
+
+    params: int = Field(gt=0)
+    tolerance: float = Field(default=0.05, gt=0, lt=1)
+    max_macs: int | None = Field(default=None, gt=0)
+
+
+class TierSpec(_Frozen):
+    """The numbers of a tier, as used (see `Tier`)."""
+
+    name: str
+    device: str
+    minutes: float
+    smallest: int
+    largest: int
+    width_multiplier: float = Field(gt=0, le=1)
+    rungs: tuple[int, ...] = Field(min_length=1)
+    batch: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    train_images: int = Field(gt=0)
+    test_images: int = Field(gt=0)
+    trials: int
+    retests: int
+    scenes: str
+    timing_batch: int = Field(gt=0)
+    timing_rounds: int = Field(gt=1)
+    timing_anchor: int = Field(ge=32)
+
+
+class StudySpec(_Frozen):
+    """A whole study.yaml. `lookahead` is how many trials may run at once; it is part of what decides the proposals."""
+
+    format: int = FORMAT
+    halosearch: str = __version__
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    note: str = ""
+    budget: BudgetSpec
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    device: str
+    tier: TierSpec
+    data: str
+    sampler: str = "tpe"
+    lookahead: int = Field(default=DEFAULT_LOOKAHEAD, ge=1, le=64)
+    trials: int = Field(ge=1)
+    retests: int = Field(ge=0)
+    workers: int = Field(ge=1)
+    threads: int = Field(default=1, ge=1)
+    max_time_s: float | None = Field(default=None, gt=0)
+    space: dict[str, list[int | float | str]]
+    space_hash: str
+
+    def search_space(self) -> SearchSpace:
+        """The dials' values."""
+        return SearchSpace().with_overrides(dict(self.space))
+
+
+def tier_spec(tier: Tier) -> TierSpec:
+    """A tier's numbers."""
+    return TierSpec(**asdict(tier))
+
+
+def tier_space(tier: TierSpec, overrides: dict[str, Any]) -> SearchSpace:
+    """The default space with the tier's image sizes, then the user's overrides (which win).
+
+    Raises:
+        UsageError: an override is unknown or out of its domain.
+    """
+    default = SearchSpace()
+    sizes = [size for size in default.image_size if tier.smallest <= size <= tier.largest]
+    return default.with_overrides({"image_size": sizes}).with_overrides(overrides)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A study file's mapping; keys are checked against the known ones, at the top and inside budget, tier and space.
+
+    Raises:
+        UsageError: unreadable, no mapping, or an unknown key (with the nearest known one).
+        VersionError: written in another format.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path.name} cannot be read: {str(error).splitlines()[0]}", "it must be YAML, for example: budget: {params: 20000000}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path.name} is not a mapping", "for example: budget: {params: 20000000}")
+    if values.get("format", FORMAT) != FORMAT:
+        raise VersionError(f"{path.name} was written in format {values['format']}, this version reads format {FORMAT}",
+                           "continue the study with the version of halosearch that began it, or start anew under another --name")
+    for where, known, found in (("", StudySpec.model_fields, values), (" under budget", BudgetSpec.model_fields, values.get("budget")),
+                                (" under tier", TierSpec.model_fields, values.get("tier")),
+                                (" under space", dict(SHORT_NAMES) | dict.fromkeys(SHORT_NAMES.values()), values.get("space"))):
+        for key in found if isinstance(found, dict) else ():
+            if key not in known:
+                close = difflib.get_close_matches(str(key), list(known), n=1)
+                raise UsageError(f"{path.name} has an unknown key {key!r}{where}",
+                                 f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}")
+    return values
+
+
+def make_spec(values: dict[str, Any]) -> StudySpec:
+    """A whole spec from whole values.
+
+    Raises:
+        UsageError: a value is missing or out of its domain.
+    """
+    try:
+        spec = StudySpec.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"study: {'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r})",
+                         "see the README's section on study.yaml") from error
+    if spec.sampler not in SAMPLERS:
+        raise UsageError(f"unknown sampler {spec.sampler!r}", f"samplers are {', '.join(SAMPLERS)}")
+    if spec.tier.name not in TIERS and spec.tier.name != "custom":
+        raise UsageError(f"unknown tier {spec.tier.name!r}", f"tiers are {', '.join(TIERS)}, custom")
+    return spec
+
+
+def write_spec(folder: Path, spec: StudySpec) -> None:
+    """Write study.yaml whole."""
+    text = "# What this study is. trials, retests, workers and max_time_s may be changed and the study continued.\n"
+    write_text(folder / FILE, text + yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None))
+
+
+def check_same_inputs(old: StudySpec, new: StudySpec) -> None:
+    """Refuse to continue a study as another one.
+
+    Raises:
+        UsageError: a field that decides what the numbers mean differs.
+    """
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    for key in before:
+        if key not in MAY_CHANGE and before[key] != after[key]:
+            raise UsageError(f"the study {old.name!r} was begun with {_difference(key, before[key], after[key])}",
+                             "continue it without that flag, or start another study with --name")
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = next(k for k in {**old, **new} if old.get(k) != new.get(k))
+        return _difference(f"{key}.{inner}", old.get(inner), new.get(inner))
+    return f"{key} {old}, not {new}"
