@@ -71,7 +71,7 @@ def _windows(k_NHWC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
     padded = F.pad(k_NHWC, (0, 0, columns.halo, columns.halo + columns.pad_after, rows.halo, rows.halo + rows.pad_after))
     cut_NIJCXY = padded.unfold(1, rows.window, rows.tile).unfold(2, columns.window, columns.tile)
     n, i, j, _, x, y = cut_NIJCXY.shape
-    return cut_NIJCXY.reshape(n, i, j, heads, -1, x * y).transpose(-1, -2)
+    return cut_NIJCXY.permute(0, 1, 2, 4, 5, 3).reshape(n, i, j, x * y, heads, -1).transpose(3, 4)
 
 
 def _relative(q_NIAJBGD: Tensor, table: Tensor, side: Axis, *, down: bool) -> Tensor:
@@ -139,7 +139,8 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor
     k_features = torch.cat([k_NIJGKD, _key_features(rows, columns, k_NIJGKD).expand(n, i, j, g, -1, -1)], -1)
     channels = v_NIJGKE.shape[-1]
     features = -(-max(q_features.shape[-1], channels) // FEATURE_MULTIPLE) * FEATURE_MULTIPLE
-    packed = [F.pad(t, (0, features - t.shape[-1])).reshape(n * i * j, g, -1, features) for t in (q_features, k_features, v_NIJGKE)]
+    packed = [F.pad(t, (0, features - t.shape[-1])).reshape(n * i * j, g, -1, features).contiguous()
+              for t in (q_features, k_features, v_NIJGKE)]
     out = F.scaled_dot_product_attention(packed[0], packed[1], packed[2], scale=1.0)[..., :channels]
     return _assemble(out.reshape(n, i, j, g, a, b, channels), rows, columns)
 

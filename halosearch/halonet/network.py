@@ -61,6 +61,23 @@ class Conv(nn.Sequential):
                          *([nn.SiLU(inplace=True)] if act else []))
 
 
+class Subsample(nn.Module):
+    """Every `stride`-th row and column: before a 1x1 convolution this equals its stride.
+
+    oneDNN's backward of a strided 1x1 convolution in channels_last corrupts memory at some channel counts (torch 2.13 on a
+    CPU, 6 to 12 channels), so strided 1x1 convolutions are never built.
+    """
+
+    def __init__(self, stride: int) -> None:
+        """Keep the stride."""
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H/stride, W/stride), rounded up."""
+        return x_NCHW[:, :, :: self.stride, :: self.stride]
+
+
 class Bottleneck(nn.Module):
     """1x1, attention (or 3x3 and squeeze-excite), 1x1, beside a shortcut; `scale` multiplies the branch."""
 
@@ -77,7 +94,9 @@ class Bottleneck(nn.Module):
             inner = width
             self.spatial = nn.Sequential(Conv(width, width, 3, stride), SqueezeExcite(width))
         self.expand = Conv(inner, out, act=False)
-        self.shortcut = Conv(channels, out, 1, stride, act=False) if channels != out or stride != 1 else nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
+        if channels != out or stride != 1:
+            self.shortcut = nn.Sequential(*([Subsample(stride)] if stride > 1 else []), Conv(channels, out, act=False))
         self.act = nn.SiLU(inplace=True)
         nn.init.zeros_(self.expand[1].weight)
 
