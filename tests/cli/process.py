@@ -1,0 +1,46 @@
+"""The command as a real process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+TINY = """
+name: tiny
+budget: {{params: 5000000, tolerance: 0.05}}
+seed: 1
+device: cpu
+data: {data}
+sampler: {sampler}
+trials: {trials}
+retests: {retests}
+workers: 2
+tier: {{name: custom, smallest: 48, largest: 48, width_multiplier: 0.125, rungs: [{images}], batch: 16, learning_rate: 0.01, train_images: 64,
+       test_images: 32, timing_batch: 1, timing_rounds: 2, timing_anchor: 32}}
+space: {{s: [48], l3: [1, 2, 3], rb: [0.5, 0.75, 1, 1.25]}}
+"""
+
+
+def halosearch(*words, cwd=None, check=None, env=None, timeout=300):
+    done = subprocess.run([sys.executable, "-m", "halosearch", *map(str, words)], capture_output=True, text=True, cwd=cwd, env=env, timeout=timeout, check=False)
+    if check is not None:
+        assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def start(*words, cwd=None):
+    return subprocess.Popen([sys.executable, "-m", "halosearch", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
+
+
+def tiny(folder: Path, *, data="scenes-easy-1", trials=6, retests=0, images=64, sampler="tpe") -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(TINY.format(data=data, trials=trials, retests=retests, images=images, sampler=sampler))
+    return path
+
+
+def error_of(done):
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("error:", "help:"))]
+    assert lines, done.stderr
+    assert lines[0].startswith("error: ")
+    assert len(lines) == 2, lines
+    return lines[0]

@@ -1,0 +1,283 @@
+"""Whole studies as a user runs them: real processes, real signals, real files."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import psutil
+import pytest
+
+from halosearch.records.store import Store
+from tests.cli.process import error_of, halosearch, start, tiny
+from tests.proxy.pictures import make_cifar, make_tree
+
+
+def trials_of(folder):
+    return Store(folder / "studies" / "tiny" / "trials.journal", create=False, read_only=True).trials()
+
+
+def proposals(folder):
+    return [trial.dials for trial in trials_of(folder)]
+
+
+def children_of(pid):
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def gone(processes, seconds=10):
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = halosearch("study", tiny(folder, retests=4), "--json", cwd=folder, check=0)
+    return folder, json.loads(done.stdout)
+
+
+def test_a_study_ends_with_trials_inside_the_budget_none_twice_and_a_report(undisturbed):
+    folder, summary = undisturbed
+    assert summary["finished"]
+    assert summary["counts"] == {"complete": 6}
+    assert len({trial["candidate"] for trial in summary["trials"]}) == 6
+    assert all(4_750_000 <= trial["params"] <= 5_250_000 for trial in summary["trials"])
+    assert all(trial["step_time_low_s"] <= trial["step_time_s"] <= trial["step_time_high_s"] for trial in summary["trials"])
+    assert summary["agreement"] is None or summary["agreement"]["n"] == 4
+    assert summary["reference"]["state"] == "complete"
+    assert (folder / "reports" / "tiny" / "index.html").stat().st_size > 10**6
+    assert len(pd.read_csv(folder / "reports" / "tiny" / "trials.csv")) == 6
+    assert not (folder / "studies" / "tiny" / "checkpoints").exists()
+
+
+def test_reading_commands_agree_with_the_summary(undisturbed):
+    folder, summary = undisturbed
+    status = json.loads(halosearch("status", "tiny", "--json", cwd=folder, check=0).stdout)
+    assert status["counts"] == summary["counts"]
+    assert not status["running_now"]
+    front = json.loads(halosearch("frontier", "tiny", "--json", cwd=folder, check=0).stdout)
+    assert [trial["trial"] for trial in front["front"]] == summary["front"]
+    page = folder / "reports" / "tiny" / "index.html"
+    before = page.read_bytes()
+    halosearch("report", "tiny", cwd=folder, check=0)
+    assert page.read_bytes() == before
+    shown = json.loads(halosearch("cost", "tiny#2", "--json", cwd=folder, check=0).stdout)
+    assert shown["params"] == summary["trials"][2]["params"]
+    assert "no trial '99'" in error_of(halosearch("cost", "tiny#99", cwd=folder, check=2))
+    assert "trial" in halosearch("frontier", "studies/tiny", cwd=folder, check=0).stdout
+
+
+def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturbed):
+    folder, summary = undisturbed
+    again = json.loads(halosearch("study", "tiny", "--json", cwd=folder, check=0).stdout)
+    assert again["trials"] == summary["trials"]
+    for flags, words in ((["--seed", "2"], "seed 1, not 2"), (["--budget-params", "6M"], "params 5000000, not 6000000"), (["--sampler", "random"], "tpe, not random"),
+                         (["--tier", "cpu-2m"], "tier custom, not cpu-2m")):
+        assert words in error_of(halosearch("study", "tiny", *flags, cwd=folder, check=2))
+
+
+def test_an_edited_study_file_is_refused(undisturbed, tmp_path):
+    import shutil
+
+    folder, _ = undisturbed
+    shutil.copytree(folder, tmp_path / "c")
+    path = tmp_path / "c" / "studies" / "tiny" / "study.yaml"
+    path.write_text(path.read_text().replace("seed: 1", "seed: 7"))
+    assert "begun with" in error_of(halosearch("study", "tiny", cwd=tmp_path / "c", check=2))
+
+
+def test_a_damaged_store_exits_5_and_is_left_as_it_is(undisturbed, tmp_path):
+    import shutil
+
+    folder, _ = undisturbed
+    shutil.copytree(folder, tmp_path / "c")
+    journal = tmp_path / "c" / "studies" / "tiny" / "trials.journal"
+    text = journal.read_bytes()
+    journal.write_bytes(text[:200] + b"\n" + text[300:])
+    damaged = journal.read_bytes()
+    assert "damaged at line" in error_of(halosearch("study", "tiny", cwd=tmp_path / "c", check=5))
+    assert journal.read_bytes() == damaged
+    journal.unlink()
+    assert "missing" in error_of(halosearch("status", "tiny", cwd=tmp_path / "c", check=5))
+
+
+def test_more_trials_continue_the_same_sequence(undisturbed, tmp_path):
+    import shutil
+
+    folder, summary = undisturbed
+    shutil.copytree(folder, tmp_path / "c")
+    more = json.loads(halosearch("study", "tiny", "--max-trials", 8, "--json", cwd=tmp_path / "c", check=0).stdout)
+    assert [t["candidate"] for t in more["trials"][:6]] == [t["candidate"] for t in summary["trials"]]
+    assert len({t["candidate"] for t in more["trials"]}) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_same_proposals(undisturbed, tmp_path, seed):
+    rng = random.Random(seed)
+    tiny(tmp_path, retests=4)
+    for _ in range(5):
+        run = start("study", "tiny.yaml", cwd=tmp_path)
+        time.sleep(rng.uniform(2, 18))
+        workers = children_of(run.pid)
+        run.send_signal(signal.SIGKILL)
+        run.communicate()
+        assert gone(workers)
+    summary = json.loads(halosearch("study", "tiny.yaml", "--json", cwd=tmp_path, check=0).stdout)
+    assert summary["counts"] == {"complete": 6}
+    assert proposals(tmp_path) == proposals(undisturbed[0])
+    assert [t.result["score"] for t in trials_of(tmp_path)] == [t.result["score"] for t in trials_of(undisturbed[0])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_in_order_and_the_study_goes_on(tmp_path, number, code):
+    tiny(tmp_path, images=4000, trials=3)
+    run = start("study", "tiny.yaml", cwd=tmp_path)
+    for line in run.stderr:
+        if "event=start" in line and "trial-0" in line:
+            break
+    time.sleep(6)
+    workers = children_of(run.pid)
+    run.send_signal(number)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == code
+    assert "halosearch study tiny" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert gone(workers)
+    assert (tmp_path / "reports" / "tiny" / "index.html").exists()
+    assert list((tmp_path / "studies" / "tiny" / "checkpoints").glob("*.pt"))
+    assert trials_of(tmp_path)[0].state == "running"
+    del out
+
+
+@pytest.mark.slow
+def test_a_second_signal_leaves_within_two_seconds_and_loses_nothing(tmp_path):
+    tiny(tmp_path, images=4000, trials=3)
+    run = start("study", "tiny.yaml", cwd=tmp_path)
+    for line in run.stderr:
+        if "event=start" in line and "trial-0" in line:
+            break
+    workers = children_of(run.pid)
+    run.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    run.communicate(timeout=30)
+    assert time.monotonic() - started < 2
+    assert run.returncode == 130
+    assert gone(workers)
+    assert trials_of(tmp_path)[0].state == "running"
+
+
+@pytest.mark.slow
+def test_a_second_process_on_the_same_study_is_refused_and_status_says_it_runs(tmp_path):
+    tiny(tmp_path, images=4000, trials=3)
+    run = start("study", "tiny.yaml", cwd=tmp_path)
+    for line in run.stderr:
+        if "event=start" in line and "trial-0" in line:
+            break
+    assert "another process" in error_of(halosearch("study", "tiny.yaml", cwd=tmp_path, check=5))
+    assert json.loads(halosearch("status", "tiny", "--json", cwd=tmp_path, check=0).stdout)["running_now"]
+    run.kill()
+    run.communicate()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_a_second_run_of_its_trial(tmp_path):
+    tiny(tmp_path, images=2000, trials=2)
+    run = start("study", "tiny.yaml", "--json", cwd=tmp_path)
+    for line in run.stderr:
+        if "event=start" in line and "trial-0" in line:
+            break
+    time.sleep(5)
+    for child in children_of(run.pid):
+        if "spawn_main" in " ".join(child.cmdline()):
+            child.kill()
+    out, err = run.communicate(timeout=200)
+    assert run.returncode == 0, err
+    assert "requeued" in err
+    assert "(run 2)" in err
+    summary = json.loads(out)
+    assert summary["counts"] == {"complete": 2}
+    assert summary["provenance"]["runs_beyond_first"] >= 1
+
+
+@pytest.mark.slow
+def test_time_is_up_and_the_rest_waits_for_the_next_run(tmp_path):
+    tiny(tmp_path, images=3000, trials=4)
+    run = halosearch("study", "tiny.yaml", "--max-time", "25s", cwd=tmp_path, check=0)
+    assert "time is up" in run.stderr
+    assert run.stderr.splitlines()[-1].startswith("halosearch study tiny")
+
+
+@pytest.mark.slow
+def test_a_folder_of_photographs_is_studied_and_the_corrupt_file_named(tmp_path):
+    make_tree(tmp_path / "photos")
+    tiny(tmp_path, data="photos", trials=2)
+    run = halosearch("study", "tiny.yaml", "--json", cwd=tmp_path, check=0)
+    assert "beach/broken.jpg" in run.stderr
+    summary = json.loads(run.stdout)
+    assert [path for path, _ in summary["data"]["unreadable"]] == ["beach/broken.jpg"]
+    assert [path for path, _ in summary["data"]["skipped"]] == ["forest/notes.txt"]
+    assert set(summary["trials"][0]["accuracy"]) == {"class"}
+    page = (tmp_path / "reports" / "tiny" / "index.html").read_text()
+    assert "beach/broken.jpg" in page
+    assert str(tmp_path) not in page
+
+
+@pytest.mark.slow
+def test_cifar_files_are_studied(tmp_path):
+    make_cifar(tmp_path / "cifar")
+    tiny(tmp_path, data="cifar", trials=2)
+    run = halosearch("study", "tiny.yaml", "--json", cwd=tmp_path, check=0)
+    assert json.loads(run.stdout)["data"]["description"].startswith("CIFAR-10 binary")
+    assert "no way" not in run.stderr
+
+
+@pytest.mark.slow
+def test_diverging_trials_are_rows_with_their_reason_and_the_study_exits_7(tmp_path):
+    path = tiny(tmp_path, trials=2)
+    path.write_text(path.read_text().replace("learning_rate: 0.01", "learning_rate: 1.0e+30"))
+    run = halosearch("study", "tiny.yaml", cwd=tmp_path, check=7)
+    assert "no trial gave a usable result" in error_of(run)
+    assert "loss" in error_of(run)
+    assert [trial.state for trial in trials_of(tmp_path)] == ["failed", "failed"]
+    assert (tmp_path / "reports" / "tiny" / "index.html").exists()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_and_nothing_recorded_is_lost(tmp_path):
+    """A real full file system: a small tmpfs, filled while the study runs."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=260m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        tiny(disk, images=600, trials=6)
+        run = start("study", "tiny.yaml", cwd=disk)
+        for line in run.stderr:
+            if "event=end" in line and "trial-" in line:
+                break
+        recorded = [trial for trial in trials_of(disk) if trial.state == "complete"]
+        (disk / "filler").write_bytes(b"\0" * (os.statvfs(disk).f_bavail * 4096))
+        _, err = run.communicate(timeout=200)
+        assert run.returncode == 4, err
+        assert "error: the disk is full" in err
+        assert "Traceback" not in err
+        (disk / "filler").unlink()
+        after = trials_of(disk)
+        assert all(trial in after for trial in recorded)
+        halosearch("study", "tiny.yaml", cwd=disk, check=0)
+        assert [trial.state for trial in trials_of(disk)] == ["complete"] * 6
+        (disk / "filler").write_bytes(b"\0" * (os.statvfs(disk).f_bavail * 4096))
+        assert "MiB are free" in error_of(halosearch("study", "tiny.yaml", "--name", "other", cwd=disk, check=4))
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)

@@ -1,0 +1,152 @@
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from halosearch.errors import EnvironmentFault
+from halosearch.proxy.arrays import CROP_AREA, random_crop
+from halosearch.proxy.cifar import open_cifar
+from halosearch.proxy.dataset import HELD_OUT, TEST, TRAIN
+from halosearch.proxy.folder import FolderLimits, open_folder
+from halosearch.proxy.sources import DataRequest, open_data, upsampled_sizes
+from tests.proxy.pictures import CLASSES, make_cifar, make_tree
+
+LIMITS = FolderLimits(1000, 1000, 64)
+
+
+def test_every_file_of_a_folder_is_used_or_named(tmp_path):
+    root = make_tree(tmp_path / "photos")
+    data = open_folder(root, tmp_path / "cache", LIMITS)
+    report = data.report
+    assert [path for path, _ in report.unreadable] == ["beach/broken.jpg"]
+    assert [path for path, _ in report.skipped] == ["forest/notes.txt"]
+    files = sum(path.is_file() for path in root.rglob("*"))
+    assert sum(report.images.values()) + len(report.unreadable) + len(report.skipped) + report.unused == files == 63
+    assert data.factors[0].classes == len(CLASSES)
+    assert str(tmp_path) not in repr(report)
+
+
+def test_splits_do_not_overlap_and_hold_every_class(tmp_path):
+    data = open_folder(make_tree(tmp_path / "photos"), tmp_path / "cache", LIMITS)
+    seen = set()
+    for split in (TRAIN, TEST, HELD_OUT):
+        images, labels = data.batch(split, np.arange(data.size(split)), 64, None)
+        assert set(labels[:, 0].tolist()) == {0, 1, 2}
+        prints = {image.numpy().tobytes() for image in images}
+        assert not prints & seen
+        seen |= prints
+
+
+def test_the_cache_is_decoded_once_and_anew_when_a_file_changes(tmp_path):
+    root = make_tree(tmp_path / "photos")
+    first = open_folder(root, tmp_path / "cache", LIMITS)
+    again = open_folder(root, tmp_path / "cache", LIMITS)
+    assert first.report == again.report
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    Image.new("RGB", (50, 50), "red").save(root / "beach" / "p0.png")
+    open_folder(root, tmp_path / "cache", LIMITS)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_train_and_val_folders_are_the_splits(tmp_path):
+    make_tree(tmp_path / "d" / "train", 6)
+    make_tree(tmp_path / "d" / "val", 4)
+    report = open_folder(tmp_path / "d", tmp_path / "cache", LIMITS).report
+    assert report.images[TRAIN] == 19
+    assert report.images[TEST] + report.images[HELD_OUT] == 13
+
+
+def test_limits_keep_classes_balanced_and_count_what_is_left(tmp_path):
+    data = open_folder(make_tree(tmp_path / "photos"), tmp_path / "cache", FolderLimits(9, 3, 32))
+    _, labels = data.batch(TRAIN, np.arange(data.size(TRAIN)), 32, None)
+    assert sorted(np.bincount(labels[:, 0].numpy()).tolist()) in ([2, 3, 3], [3, 3, 3])
+    assert data.report.unused == 62 - 15
+
+
+@pytest.mark.parametrize("kind", ["missing", "flat", "one class", "all broken", "empty classes"])
+def test_folders_that_cannot_be_trained_on_are_refused_with_a_way_out(tmp_path, kind):
+    root = tmp_path / "d"
+    if kind != "missing":
+        root.mkdir()
+    if kind == "flat":
+        Image.new("RGB", (40, 40)).save(root / "a.png")
+    if kind == "one class":
+        (root / "a").mkdir()
+    if kind in ("all broken", "empty classes"):
+        for name in "ab":
+            (root / name).mkdir()
+            for i in range(5 if kind == "all broken" else 0):
+                (root / name / f"{i}.jpg").write_bytes(b"no image")
+    with pytest.raises(EnvironmentFault) as caught:
+        open_data(DataRequest(str(root), 0, 100, 100, 64, tmp_path / "cache"))
+    assert caught.value.exit_code == 4
+    assert caught.value.hint
+
+
+def test_a_half_empty_folder_names_the_class_without_images(tmp_path):
+    root = make_tree(tmp_path / "photos")
+    (root / "void").mkdir()
+    assert open_folder(root, tmp_path / "cache", LIMITS).report.empty_classes == ("void",)
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_cifar_binaries_are_read_as_published(tmp_path, classes):
+    root = make_cifar(tmp_path / "cifar", classes)
+    data = open_data(DataRequest(str(root), 0, 10_000, 10_000, 64, tmp_path / "cache"))
+    assert data.size(TRAIN) == (200 if classes == 10 else 40)
+    assert data.size(TEST) + data.size(HELD_OUT) == 40
+    images, labels = data.batch(TRAIN, np.arange(8), 32, None)
+    raw = np.fromfile(root / ("data_batch_1.bin" if classes == 10 else "train.bin"), np.uint8).reshape(40, -1)
+    assert labels[:, 0].tolist() == raw[:8, -3073].tolist()
+    assert (images.numpy().reshape(8, -1) == raw[:8, -3072:]).all()
+    assert upsampled_sizes(data, (32, 48, 64)) == [64]
+
+
+def test_pickled_cifar_is_read_and_pickled_code_is_not_run(tmp_path):
+    root = tmp_path / "c"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        (root / name).write_bytes(pickle.dumps({b"data": rng.integers(0, 255, (20, 3072), dtype=np.uint8), b"labels": [i % 10 for i in range(20)]}))
+    assert open_cifar(root, 1000, 1000).size(TRAIN) == 100
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "pwned"), "w"))
+
+    (root / "data_batch_2").write_bytes(pickle.dumps(Evil()))
+    report = open_cifar(root, 1000, 1000).report
+    assert [name for name, _ in report.unreadable] == ["data_batch_2"]
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_cut_cifar_file_is_named_and_the_rest_is_used(tmp_path):
+    root = make_cifar(tmp_path / "cifar")
+    file = root / "data_batch_3.bin"
+    file.write_bytes(file.read_bytes()[:-5])
+    report = open_cifar(root, 1000, 1000).report
+    assert [name for name, _ in report.unreadable] == ["data_batch_3.bin"]
+    assert report.images[TRAIN] == 160
+    (root / "test_batch.bin").write_bytes(b"")
+    with pytest.raises(EnvironmentFault, match="test_batch.bin"):
+        open_cifar(root, 1000, 1000)
+
+
+def test_crops_stay_inside_and_cover_their_range():
+    rng = np.random.default_rng(0)
+    areas = []
+    for _ in range(500):
+        (left, top, right, bottom), _ = random_crop(rng)
+        assert 0 <= left < right <= 1 + 1e-9
+        assert 0 <= top < bottom <= 1 + 1e-9
+        areas.append((right - left) * (bottom - top))
+    assert CROP_AREA[0] * 0.85 < min(areas) < 0.45
+    assert max(areas) > 0.9
+
+
+def test_the_same_key_gives_the_same_crops_and_another_key_others(tmp_path):
+    data = open_folder(make_tree(tmp_path / "photos"), tmp_path / "cache", LIMITS)
+    a, b, c = (data.batch(TRAIN, np.arange(6), 48, key)[0] for key in ((0, 1), (0, 1), (0, 2)))
+    assert (a == b).all()
+    assert not (a == c).all()

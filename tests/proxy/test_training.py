@@ -1,0 +1,158 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from halosearch.halonet.twin import twin_of
+from halosearch.proxy.dataset import TRAIN, DataReport, Factor
+from halosearch.proxy.recipe import Recipe, parameter_groups
+from halosearch.proxy.scenes import Scenes
+from halosearch.proxy.scoring import evaluate
+from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingStoppedError, batch_ids
+from halosearch.halonet.network import HaloNet
+from halosearch.space.notation import parse_candidate
+
+TWIN = twin_of(parse_candidate("s=48,b=6,h=1,rb=1,l3=1,conv=2"), 0.125)
+CPU = torch.device("cpu")
+JOB = TrainingJob(TWIN, Recipe(batch=16, warmup_steps=2), (64, 128), 0, 64)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Scenes("scenes-easy-1", 0, 64)
+
+
+def stopping_after(steps):
+    count = [0]
+
+    def should_stop():
+        count[0] += 1
+        return count[0] > steps
+
+    return should_stop
+
+
+def test_a_training_stopped_at_any_step_resumes_to_the_same_bits(data, tmp_path):
+    whole = Trainer(JOB, data, CPU).run()
+    for steps in (1, 3, 4, 5, 7):
+        path = tmp_path / f"{steps}.pt"
+        with pytest.raises(TrainingStoppedError):
+            Trainer(JOB, data, CPU, path, stopping_after(steps)).run()
+        resumed = Trainer(JOB, data, CPU, path).run()
+        assert [s.cross_entropy for s in resumed.scores] == [s.cross_entropy for s in whole.scores], steps
+        assert resumed.curve == whole.curve
+
+
+def test_a_rung_scores_what_training_to_that_rung_alone_scores(data):
+    both = Trainer(JOB, data, CPU).run()
+    first = Trainer(TrainingJob(TWIN, JOB.recipe, (64,), 0, 64), data, CPU).run()
+    assert both.scores[0] == first.scores[0]
+    assert len(both.scores) == 2
+
+
+def test_a_checkpoint_of_another_job_or_a_broken_one_is_not_used(data, tmp_path):
+    path = tmp_path / "c.pt"
+    with pytest.raises(TrainingStoppedError):
+        Trainer(JOB, data, CPU, path, stopping_after(3)).run()
+    other = TrainingJob(TWIN, JOB.recipe, (64,), 1, 64)
+    expected = Trainer(other, data, CPU).run()
+    assert Trainer(other, data, CPU, path).run().scores == expected.scores
+    path.write_bytes(path.read_bytes()[:1000])
+    assert Trainer(other, data, CPU, path).run().scores == expected.scores
+
+
+def test_accumulated_gradients_equal_those_of_the_whole_batch(data):
+    """Per-part batch norm aside: with statistics frozen, two half batches give the gradient of the whole."""
+    def gradient(parts):
+        trainer = Trainer(JOB, data, CPU, accumulate=parts)
+        network, _ = trainer._build()
+        pixels, targets = data.batch(TRAIN, np.arange(16), 48, None)
+        network.train = lambda mode=True: network
+        network.eval()
+        for a, b in zip(pixels.chunk(parts), targets.chunk(parts), strict=True):
+            trainer._backward(network, a, b, 16)
+        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    whole, halves = gradient(1), gradient(4)
+    assert (whole - halves).norm() < 1e-5 * whole.norm()
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_the_step(data):
+    job = TrainingJob(TWIN, Recipe(batch=16, learning_rate=float("inf"), warmup_steps=1), (64,), 0, 64)
+    with pytest.raises(DivergedError, match="at step"):
+        Trainer(job, data, CPU).run()
+
+
+def test_schedule_rises_stays_and_falls_to_nearly_nothing():
+    recipe = Recipe(batch=10, warmup_steps=5, cooldown=0.2)
+    assert recipe.trunk_steps(1000) == 80
+    assert recipe.trunk_factor(0) == pytest.approx(0.2)
+    assert recipe.trunk_factor(50) == 1
+    factors = [recipe.cooldown_factor(step, 1000) for step in range(80, 100)]
+    assert factors == sorted(factors, reverse=True)
+    assert 0 < factors[-1] < 0.06
+
+
+def test_every_parameter_is_in_one_group_and_only_matrices_decay():
+    network = HaloNet(TWIN, 4)
+    groups = parameter_groups(network, TWIN, Recipe())
+    ids = [id(p) for group in groups for p in group["params"]]
+    assert sorted(ids) == sorted(id(p) for p in network.parameters())
+    for group in groups:
+        for parameter in group["params"]:
+            assert parameter.ndim > 1 or group["weight_decay"] == 0
+
+
+def test_an_epoch_shows_every_image_once_and_the_next_in_another_order():
+    first = np.concatenate([batch_ids(0, step, 8, 24) for step in range(3)])
+    second = np.concatenate([batch_ids(0, step, 8, 24) for step in range(3, 6)])
+    assert sorted(first) == sorted(second) == list(range(24))
+    assert list(first) != list(second)
+    assert len(batch_ids(0, 0, 50, 24)) == 50
+
+
+class _Two:
+    """Two images, labels known."""
+
+    factors = (Factor("class", 4),)
+    report = DataReport("two", {})
+
+    def size(self, split):
+        return 2
+
+    def batch(self, split, ids, image_size, augment_key):
+        return torch.zeros(len(ids), 3, image_size, image_size, dtype=torch.uint8), torch.tensor([[0], [1]])[ids]
+
+
+def test_score_is_zero_for_ignorance_and_cross_entropy_is_that_of_the_formula():
+    class Constant(torch.nn.Module):
+        def __init__(self, row):
+            super().__init__()
+            self.row = torch.tensor(row)
+
+        def forward(self, x):
+            return self.row.expand(len(x), 4)
+
+    ignorant = evaluate(Constant([0.0, 0, 0, 0]), _Two(), "test", 32, CPU, 10)
+    assert ignorant.score == pytest.approx(0, abs=1e-6)
+    assert ignorant.chance == {"class": 0.5}
+    biased = evaluate(Constant([2.0, 0, 0, 0]), _Two(), "test", 32, CPU, 10)
+    total = math.log(math.exp(2) + 3)
+    assert biased.cross_entropy["class"] == pytest.approx(((total - 2) + total) / 2, rel=1e-6)
+    assert biased.accuracy == {"class": 0.5}
+
+
+@pytest.mark.slow
+def test_a_twin_learns_a_factor_to_twice_chance(data):
+    config = twin_of(parse_candidate("s=64,b=8,h=2,rb=3,l3=2,df=512"), 0.125)
+    result = Trainer(TrainingJob(config, Recipe(batch=32, learning_rate=1e-2), (2048,), 0, 512), Scenes("scenes-easy-1", 0, 512), CPU).run()
+    assert result.final.accuracy["texture"] > 2 / 6

@@ -1,0 +1,27 @@
+"""Evaluations that workers import by name."""
+
+import os
+import time
+
+from halosearch.search.jobs import MachineFaultError, StoppedError
+
+
+def make(argument):
+    def evaluate(job, world):
+        world.report(1, 2, 0.5)
+        action = job.dials["do"]
+        if action == "die":
+            os.kill(os.getpid(), 9)
+        if action == "raise":
+            raise ValueError("boom")
+        if action == "full":
+            raise MachineFaultError("the disk is full")
+        if action == "wait":
+            for _ in range(600):
+                if world.should_stop():
+                    raise StoppedError
+                time.sleep(0.05)
+        print("worker talk")
+        return {"state": "complete", "pid": os.getpid(), "argument": argument}
+
+    return evaluate
