@@ -29,6 +29,8 @@ def front_mask(rows: pd.DataFrame, cost: str = COST) -> np.ndarray:
 def frontier(trials: pd.DataFrame, cost: str = COST) -> pd.DataFrame:
     """The undominated complete trials, fastest first."""
     rows = complete(trials)
+    if rows.empty:
+        return rows
     return rows[front_mask(rows, cost)].sort_values([cost, SCORE])
 
 
@@ -47,9 +49,10 @@ def hypervolume(rows: pd.DataFrame, reference: tuple[float, float], cost: str = 
 
 def hypervolume_history(trials: pd.DataFrame, cost: str = COST) -> list[tuple[int, float]]:
     """(trial number, hypervolume of all complete trials up to it), against one reference point for all."""
-    rows = complete(trials).sort_values("trial")
+    rows = complete(trials)
     if rows.empty:
         return []
+    rows = rows.sort_values("trial")
     reference = reference_point(rows, cost)
     return [(int(number), hypervolume(rows.iloc[: i + 1], reference, cost)) for i, number in enumerate(rows["trial"])]
 

@@ -50,7 +50,9 @@ def test_retest(first: list[float], second: list[float]) -> Agreement | None:
     low, high = np.percentile(draws, (2.5, 97.5))
     noise = float(np.sqrt(np.mean((a - b) ** 2) / 2))
     spread = math.sqrt(max(0.0, float(np.var((a + b) / 2, ddof=1)) - noise**2 / 2))
-    return Agreement(len(a), float(kendalltau(a, b).statistic), float(low), float(high), noise, spread, tau_ceiling(noise, spread))
+    return Agreement(
+        len(a), float(kendalltau(a, b).statistic), float(low), float(high), noise, spread, tau_ceiling(noise, spread)
+    )
 
 
 def tau_ceiling(noise: float, spread: float, seeds: int = 1) -> float:

@@ -30,9 +30,14 @@ def resolve_candidate(text: str, root: Path) -> HaloNetConfig:
         try:
             values = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"{text} cannot be read: {str(error).splitlines()[0]}", "give a YAML file such as {s: 256, b: 8, h: 3, rb: 1, l3: 10}") from error
+            raise UsageError(
+                f"{text} cannot be read: {str(error).splitlines()[0]}",
+                "give a YAML file such as {s: 256, b: 8, h: 3, rb: 1, l3: 10}",
+            ) from error
         if not isinstance(values, dict):
-            raise UsageError(f"{text} is not a mapping of dials", "give a YAML file such as {s: 256, b: 8, h: 3, rb: 1, l3: 10}")
+            raise UsageError(
+                f"{text} is not a mapping of dials", "give a YAML file such as {s: 256, b: 8, h: 3, rb: 1, l3: 10}"
+            )
         return candidate_from_values(values)
     return parse_candidate(text)
 
@@ -41,19 +46,46 @@ def show_candidate(text: str, root: Path, *, as_json: bool) -> None:
     """Dials, canonical form, stages, published facts."""
     config = resolve_candidate(text, root)
     canonical = config.canonical()
-    published = next((PUBLISHED[name] for name, member in NAMED.items() if member == config and name in PUBLISHED), None)
+    published = next(
+        (PUBLISHED[name] for name, member in NAMED.items() if member == config and name in PUBLISHED), None
+    )
     cost = count(config)
-    stages = [{"stage": i + 1, "kind": config.stage_kinds[i], "blocks": config.stage_depths[i], "side": side, "width": config.stage_width(i),
-               "channels": int(config.expansion_ratio * config.stage_width(i)), "heads": config.heads[i]} for i, side in enumerate(config.stage_sides())]
+    stages = [
+        {
+            "stage": i + 1,
+            "kind": config.stage_kinds[i],
+            "blocks": config.stage_depths[i],
+            "side": side,
+            "width": config.stage_width(i),
+            "channels": int(config.expansion_ratio * config.stage_width(i)),
+            "heads": config.heads[i],
+        }
+        for i, side in enumerate(config.stage_sides())
+    ]
     if as_json:
-        put_json({"candidate": candidate_text(config), "canonical": candidate_text(canonical), **config.to_dict(), "stages": stages, **asdict(cost),
-                  "published": None if published is None else asdict(published)})
+        put_json(
+            {
+                "candidate": candidate_text(config),
+                "canonical": candidate_text(canonical),
+                **config.to_dict(),
+                "stages": stages,
+                **asdict(cost),
+                "published": None if published is None else asdict(published),
+            }
+        )
         return
     put(candidate_text(config))
     if canonical != config:
         put(f"canonical: {candidate_text(canonical)}")
-    put(format_table(["stage", "kind", "blocks", "side", "width", "channels out", "heads"], [list(stage.values()) for stage in stages]))
-    put(f"{cost.params:,} parameters, {cost.macs:,} MACs, {cost.activations:,} activations per {config.image_size}-pixel image")
+    put(
+        format_table(
+            ["stage", "kind", "blocks", "side", "width", "channels out", "heads"],
+            [list(stage.values()) for stage in stages],
+        )
+    )
+    put(
+        f"{cost.params:,} parameters, {cost.macs:,} MACs, {cost.activations:,} activations per {config.image_size}-pixel image"
+    )
     if published is not None:
         top1 = f", top-1 {published.top1_percent} % ({published.top1_source})" if published.top1_percent else ""
         put(f"published: {published.params_m} M parameters ({published.params_source}){top1}")
@@ -80,8 +112,17 @@ def cost_candidate(text: str, root: Path, *, as_json: bool, by_layer: bool, audi
 
 
 def _layer_row(layer: Any) -> dict[str, Any]:
-    return {"block": layer.block, "layer": layer.name, "operator": layer.operator, "repeat": int(layer.repeat), "side": int(layer.side),
-            "channels": int(layer.channels), "params": int(layer.cost.params), "macs": int(layer.cost.macs), "activations": int(layer.cost.activations)}
+    return {
+        "block": layer.block,
+        "layer": layer.name,
+        "operator": layer.operator,
+        "repeat": int(layer.repeat),
+        "side": int(layer.side),
+        "channels": int(layer.channels),
+        "params": int(layer.cost.params),
+        "macs": int(layer.cost.macs),
+        "activations": int(layer.cost.activations),
+    }
 
 
 def _print_cost(document: dict[str, Any]) -> None:
@@ -89,12 +130,25 @@ def _print_cost(document: dict[str, Any]) -> None:
         if name in document:
             rows = document[name]
             put(format_table(list(rows[0]), [list(row.values()) for row in rows]) + "\n")
-    put(format_table(["candidate", "params", "MACs", "activations"],
-                     [[document["candidate"], document["params"], document["macs"], document["activations"]]]))
+    put(
+        format_table(
+            ["candidate", "params", "MACs", "activations"],
+            [[document["candidate"], document["params"], document["macs"], document["activations"]]],
+        )
+    )
 
 
-def time_candidates(texts: list[str], root: Path, *, as_json: bool, train: bool | None, batch_size: int | None, rounds: int, device: str,
-                    threads: int | None) -> None:
+def time_candidates(
+    texts: list[str],
+    root: Path,
+    *,
+    as_json: bool,
+    train: bool | None,
+    batch_size: int | None,
+    rounds: int,
+    device: str,
+    threads: int | None,
+) -> None:
     """Forward and training step, all candidates in the same rounds."""
     configs = {text: resolve_candidate(text, root) for text in texts}
     import torch
@@ -108,33 +162,77 @@ def time_candidates(texts: list[str], root: Path, *, as_json: bool, train: bool 
     batch = batch_size or (64 if resolved.type == "cuda" else 4)
     documents = []
     for training in (False, True) if train is None else (train,):
-        plan = TimingPlan(batch, rounds, steps=20 if resolved.type == "cuda" else 1, warmup=20 if resolved.type == "cuda" else 1, train=training,
-                          anchor_size=224 if resolved.type == "cuda" else 64)
-        say(f"measuring {'training step' if training else 'forward'} of {len(configs)} candidate(s): {rounds} rounds, {batch} images, {resolved}")
-        documents += [{"measures": "training step" if training else "forward", **timed.to_dict()} for timed in measure(configs, plan, resolved)]
+        plan = TimingPlan(
+            batch,
+            rounds,
+            steps=20 if resolved.type == "cuda" else 1,
+            warmup=20 if resolved.type == "cuda" else 1,
+            train=training,
+            anchor_size=224 if resolved.type == "cuda" else 64,
+        )
+        say(
+            f"measuring {'training step' if training else 'forward'} of {len(configs)} candidate(s): {rounds} rounds, {batch} images, {resolved}"
+        )
+        documents += [
+            {"measures": "training step" if training else "forward", **timed.to_dict()}
+            for timed in measure(configs, plan, resolved)
+        ]
     if as_json:
         put_json({"measurements": documents})
         return
-    put(format_table(
-        ["candidate", "measures", "median s", "low s", "high s", "images/s", "x anchor", "memory MB", "interval"],
-        [[d["name"], d["measures"], d["seconds"]["median"], d["seconds"]["low"], d["seconds"]["high"], batch / d["seconds"]["median"],
-          d["ratio_to_anchor"]["median"], d["memory_bytes"] / 1e6, "wide" if d["wide_interval"] else "ok"] for d in documents]))
+    put(
+        format_table(
+            ["candidate", "measures", "median s", "low s", "high s", "images/s", "x anchor", "memory MB", "interval"],
+            [
+                [
+                    d["name"],
+                    d["measures"],
+                    d["seconds"]["median"],
+                    d["seconds"]["low"],
+                    d["seconds"]["high"],
+                    batch / d["seconds"]["median"],
+                    d["ratio_to_anchor"]["median"],
+                    d["memory_bytes"] / 1e6,
+                    "wide" if d["wide_interval"] else "ok",
+                ]
+                for d in documents
+            ],
+        )
+    )
     fingerprint = documents[0]["device"]
-    put(f"on {fingerprint['device']}, torch {fingerprint['torch']}, {batch} images a step, {rounds} rounds; 95 % bootstrap intervals of the median; "
-        "wide = more than ±2 %")
+    put(
+        f"on {fingerprint['device']}, torch {fingerprint['torch']}, {batch} images a step, {rounds} rounds; 95 % bootstrap intervals of the median; "
+        "wide = more than ±2 %"
+    )
 
 
-def train_candidate(text: str, root: Path, *, as_json: bool, data: str | None, tier: str | None, images: int | None, image_size: int | None, seed: int,
-                    device: str) -> None:
+def train_candidate(
+    text: str,
+    root: Path,
+    *,
+    as_json: bool,
+    data: str | None,
+    tier: str | None,
+    images: int | None,
+    image_size: int | None,
+    seed: int,
+    device: str,
+) -> None:
     """One short training of the twin."""
     config = resolve_candidate(text, root)
     from halosearch.study.single import train_once
 
-    document = train_once(config, data=data, tier=tier, images=images, image_size=image_size, seed=seed, device=device, say=say)
+    document = train_once(
+        config, data=data, tier=tier, images=images, image_size=image_size, seed=seed, device=device, say=say
+    )
     if as_json:
         put_json(document)
         return
     final = document["final"]
-    accuracy = ", ".join(f"{name} {value:.3f} (chance {final['chance'][name]:.3f})" for name, value in final["accuracy"].items())
-    put(f"score {document['score']:.4f} after {final['images_seen']:,} images ({document['data']}); accuracy: {accuracy}; "
-        f"{document['images_per_s']:.0f} images/s")
+    accuracy = ", ".join(
+        f"{name} {value:.3f} (chance {final['chance'][name]:.3f})" for name, value in final["accuracy"].items()
+    )
+    put(
+        f"score {document['score']:.4f} after {final['images_seen']:,} images ({document['data']}); accuracy: {accuracy}; "
+        f"{document['images_per_s']:.0f} images/s"
+    )

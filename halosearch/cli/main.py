@@ -16,12 +16,27 @@ from typer.exceptions import TyperException
 from halosearch import __version__
 from halosearch.errors import HalosearchError
 
-app = typer.Typer(name="halosearch", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Scale HaloNet by measurement, for your own budget, GPU and images. Begin with: halosearch study --budget-params 20M")
+app = typer.Typer(
+    name="halosearch",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Scale HaloNet by measurement, for your own budget, GPU and images. Begin with: halosearch study --budget-params 20M",
+)
 
-Candidate = Annotated[str, typer.Argument(help="h0..h7, halonet50, dials (s=384,b=12,h=2,rb=3,l3=12), a YAML file of dials, or STUDY#trial.")]
-Json = Annotated[str, typer.Option("--json", metavar="", help="Print one JSON document instead of text (--json=lines: events as lines).",
-                                   show_default=False)]
+Candidate = Annotated[
+    str,
+    typer.Argument(help="h0..h7, halonet50, dials (s=384,b=12,h=2,rb=3,l3=12), a YAML file of dials, or STUDY#trial."),
+]
+Json = Annotated[
+    str,
+    typer.Option(
+        "--json",
+        metavar="",
+        help="Print one JSON document instead of text (--json=lines: events as lines).",
+        show_default=False,
+    ),
+]
 Root = Annotated[Path, typer.Option("--dir", help="Folder that holds studies/ and reports/.")]
 Study = Annotated[str, typer.Argument(help="A study's name, or the path of its folder.")]
 
@@ -34,7 +49,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Scale HaloNet by measurement."""
@@ -50,9 +67,16 @@ def show(candidate: Candidate, json: Json = "", root: Root = Path()) -> None:
 
 
 @app.command()
-def cost(candidate: Candidate, json: Json = "", by_layer: Annotated[bool, typer.Option(help="A row per layer.")] = False,
-         audit: Annotated[bool, typer.Option(help="Set fvcore's count of the built network beside the closed form.")] = False,
-         classes: Annotated[int, typer.Option(min=1, help="Outputs of the classifier.")] = 1000, root: Root = Path()) -> None:
+def cost(
+    candidate: Candidate,
+    json: Json = "",
+    by_layer: Annotated[bool, typer.Option(help="A row per layer.")] = False,
+    audit: Annotated[
+        bool, typer.Option(help="Set fvcore's count of the built network beside the closed form.")
+    ] = False,
+    classes: Annotated[int, typer.Option(min=1, help="Outputs of the classifier.")] = 1000,
+    root: Root = Path(),
+) -> None:
     """Count a candidate's parameters, MACs and activations exactly."""
     from halosearch.cli.candidates import cost_candidate
 
@@ -60,39 +84,85 @@ def cost(candidate: Candidate, json: Json = "", by_layer: Annotated[bool, typer.
 
 
 @app.command(name="time")
-def time_(candidates: Annotated[list[str], typer.Argument(metavar="CANDIDATE...", help="One or more candidates, measured in the same rounds.")],
-          json: Json = "", train: Annotated[bool | None, typer.Option("--train/--infer", help="Training step only, or forward only (default: both).")] = None,
-          batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step (default: 64 on CUDA, 4 on a CPU).")] = None,
-          rounds: Annotated[int, typer.Option(min=2, help="Rounds; the median and its interval are over these.")] = 7,
-          device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-          threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: torch's own choice).")] = None, root: Root = Path()) -> None:
+def time_(
+    candidates: Annotated[
+        list[str], typer.Argument(metavar="CANDIDATE...", help="One or more candidates, measured in the same rounds.")
+    ],
+    json: Json = "",
+    train: Annotated[
+        bool | None, typer.Option("--train/--infer", help="Training step only, or forward only (default: both).")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per step (default: 64 on CUDA, 4 on a CPU).")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds; the median and its interval are over these.")] = 7,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: torch's own choice).")] = None,
+    root: Root = Path(),
+) -> None:
     """Measure forward and training step of candidates on this device."""
     from halosearch.cli.candidates import time_candidates
 
-    time_candidates(candidates, root, as_json=bool(json), train=train, batch_size=batch_size, rounds=rounds, device=device, threads=threads)
+    time_candidates(
+        candidates,
+        root,
+        as_json=bool(json),
+        train=train,
+        batch_size=batch_size,
+        rounds=rounds,
+        device=device,
+        threads=threads,
+    )
 
 
 @app.command()
-def train(candidate: Candidate, json: Json = "", data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes.")] = None,
-          tier: Annotated[str | None, typer.Option(help="Price class of the training (see study).")] = None,
-          images: Annotated[int | None, typer.Option(min=1, help="Images that the twin sees (default: the tier's).")] = None,
-          image_size: Annotated[int | None, typer.Option(min=32, help="Train at this image size instead of the candidate's.")] = None,
-          seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
-          device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto", root: Root = Path()) -> None:
+def train(
+    candidate: Candidate,
+    json: Json = "",
+    data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes.")] = None,
+    tier: Annotated[str | None, typer.Option(help="Price class of the training (see study).")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Images that the twin sees (default: the tier's).")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=32, help="Train at this image size instead of the candidate's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    root: Root = Path(),
+) -> None:
     """Train a candidate's narrow twin for a short while and score it."""
     from halosearch.cli.candidates import train_candidate
 
-    train_candidate(candidate, root, as_json=bool(json), data=data, tier=tier, images=images, image_size=image_size, seed=seed, device=device)
+    train_candidate(
+        candidate,
+        root,
+        as_json=bool(json),
+        data=data,
+        tier=tier,
+        images=images,
+        image_size=image_size,
+        seed=seed,
+        device=device,
+    )
 
 
-BudgetParams = Annotated[str | None, typer.Option("--budget-params", help="Parameters of the full candidate, for example 20M.")]
+BudgetParams = Annotated[
+    str | None, typer.Option("--budget-params", help="Parameters of the full candidate, for example 20M.")
+]
 BudgetMacs = Annotated[str | None, typer.Option("--budget-macs", help="At most so many MACs, for example 4G.")]
-Tolerance = Annotated[str | None, typer.Option("--tolerance", help="How far parameters may be from the budget (default 5%).")]
+Tolerance = Annotated[
+    str | None, typer.Option("--tolerance", help="How far parameters may be from the budget (default 5%).")
+]
 
 
 @app.command()
-def space(study: Annotated[str | None, typer.Argument(help="A study (default: the default search space).")] = None, json: Json = "",
-          budget_params: BudgetParams = None, budget_macs: BudgetMacs = None, tolerance: Tolerance = None, root: Root = Path()) -> None:
+def space(
+    study: Annotated[str | None, typer.Argument(help="A study (default: the default search space).")] = None,
+    json: Json = "",
+    budget_params: BudgetParams = None,
+    budget_macs: BudgetMacs = None,
+    tolerance: Tolerance = None,
+    root: Root = Path(),
+) -> None:
     """Say what is feasible under a budget: how many candidates, the range of every dial."""
     from halosearch.cli.studies import show_space
 
@@ -100,23 +170,61 @@ def space(study: Annotated[str | None, typer.Argument(help="A study (default: th
 
 
 @app.command()
-def study(study: Annotated[str | None, typer.Argument(help="A study's name or a study.yaml (default: named by its budget).")] = None,
-          budget_params: BudgetParams = None, budget_macs: BudgetMacs = None, tolerance: Tolerance = None,
-          data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes (default).")] = None,
-          max_time: Annotated[str | None, typer.Option(help="Stop after this long, for example 2h; also chooses the tier of a new study.")] = None,
-          max_trials: Annotated[int | None, typer.Option(min=1, help="Trials in all (default: the tier's).")] = None,
-          retests: Annotated[int | None, typer.Option(min=0, help="Trials to repeat with another seed (default: the tier's).")] = None,
-          sampler: Annotated[str | None, typer.Option(help="tpe, nsga2, gp or random; all stay inside the budget (default: tpe).")] = None,
-          seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and scenes (default: 0).")] = None,
-          tier: Annotated[str | None, typer.Option(help="Price class of a trial: cpu-2m, cpu-10m, cpu-1h, cpu-6h, gpu-1h, gpu-1d.")] = None,
-          workers: Annotated[int | None, typer.Option(min=1, help="Processes that train (default: one per core, or one per GPU).")] = None,
-          device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto", name: Annotated[str | None, typer.Option(help="Name of a new study.")] = None,
-          dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; train and write nothing.")] = False,
-          json: Json = "", root: Root = Path()) -> None:
+def study(
+    study: Annotated[
+        str | None, typer.Argument(help="A study's name or a study.yaml (default: named by its budget).")
+    ] = None,
+    budget_params: BudgetParams = None,
+    budget_macs: BudgetMacs = None,
+    tolerance: Tolerance = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes (default).")
+    ] = None,
+    max_time: Annotated[
+        str | None, typer.Option(help="Stop after this long, for example 2h; also chooses the tier of a new study.")
+    ] = None,
+    max_trials: Annotated[int | None, typer.Option(min=1, help="Trials in all (default: the tier's).")] = None,
+    retests: Annotated[
+        int | None, typer.Option(min=0, help="Trials to repeat with another seed (default: the tier's).")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="tpe, nsga2, gp or random; all stay inside the budget (default: tpe).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and scenes (default: 0).")] = None,
+    tier: Annotated[
+        str | None, typer.Option(help="Price class of a trial: cpu-2m, cpu-10m, cpu-1h, cpu-6h, gpu-1h, gpu-1d.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that train (default: one per core, or one per GPU).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    name: Annotated[str | None, typer.Option(help="Name of a new study.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost; train and write nothing.")
+    ] = False,
+    json: Json = "",
+    root: Root = Path(),
+) -> None:
     """Create or continue a study: budget, trials, frontier, report. The same line again continues it."""
-    from halosearch.cli.studies import StudyFlags, run_or_forecast
+    from halosearch.cli.running import StudyFlags, run_or_forecast
 
-    flags = StudyFlags(study, root, name, budget_params, budget_macs, tolerance, seed, sampler, data, device, tier, max_trials, retests, workers, max_time)
+    flags = StudyFlags(
+        study,
+        root,
+        name,
+        budget_params,
+        budget_macs,
+        tolerance,
+        seed,
+        sampler,
+        data,
+        device,
+        tier,
+        max_trials,
+        retests,
+        workers,
+        max_time,
+    )
     run_or_forecast(flags, dry_run=dry_run, json=json)
 
 
@@ -146,12 +254,14 @@ def report(study: Study, json: Json = "", root: Root = Path()) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; never a traceback without --debug."""
-    words = ["--json=document" if word == "--json" else word for word in (sys.argv[1:] if arguments is None else arguments)]
+    words = [
+        "--json=document" if word == "--json" else word for word in (sys.argv[1:] if arguments is None else arguments)
+    ]
     try:
         code = app(args=words, standalone_mode=False)
     except TyperException as error:
-        message = getattr(error, "format_message", lambda: str(error))()
-        _end(message or "see the help", "halosearch --help", getattr(error, "exit_code", 2))
+        said = error.format_message() if hasattr(error, "format_message") else str(error)
+        _end(said or "see the help", "halosearch --help", getattr(error, "exit_code", 2))
     except HalosearchError as error:
         if "--debug" in words:
             raise
@@ -161,10 +271,14 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # the reader of the pipe has left; say nothing more
         sys.exit(0)
-    except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours is one sentence too
+    except Exception as error:  # the last resort: a bug of ours is one sentence too
         if "--debug" in words:
             raise
-        _end(f"this is a bug in halosearch: {type(error).__name__}: {error}", "run it again with --debug before the command and report it", 1)
+        _end(
+            f"this is a bug in halosearch: {type(error).__name__}: {error}",
+            "run it again with --debug before the command and report it",
+            1,
+        )
     else:
         sys.exit(code if isinstance(code, int) else 0)
 

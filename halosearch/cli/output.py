@@ -28,7 +28,10 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Aligned columns: numbers to the right, words to the left."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in cells)) if cells else len(name) for i, name in enumerate(header)]
-    right = [bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows) for i in range(len(header))]
+    right = [
+        bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
+        for i in range(len(header))
+    ]
 
     def line(parts: Sequence[str]) -> str:
         return "  ".join(p.rjust(w) if r else p.ljust(w) for p, w, r in zip(parts, widths, right, strict=True)).rstrip()

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from halosearch.space.notation import candidate_text
@@ -94,12 +94,21 @@ class Lines:
         if words is not None:
             self._line(event=kind, job=job.key, done=f"{self.tally.done}/{self.tally.total}", text=words)
         elif time.monotonic() - self._last >= HEARTBEAT_S:
-            self._line(event="heartbeat", running=len(self.tally.running), done=f"{self.tally.done}/{self.tally.total}", left=self.tally.remaining())
+            self._line(
+                event="heartbeat",
+                running=len(self.tally.running),
+                done=f"{self.tally.done}/{self.tally.total}",
+                left=self.tally.remaining(),
+            )
 
     def _line(self, **fields: Any) -> None:
         self._last = time.monotonic()
-        stamp = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self._write(f"{stamp} " + " ".join(f"{key}={json.dumps(v) if ' ' in (v := str(value)) else v}" for key, value in fields.items()) + "\n")
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        self._write(
+            f"{stamp} "
+            + " ".join(f"{key}={json.dumps(v) if ' ' in (v := str(value)) else v}" for key, value in fields.items())
+            + "\n"
+        )
         sys.stderr.flush()
 
     def close(self) -> None:
@@ -111,7 +120,7 @@ class JsonLines(Lines):
 
     def _line(self, **fields: Any) -> None:
         self._last = time.monotonic()
-        sys.stdout.write(json.dumps({"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **fields}) + "\n")
+        sys.stdout.write(json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **fields}) + "\n")
         sys.stdout.flush()
 
 
@@ -137,7 +146,9 @@ class Panel:
         """Redraw; failures, requeues and new bests also scroll."""
         with self._lock:
             words = self.tally.event(kind, job, info)
-        if words is not None and (kind in ("requeued", "stopped") or "new best" in words or (kind == "end" and info["state"] != "complete")):
+        if words is not None and (
+            kind in ("requeued", "stopped") or "new best" in words or (kind == "end" and info["state"] != "complete")
+        ):
             self.message(words)
 
     def _draw(self) -> Table:
@@ -149,8 +160,14 @@ class Panel:
             elapsed = (time.monotonic() - tally.started) / 60
             width = max(1, round(40 * tally.done / max(1, tally.total)))
             grid.add_row(self._title)
-            grid.add_row(f"[{'#' * width}{'.' * (40 - width)}] {tally.done}/{tally.total}  {elapsed:.1f} min, {tally.remaining()} left".replace("[", "\\[", 1))
-            best = f"best: {tally.best[0]:.3f}, trial {tally.best[1]}, {tally.best[2]}" if tally.best else "best: none yet"
+            grid.add_row(
+                f"[{'#' * width}{'.' * (40 - width)}] {tally.done}/{tally.total}  {elapsed:.1f} min, {tally.remaining()} left".replace(
+                    "[", "\\[", 1
+                )
+            )
+            best = (
+                f"best: {tally.best[0]:.3f}, trial {tally.best[1]}, {tally.best[2]}" if tally.best else "best: none yet"
+            )
             grid.add_row(best)
             for key, (begun, share) in sorted(tally.running.items()):
                 grid.add_row(f"  running {key}: {share:.0%}, {time.monotonic() - begun:.0f} s")

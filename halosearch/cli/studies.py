@@ -1,193 +1,21 @@
-"""Commands about studies: space, study, status, frontier, report."""
+"""Commands that read a study or a space: space, status, frontier, report."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import signal
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halosearch.cli.output import format_table, put, put_json, say
-from halosearch.cli.parsing import parse_count, parse_duration, parse_tolerance
-from halosearch.errors import NothingUsableError, UsageError
+from halosearch.cli.output import format_table, put, put_json
+from halosearch.cli.parsing import parse_count, parse_tolerance
+from halosearch.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from halosearch.cli.progress import Tally
-    from halosearch.study.run import Control, Ended
-    from halosearch.study.session import Folders, Request
-    from halosearch.study.spec import StudySpec
 
-EXIT_BY_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
-
-
-@dataclass(frozen=True, slots=True)
-class StudyFlags:
-    """The flags of `study` as typed."""
-
-    study: str | None
-    root: Path
-    name: str | None
-    params: str | None
-    macs: str | None
-    tolerance: str | None
-    seed: int | None
-    sampler: str | None
-    data: str | None
-    device: str
-    tier: str | None
-    trials: int | None
-    retests: int | None
-    workers: int | None
-    max_time: str | None
-
-    def request(self) -> Request:
-        """Parsed; malformed budgets answer before anything heavy is imported."""
-        parsed = {
-            "params": None if self.params is None else parse_count(self.params, "--budget-params"),
-            "max_macs": None if self.macs is None else parse_count(self.macs, "--budget-macs"),
-            "tolerance": None if self.tolerance is None else parse_tolerance(self.tolerance),
-            "max_time_s": None if self.max_time is None else parse_duration(self.max_time, "--max-time"),
-        }
-        from halosearch.study.session import Request
-
-        return Request(self.study, self.root, self.name, seed=self.seed, sampler=self.sampler, data=self.data, device=self.device, tier=self.tier,
-                       trials=self.trials, retests=self.retests, workers=self.workers, **parsed)  # type: ignore[arg-type]
-
-
-def _device_type(name: str) -> str:
-    from halosearch.cost.devices import resolve_device
-
-    return resolve_device(name).type
-
-
-def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
-    """The `study` command."""
-    if json not in ("", "document", "lines"):
-        raise UsageError(f"--json={json} is unknown", "use --json or --json=lines")
-    request = flags.request()
-    from halosearch.study.session import cell_of, resolve
-
-    spec, folders, exists = resolve(request, _device_type)
-    cell = cell_of(spec)
-    if dry_run:
-        _print_forecast(spec, cell, as_json=bool(json))
-        return
-    _run(spec, folders, cell, json, exists=exists)
-
-
-def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> None:
-    from halosearch.study.forecast import forecast
-
-    document = forecast(spec, cell)
-    if as_json:
-        put_json(document)
-        return
-    low, high = document["study_seconds"]
-    disk = document["disk_bytes"]
-    put(f"study {spec.name}: {document['cell_size']:,} candidates within {spec.budget.params:,} parameters ±{spec.budget.tolerance:.0%}, "
-        f"of {document['space_size']:,} combinations of dials")
-    put(format_table(["probed candidate", "step s", "low", "high", "twin images/s", "trial s"],
-                     [[p["candidate"], *p["step_time_s"].values(), p["twin_images_per_s"], p["trial_s"]] for p in document["probes"]]))
-    put(f"{spec.trials} trials, {spec.retests} retests and a reference on {spec.workers} worker(s), tier {spec.tier.name}: "
-        f"{low / 60:.0f} to {high / 60:.0f} minutes, {document['gpu_hours'][0]:.1f} to {document['gpu_hours'][1]:.1f} GPU-hours, "
-        f"{disk[0] / 1e6:.0f} to {disk[1] / 1e6:.0f} MB of disk")
-    put(f"{document['share_not_fitting']:.1%} of the cell is estimated not to fit in memory")
-    for sentence in document["published"]:
-        put(sentence)
-    put("nothing was trained or written")
-
-
-def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, *, exists: bool) -> None:
-    from halosearch.cli.progress import JsonLines, Lines, Panel, Tally
-    from halosearch.study.run import Control, exit_code, run_study
-
-    tally = Tally(spec.trials + spec.retests + 1, workers=min(spec.workers, spec.lookahead))
-    if exists:
-        _count_past(tally, folders)
-    title = f"study {spec.name}: {spec.budget.params:,} parameters ±{spec.budget.tolerance:.0%}, {len(cell):,} candidates, tier {spec.tier.name}"
-    where = f"log {folders.log}   report {folders.report / 'index.html'}"
-    interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and json != "lines"
-    watcher = Panel(tally, title, where) if interactive else JsonLines(tally) if json == "lines" else Lines(tally)
-    deadline = None if spec.max_time_s is None else time.monotonic() + spec.max_time_s
-    control = Control(deadline=deadline)
-    received = _catch_signals(control, watcher.message)
-    try:
-        watcher.message(("continuing " if exists else "beginning ") + title)
-        ended = run_study(spec, folders, watcher, control, cell)
-    finally:
-        watcher.close()
-    _last_words(ended, spec, folders, received, json)
-    code = EXIT_BY_SIGNAL[received[0]] if received else exit_code(ended.summary)
-    if code == NothingUsableError.exit_code:
-        first = ended.summary["failures"][0]
-        raise NothingUsableError(f"no trial gave a usable result; {len(first['trials'])} ended as {first['state']}: {first['reason']}",
-                                 f"see {folders.log} and {ended.page}")
-    sys.exit(code)
-
-
-def _count_past(tally: Tally, folders: Folders) -> None:
-    from halosearch.records.store import Store
-    from halosearch.space.notation import candidate_text
-    from halosearch.space.search_space import config_from_dials
-
-    if not folders.journal.exists():
-        return
-    store = Store(folders.journal, create=False, read_only=True)
-    ended = [trial for trial in store.trials() if trial.state != "running"]
-    tally.done = len(ended) + sum(key == "reference" or key.startswith("retest-") for key in store.notes())
-    scored = [trial for trial in ended if trial.state == "complete"]
-    if scored:
-        best = max(scored, key=lambda trial: float(trial.result["score"]))
-        tally.best = (float(best.result["score"]), best.number, candidate_text(config_from_dials(best.dials)))
-
-
-def _catch_signals(control: Control, message: Any) -> list[signal.Signals]:
-    """First SIGINT or SIGTERM: an orderly end. Second: out within two seconds; the record is whole at any moment."""
-    received: list[signal.Signals] = []
-
-    def handle(number: int, frame: Any) -> None:
-        del frame
-        received.append(signal.Signals(number))
-        if len(received) > 1:
-            import multiprocessing
-
-            for child in multiprocessing.active_children():
-                child.kill()
-            os._exit(EXIT_BY_SIGNAL[received[0]])
-        control.stopping = True
-        message(f"{received[0].name}: finishing the step, writing checkpoints; once more to leave at once")
-
-    for number in EXIT_BY_SIGNAL:
-        signal.signal(number, handle)
-    return received
-
-
-def _last_words(ended: Ended, spec: StudySpec, folders: Folders, received: list[signal.Signals], json: str) -> None:
-    if json == "document":
-        put_json({**ended.summary, "finished": ended.finished, "report": str(ended.page)})
-    elif json == "":
-        for sentence in ended.summary["answer"]:
-            put(sentence)
-        if len(ended.summary["front"]) > 1:
-            put(f"The frontier of score against step time has {len(ended.summary['front'])} candidates: trials {', '.join(map(str, ended.summary['front']))}.")
-        put(f"report: {ended.page}")
-    root = folders.study.parent.parent
-    where = "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
-    if not ended.finished:
-        why = "stopped" if received else "time is up"
-        say(f"{why}; {spec.trials - len([t for t in ended.summary['trials'] if t['state'] != 'running'])} trials are left. Continue with:")
-        say(f"halosearch study {spec.name}{where}")
-    else:
-        say(f"next: halosearch frontier {spec.name}{where}")
-
-
-def show_space(study: str | None, root: Path, *, as_json: bool, params: str | None, macs: str | None, tolerance: str | None) -> None:
+def show_space(
+    study: str | None, root: Path, *, as_json: bool, params: str | None, macs: str | None, tolerance: str | None
+) -> None:
     """The `space` command."""
     wanted = None if params is None else parse_count(params, "--budget-params")
     ceiling = None if macs is None else parse_count(macs, "--budget-macs")
@@ -207,14 +35,36 @@ def show_space(study: str | None, root: Path, *, as_json: bool, params: str | No
     if wanted is None:
         raise UsageError("space needs a budget", "for example: halosearch space --budget-params 20M")
     rows = cell(space, Limits(wanted, share, ceiling))
-    document = {"budget_params": wanted, "tolerance": share, "max_macs": ceiling, "size": len(rows), "dials": {name: _range(rows[name]) for name in DIALS},
-                **{name: {"min": int(rows[name].min()), "max": int(rows[name].max())} for name in ("params", "macs", "activations")}}
+    document: dict[str, Any] = {
+        "budget_params": wanted,
+        "tolerance": share,
+        "max_macs": ceiling,
+        "size": len(rows),
+        "dials": {name: _range(rows[name]) for name in DIALS},
+        **{
+            name: {"min": int(rows[name].min()), "max": int(rows[name].max())}
+            for name in ("params", "macs", "activations")
+        },
+    }
     if as_json:
         put_json(document)
         return
-    put(f"{len(rows):,} candidates have {wanted:,} parameters ±{share:.1%}" + (f" and at most {ceiling:,} MACs" if ceiling else ""))
-    put(format_table(["dial", "from", "to", "values"], [[name, d["min"], d["max"], d["count"]] for name, d in document["dials"].items()]))
-    put(format_table(["cost", "from", "to"], [[name, document[name]["min"], document[name]["max"]] for name in ("params", "macs", "activations")]))
+    put(
+        f"{len(rows):,} candidates have {wanted:,} parameters ±{share:.1%}"
+        + (f" and at most {ceiling:,} MACs" if ceiling else "")
+    )
+    put(
+        format_table(
+            ["dial", "from", "to", "values"],
+            [[name, d["min"], d["max"], d["count"]] for name, d in document["dials"].items()],
+        )
+    )
+    put(
+        format_table(
+            ["cost", "from", "to"],
+            [[name, document[name]["min"], document[name]["max"]] for name in ("params", "macs", "activations")],
+        )
+    )
 
 
 def _range(column: pd.Series[Any]) -> dict[str, Any]:
@@ -229,15 +79,27 @@ def show_status(study: str, root: Path, *, as_json: bool) -> None:
     opened = open_study(root, study)
     summary = summary_of(opened)
     notes = opened.store.notes()
-    document = {"study": opened.spec.name, "running_now": opened.running, "counts": summary["counts"], "trials_wanted": opened.spec.trials,
-                "retests": sum(key.startswith("retest-") for key in notes), "retests_wanted": opened.spec.retests, "reference": "reference" in notes,
-                "front": summary["front"], "answer": summary["answer"], "report": str(opened.folders.report / "index.html")}
+    document = {
+        "study": opened.spec.name,
+        "running_now": opened.running,
+        "counts": summary["counts"],
+        "trials_wanted": opened.spec.trials,
+        "retests": sum(key.startswith("retest-") for key in notes),
+        "retests_wanted": opened.spec.retests,
+        "reference": "reference" in notes,
+        "front": summary["front"],
+        "answer": summary["answer"],
+        "report": str(opened.folders.report / "index.html"),
+    }
     if as_json:
         put_json(document)
         return
     put(f"study {opened.spec.name}: {'running' if opened.running else 'not running'}")
-    put(", ".join(f"{n} {state}" for state, n in summary["counts"].items()) + f" of {opened.spec.trials} trials; {document['retests']} of "
-        f"{opened.spec.retests} retests; reference {'done' if document['reference'] else 'not done'}")
+    put(
+        ", ".join(f"{n} {state}" for state, n in summary["counts"].items())
+        + f" of {opened.spec.trials} trials; {document['retests']} of "
+        f"{opened.spec.retests} retests; reference {'done' if document['reference'] else 'not done'}"
+    )
     put(str(summary["answer"][0]))
 
 
@@ -248,12 +110,34 @@ def show_frontier(study: str, root: Path, *, as_json: bool) -> None:
     summary = summary_of(open_study(root, study))
     front = [next(t for t in summary["trials"] if t["trial"] == number) for number in summary["front"]]
     if as_json:
-        put_json({"study": summary["study"], "front": front, "decisions": summary["decisions"], "hypervolume": summary["hypervolume"][-1:],
-                  "agreement": summary["agreement"]})
+        put_json(
+            {
+                "study": summary["study"],
+                "front": front,
+                "decisions": summary["decisions"],
+                "hypervolume": summary["hypervolume"][-1:],
+                "agreement": summary["agreement"],
+            }
+        )
         return
-    put(format_table(["trial", "score", "step s", "low", "high", "params", "GMACs", "candidate"],
-                     [[t["trial"], t["score"], t["step_time_s"], t["step_time_low_s"], t["step_time_high_s"], t["params"], t["macs"] / 1e9, t["candidate"]]
-                      for t in front]))
+    put(
+        format_table(
+            ["trial", "score", "step s", "low", "high", "params", "GMACs", "candidate"],
+            [
+                [
+                    t["trial"],
+                    t["score"],
+                    t["step_time_s"],
+                    t["step_time_low_s"],
+                    t["step_time_high_s"],
+                    t["params"],
+                    t["macs"] / 1e9,
+                    t["candidate"],
+                ]
+                for t in front
+            ],
+        )
+    )
     for decision in summary["decisions"]:
         put(f"{decision['role']}: trial {decision['trial']}")
 

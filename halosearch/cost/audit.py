@@ -19,10 +19,41 @@ from halosearch.halonet.network import HaloNet
 from halosearch.space.config import HaloNetConfig
 
 OUTSIDE_CONVENTION = ("batch_norm",)
-FREE_OPERATORS = frozenset(f"aten::{name}" for name in (
-    "silu_", "silu", "max_pool2d", "pad", "constant_pad_nd", "unfold", "mul", "add", "add_", "softmax", "masked_fill",
-    "bitwise_not", "logical_not", "__and__", "bitwise_and", "mean", "sigmoid", "index", "index_select", "neg", "sub", "pow",
-    "floor_divide", "rsub", "lt", "ge", "eq", "clamp", "arange", "all"))
+FREE_OPERATORS = frozenset(
+    f"aten::{name}"
+    for name in (
+        "silu_",
+        "silu",
+        "max_pool2d",
+        "pad",
+        "constant_pad_nd",
+        "unfold",
+        "mul",
+        "add",
+        "add_",
+        "softmax",
+        "masked_fill",
+        "bitwise_not",
+        "logical_not",
+        "__and__",
+        "bitwise_and",
+        "mean",
+        "sigmoid",
+        "index",
+        "index_select",
+        "neg",
+        "sub",
+        "pow",
+        "floor_divide",
+        "rsub",
+        "lt",
+        "ge",
+        "eq",
+        "clamp",
+        "arange",
+        "all",
+    )
+)
 """Element-wise, pooling and data-moving operators and arithmetic on sizes: zero MACs by our convention."""
 
 
@@ -48,7 +79,9 @@ def audit(config: HaloNetConfig, classes: int = 1000) -> list[AuditRow]:
         RuntimeError: the network uses an operator that fvcore does not count and that is not known to be free.
     """
     network = HaloNet(config, classes, backend="reference").eval()
-    rows = [AuditRow("params", block, ours, theirs) for block, ours, theirs in _params_by_block(config, network, classes)]
+    rows = [
+        AuditRow("params", block, ours, theirs) for block, ours, theirs in _params_by_block(config, network, classes)
+    ]
     closed, traced = _macs_by_operator(config, classes), _traced_macs(network)
     rows += [AuditRow("macs", operator, closed[operator], traced[operator]) for operator in sorted(closed | traced)]
     cost = count(config, classes)
@@ -87,7 +120,9 @@ def _traced_macs(network: HaloNet) -> Counter[str]:
     analysis = FlopCountAnalysis(network, torch.zeros(1, 3, size, size, device=device))
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
-    counted = Counter({name: int(value) for name, value in analysis.by_operator().items() if name not in OUTSIDE_CONVENTION})
+    counted = Counter(
+        {name: int(value) for name, value in analysis.by_operator().items() if name not in OUTSIDE_CONVENTION}
+    )
     unknown = sorted(set(analysis.unsupported_ops()) - FREE_OPERATORS)
     if unknown:
         raise RuntimeError(f"fvcore does not count {', '.join(unknown)}: their MACs would be a silent zero")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from halosearch.cost.counts import Dials, total
+from halosearch.cost.counts import Dials, total, up
 from halosearch.errors import InfeasibleError
 from halosearch.space.config import ATTENTION, PUBLISHED_HEADS, STAGES, heads_by_width
 from halosearch.space.search_space import BY_WIDTH, DIALS, MAX_PADDING_WASTE, WHOLE_MAP, SearchSpace, stage_kinds
@@ -59,7 +59,7 @@ def geometries(space: SearchSpace, conv_stages: int) -> pd.DataFrame:
 
 def padding_waste(image_size: np.ndarray, block_size: np.ndarray, conv_stages: int) -> np.ndarray:
     """Largest share of extra positions over the maps that attention reads, (rows,) floats."""
-    side = -(-(-(-image_size // 2)) // 2)
+    side = up(up(image_size, 2), 2)
     worst = np.zeros(len(image_size))
     for stage in range(STAGES):
         out = -(-side // 2) if stage else side
@@ -85,8 +85,12 @@ def _bodies(space: SearchSpace, conv_stages: int) -> dict[str, np.ndarray]:
             width = rows[:, column] * 64 * 2**stage
             keep &= width == np.floor(width)
     rows = rows[keep]
-    return {"value_ratio": rows[:, 0].astype(np.float32), "expansion_ratio": rows[:, 1].astype(np.float32),
-            "stage3_depth": rows[:, 2].astype(np.int32), "final_width": rows[:, 3].astype(np.int32)}
+    return {
+        "value_ratio": rows[:, 0].astype(np.float32),
+        "expansion_ratio": rows[:, 1].astype(np.float32),
+        "stage3_depth": rows[:, 2].astype(np.int32),
+        "final_width": rows[:, 3].astype(np.int32),
+    }
 
 
 def _heads(name: Any) -> tuple[int, int, int, int]:
@@ -95,10 +99,19 @@ def _heads(name: Any) -> tuple[int, int, int, int]:
 
 def _dials(columns: dict[str, Any], heads: tuple[int, int, int, int], conv_stages: int) -> Dials:
     kinds = stage_kinds(conv_stages)
-    used = tuple(n if kind == ATTENTION else 1 for n, kind in zip(heads, kinds, strict=True))
-    return Dials(columns["image_size"], columns["block_size"], columns["halo_size"], 1.0, columns["value_ratio"],
-                 columns["expansion_ratio"], (3, 3, columns["stage3_depth"], 3), columns["final_width"],
-                 used, kinds)  # type: ignore[arg-type]
+    used: Any = tuple(n if kind == ATTENTION else 1 for n, kind in zip(heads, kinds, strict=True))
+    return Dials(
+        columns["image_size"],
+        columns["block_size"],
+        columns["halo_size"],
+        1.0,
+        columns["value_ratio"],
+        columns["expansion_ratio"],
+        (3, 3, columns["stage3_depth"], 3),
+        columns["final_width"],
+        used,
+        kinds,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +127,12 @@ def _bodies_with_params(space: SearchSpace, conv: int, heads: tuple[int, int, in
     columns = _bodies(space, conv)
     wide = {name: column.astype(float if name.endswith("ratio") else np.int64) for name, column in columns.items()}
     same = np.ones(len(columns["stage3_depth"]), dtype=np.int64)
-    at = [total(_dials({"image_size": 64 * same, "block_size": window * same, "halo_size": 0 * same, **wide}, heads, conv)).params
-          for window in (1, 2)]
+    at = [
+        total(
+            _dials({"image_size": 64 * same, "block_size": window * same, "halo_size": 0 * same, **wide}, heads, conv)
+        ).params
+        for window in (1, 2)
+    ]
     return _Bodies(columns, 2 * at[0] - at[1], at[1] - at[0])
 
 
@@ -124,19 +141,21 @@ def _families(space: SearchSpace) -> Iterator[tuple[int, int, pd.DataFrame, _Bod
     for conv in space.conv_stages:
         geometry = geometries(space, conv)
         geometry["window"] = geometry["block_size"] + 2 * geometry["halo_size"]
-        for head, group in geometry.groupby("heads"):
-            yield conv, int(head), group, _bodies_with_params(space, conv, _heads(space.heads[int(head)]))
+        for head, group in ((int(str(key)), part) for key, part in geometry.groupby("heads")):
+            yield conv, head, group, _bodies_with_params(space, conv, _heads(space.heads[head]))
 
 
 def _parts(space: SearchSpace, limits: Limits) -> Iterator[pd.DataFrame]:
     """Admitted rows by (conv stages, heads, window): parameters depend on a geometry through its window only."""
     low, high = limits.params_range()
     for conv, head, geometry, bodies in _families(space):
-        for window, group in geometry.groupby("window"):
-            params = bodies.base + bodies.slope * int(window)
+        for window, group in ((int(str(key)), part) for key, part in geometry.groupby("window")):
+            params = bodies.base + bodies.slope * window
             found = np.flatnonzero((params >= low) & (params <= high))
-            part = {name: np.repeat(group[name].to_numpy().astype(np.int32), len(found))
-                    for name in ("image_size", "block_size", "halo_size")}
+            part = {
+                name: np.repeat(group[name].to_numpy().astype(np.int32), len(found))
+                for name in ("image_size", "block_size", "halo_size")
+            }
             part |= {name: np.tile(column[found], len(group)) for name, column in bodies.columns.items()}
             yield pd.DataFrame(part).assign(heads=np.int8(head), conv_stages=np.int8(conv))
 
@@ -154,7 +173,10 @@ def count_rows(rows: pd.DataFrame) -> pd.DataFrame:
         index = np.flatnonzero(groups == group)
         for start in range(0, len(index), CHUNK):
             at = index[start : start + CHUNK]
-            chunk = {name: column[at].astype(float if name.endswith("ratio") else np.int64) for name, column in numeric.items()}
+            chunk = {
+                name: column[at].astype(float if name.endswith("ratio") else np.int64)
+                for name, column in numeric.items()
+            }
             cost = total(_dials(chunk, _heads(BY_WIDTH if group % 2 else ""), int(group) // 2))
             out[at, 0], out[at, 1], out[at, 2] = cost.params, cost.macs, cost.activations
     return pd.DataFrame(out, columns=["params", "macs", "activations"], index=rows.index)
@@ -172,10 +194,13 @@ def cell(space: SearchSpace, limits: Limits) -> pd.DataFrame:
     for part in _parts(space, limits):
         size += len(part)
         if size > MAX_ROWS:
-            raise InfeasibleError(f"the budget admits more than {MAX_ROWS:,} candidates", "narrow the space or the tolerance")
+            raise InfeasibleError(
+                f"the budget admits more than {MAX_ROWS:,} candidates", "narrow the space or the tolerance"
+            )
         parts.append(part)
     rows = pd.concat(parts, ignore_index=True)
-    rows["heads"] = pd.Categorical.from_codes(rows["heads"].to_numpy(), categories=list(space.heads))
+    codes = [int(code) for code in rows["heads"].unique()]
+    rows["heads"] = rows["heads"].astype("category").cat.rename_categories({code: space.heads[code] for code in codes})
     rows = pd.concat([rows[list(DIALS)], count_rows(rows)], axis=1)
     admitted = rows if limits.max_macs is None else rows[rows["macs"] <= limits.max_macs]
     if admitted.empty:
@@ -186,15 +211,18 @@ def cell(space: SearchSpace, limits: Limits) -> pd.DataFrame:
 def _nothing_fits(space: SearchSpace, limits: Limits, before_macs: pd.DataFrame) -> InfeasibleError:
     if len(before_macs):
         least = int(before_macs["macs"].min())
-        return InfeasibleError(f"no candidate has at most {limits.max_macs:,} MACs under this parameter budget",
-                               f"the least is {least:,}: try --budget-macs {least / 1e9 + 0.01:.2f}G")
+        return InfeasibleError(
+            f"no candidate has at most {limits.max_macs:,} MACs under this parameter budget",
+            f"the least is {least:,}: try --budget-macs {least / 1e9 + 0.01:.2f}G",
+        )
     assert limits.params is not None
     least, below, above, most = _nearest_params(space, limits.params)
     near = [f"{count:,}" for count in (below, above) if count is not None]
     return InfeasibleError(
         f"no candidate has {limits.params:,} parameters within {limits.tolerance:.0%}; the smallest feasible budget is "
         f"{least:,}, the largest {most:,}",
-        f"nearest feasible: {' and '.join(near)} parameters; try --budget-params {below if above is None else above}")
+        f"nearest feasible: {' and '.join(near)} parameters; try --budget-params {below if above is None else above}",
+    )
 
 
 def _nearest_params(space: SearchSpace, target: int) -> tuple[int, int | None, int | None, int]:

@@ -65,7 +65,8 @@ class Dials:
     base_width: int = 64
 
 
-def _up(value: Count, unit: Count) -> Count:
+def up(value: Count, unit: Count) -> Count:
+    """Division rounded up."""
     return -(-value // unit)
 
 
@@ -73,7 +74,9 @@ def _whole(value: Any) -> Count:
     return value.astype(np.int64) if isinstance(value, np.ndarray) else int(value)
 
 
-def _conv(block: str, name: str, repeat: Count, side: Count, fan_in: Count, width: Count, *, norm: bool = True) -> Layer:
+def _conv(
+    block: str, name: str, repeat: Count, side: Count, fan_in: Count, width: Count, *, norm: bool = True
+) -> Layer:
     """A convolution without bias (fan_in = its kernel x input channels), with batch norm's two vectors where it has one."""
     out = side * side * width
     return Layer(block, name, "conv", repeat, side, width, Cost((fan_in + 2 * norm) * width, out * fan_in, out))
@@ -88,17 +91,24 @@ def _attention(d: Dials, block: str, stage: int, repeat: Count, side: Count, str
     """Projections and attention of a layer that reads a map of `side` and gives out one of side/stride."""
     width = d.base_width * 2**stage
     keys, values = _whole(d.query_ratio * width), _whole(d.value_ratio * width)
-    out = _up(side, stride)
+    out = up(side, stride)
     yield _linear(block, "query", repeat, out * out, width, keys, 0)
     yield _linear(block, "key_value", repeat, side * side, width, keys + values, 0)
     tile = np.minimum(d.block_size, side) if isinstance(side, np.ndarray) else min(d.block_size, side)
     window = tile + 2 * d.halo_size
-    queries = (_up(side, tile) * _up(tile, stride)) ** 2
+    queries = (up(side, tile) * up(tile, stride)) ** 2
     table = 2 * (2 * (d.block_size + 2 * d.halo_size) - 1) * (keys // d.heads[stage])
     yield Layer(block, "relative", "matmul", repeat, out, keys, Cost(table, queries * 2 * window * keys, 0))
     yield Layer(block, "scores", "matmul", repeat, out, keys, Cost(0, queries * window * window * keys, 0))
-    yield Layer(block, "attend", "matmul", repeat, out, values,
-                Cost(2 * values, queries * window * window * values, queries * values))
+    yield Layer(
+        block,
+        "attend",
+        "matmul",
+        repeat,
+        out,
+        values,
+        Cost(2 * values, queries * window * window * values, queries * values),
+    )
 
 
 def _spatial(d: Dials, block: str, stage: int, repeat: Count, side: Count, stride: int) -> Iterator[Layer]:
@@ -108,7 +118,7 @@ def _spatial(d: Dials, block: str, stage: int, repeat: Count, side: Count, strid
         return
     width = d.base_width * 2**stage
     squeezed = max(1, width // SE_RATIO)
-    yield _conv(block, "conv3x3", repeat, _up(side, stride), 9 * width, width)
+    yield _conv(block, "conv3x3", repeat, up(side, stride), 9 * width, width)
     yield _linear(block, "squeeze", repeat, 1, width, squeezed, 1)
     yield _linear(block, "excite", repeat, 1, squeezed, width, 1)
 
@@ -119,7 +129,7 @@ def _block(d: Dials, block: str, stage: int, repeat: Count, side: Count, entry: 
     expanded = _whole(d.expansion_ratio * width)
     stride = 2 if entry is not None and stage > 0 else 1
     channels = expanded if entry is None else entry
-    out = _up(side, stride)
+    out = up(side, stride)
     yield _conv(block, "reduce", repeat, side, channels, width)
     yield from _spatial(d, block, stage, repeat, side, stride)
     inner = _whole(d.value_ratio * width) if d.kinds[stage] == ATTENTION else width
@@ -131,14 +141,14 @@ def _block(d: Dials, block: str, stage: int, repeat: Count, side: Count, entry: 
 
 def layers(d: Dials, classes: int = IMAGENET_CLASSES) -> Iterator[Layer]:
     """Every layer of the network(s), in order; layers with `repeat` 0 are absent."""
-    side = _up(d.image_size, 2)
+    side = up(d.image_size, 2)
     yield _conv("stem", "conv7x7", 1, side, 147, d.base_width)
-    side = _up(side, 2)
+    side = up(side, 2)
     channels: Count = d.base_width
     for stage in range(4):
         name = f"stages.{stage}"
         yield from _block(d, f"{name}.0", stage, 1, side, channels)
-        side = _up(side, 2) if stage else side
+        side = up(side, 2) if stage else side
         yield from _block(d, f"{name}.rest", stage, d.depths[stage] - 1, side, None)
         channels = _whole(d.expansion_ratio * d.base_width * 2**stage)
     has_final = (d.final_width > 0) * 1
@@ -162,8 +172,19 @@ def total(d: Dials, classes: int = IMAGENET_CLASSES) -> Cost:
 def dials_of(config: HaloNetConfig) -> Dials:
     """The numbers of one (canonical) network."""
     c = config.canonical()
-    return Dials(c.image_size, c.block_size, c.halo_size, c.query_ratio, c.value_ratio, c.expansion_ratio, c.stage_depths,
-                 c.final_width or 0, c.heads, c.stage_kinds, c.base_width)
+    return Dials(
+        c.image_size,
+        c.block_size,
+        c.halo_size,
+        c.query_ratio,
+        c.value_ratio,
+        c.expansion_ratio,
+        c.stage_depths,
+        c.final_width or 0,
+        c.heads,
+        c.stage_kinds,
+        c.base_width,
+    )
 
 
 def count(config: HaloNetConfig, classes: int = IMAGENET_CLASSES) -> Cost:

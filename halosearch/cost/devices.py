@@ -43,9 +43,19 @@ def cpu_name() -> str:
 
 def fingerprint(device: torch.device) -> dict[str, Any]:
     """Everything that a step time depends on but the model; compare times of equal fingerprints only."""
-    base = {"halosearch": __version__, "torch": str(torch.__version__), "python": platform.python_version(), "system": platform.system()}
+    base = {
+        "halosearch": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        return base | {"device": properties.name, "memory_bytes": properties.total_memory, "cuda": torch.version.cuda,
-                       "cudnn": torch.backends.cudnn.version(), "precision": "bfloat16 autocast"}
+        return base | {
+            "device": properties.name,
+            "memory_bytes": properties.total_memory,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "precision": "bfloat16 autocast",
+        }
     return base | {"device": f"CPU, {cpu_name()}", "threads": torch.get_num_threads(), "precision": "float32"}

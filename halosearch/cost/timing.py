@@ -35,8 +35,15 @@ WIDE = 0.02
 
 def anchor_config(image_size: int) -> HaloNetConfig:
     """The yardstick of every round: an all-conv member with ResNet-50's depths and widths and squeeze-excite."""
-    return HaloNetConfig(image_size=image_size, block_size=1, halo_size=0, expansion_ratio=4.0, stage_depths=(3, 4, 6, 3),
-                         heads=heads_by_width(), stage_kinds=(CONV,) * 4)
+    return HaloNetConfig(
+        image_size=image_size,
+        block_size=1,
+        halo_size=0,
+        expansion_ratio=4.0,
+        stage_depths=(3, 4, 6, 3),
+        heads=heads_by_width(),
+        stage_kinds=(CONV,) * 4,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +91,29 @@ class StepTime:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        plan = {name: getattr(self.plan, name) for name in ("batch_size", "rounds", "steps", "warmup", "train", "anchor_size")}
-        return {"name": self.name, "seconds": self.seconds.to_dict(), "ratio_to_anchor": self.ratio_to_anchor.to_dict(),
-                "wide_interval": self.seconds.wide, "memory_bytes": self.memory_bytes, "samples_s": list(self.samples_s),
-                "anchor_samples_s": list(self.anchor_samples_s), "plan": plan, "device": self.device}
+        plan = {
+            name: getattr(self.plan, name)
+            for name in ("batch_size", "rounds", "steps", "warmup", "train", "anchor_size")
+        }
+        return {
+            "name": self.name,
+            "seconds": self.seconds.to_dict(),
+            "ratio_to_anchor": self.ratio_to_anchor.to_dict(),
+            "wide_interval": self.seconds.wide,
+            "memory_bytes": self.memory_bytes,
+            "samples_s": list(self.samples_s),
+            "anchor_samples_s": list(self.anchor_samples_s),
+            "plan": plan,
+            "device": self.device,
+        }
 
 
-def measure(models: dict[str, HaloNetConfig], plan: TimingPlan, device: torch.device,
-            clock: Callable[[], float] = time.perf_counter) -> list[StepTime]:
+def measure(
+    models: dict[str, HaloNetConfig],
+    plan: TimingPlan,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[StepTime]:
     """Time every model against the anchor in the same rounds.
 
     Raises:
@@ -115,9 +137,13 @@ def measure(models: dict[str, HaloNetConfig], plan: TimingPlan, device: torch.de
     return [_summary(name, samples[name], anchors, memory[name], plan, device) for name in models]
 
 
-def _summary(name: str, samples: list[float], anchors: list[float], memory: int, plan: TimingPlan, device: torch.device) -> StepTime:
+def _summary(
+    name: str, samples: list[float], anchors: list[float], memory: int, plan: TimingPlan, device: torch.device
+) -> StepTime:
     ratios = np.array(samples) / np.array(anchors)
-    return StepTime(name, interval(samples), interval(ratios), memory, tuple(samples), tuple(anchors), plan, fingerprint(device))
+    return StepTime(
+        name, interval(samples), interval(ratios), memory, tuple(samples), tuple(anchors), plan, fingerprint(device)
+    )
 
 
 def interval(samples: Any) -> Measured:
@@ -148,8 +174,10 @@ def _stepper(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> t
         torch.manual_seed(0)
         network = HaloNet(config, CLASSES).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         size = config.image_size
-        batches = [torch.randn(plan.batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
-                   for _ in range(BATCHES)]
+        batches = [
+            torch.randn(plan.batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+            for _ in range(BATCHES)
+        ]
         targets = torch.arange(plan.batch_size, device=device) % CLASSES
         run = _training_step(network, batches, targets) if plan.train else _forward(network, batches)
         run()

@@ -17,8 +17,19 @@ FEATURE_MULTIPLE = 8
 """Head features are padded to a multiple of 8, which the fused CPU and CUDA kernels want."""
 
 
-def halo_attention(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *, heads: int, block_size: int,
-                   halo_size: int, stride: int = 1, backend: str = "auto") -> Tensor:
+def halo_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    *,
+    heads: int,
+    block_size: int,
+    halo_size: int,
+    stride: int = 1,
+    backend: str = "auto",
+) -> Tensor:
     """Attention of every query to the window of its block, with factorised relative logits and padded keys masked.
 
     Args:
@@ -42,9 +53,18 @@ def halo_attention(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_widt
 
     Source: arXiv:2103.12731, section 3; a map that blocks do not tile is padded, its padding masked, and cropped.
     """
-    height, width = int(k.shape[1]), int(k.shape[2])  # plain ints: under tracing, sizes are tensors and would miss the cache
-    if q.shape[1:3] != (-(-height // stride), -(-width // stride)) or v.shape[:3] != k.shape[:3] or q.shape[3] != k.shape[3]:
-        raise ValueError(f"q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)} do not belong together at stride {stride}")
+    height, width = (
+        int(k.shape[1]),
+        int(k.shape[2]),
+    )  # plain ints: under tracing, sizes are tensors and would miss the cache
+    if (
+        q.shape[1:3] != (-(-height // stride), -(-width // stride))
+        or v.shape[:3] != k.shape[:3]
+        or q.shape[3] != k.shape[3]
+    ):
+        raise ValueError(
+            f"q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)} do not belong together at stride {stride}"
+        )
     rows = axis(height, block_size, halo_size, stride, k.device)
     columns = axis(width, block_size, halo_size, stride, k.device)
     try:
@@ -68,7 +88,9 @@ def _queries(q_NPQC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
 
 def _windows(k_NHWC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
     """The window of every block: (N, I, J, G, X·Y, D)."""
-    padded = F.pad(k_NHWC, (0, 0, columns.halo, columns.halo + columns.pad_after, rows.halo, rows.halo + rows.pad_after))
+    padded = F.pad(
+        k_NHWC, (0, 0, columns.halo, columns.halo + columns.pad_after, rows.halo, rows.halo + rows.pad_after)
+    )
     cut_NIJCXY = padded.unfold(1, rows.window, rows.tile).unfold(2, columns.window, columns.tile)
     n, i, j, _, x, y = cut_NIJCXY.shape
     return cut_NIJCXY.permute(0, 1, 2, 4, 5, 3).reshape(n, i, j, x * y, heads, -1).transpose(3, 4)
@@ -93,8 +115,9 @@ def _assemble(out_NIJGABE: Tensor, rows: Axis, columns: Axis) -> Tensor:
     return whole
 
 
-def _reference(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Axis,
-               columns: Axis) -> Tensor:
+def _reference(
+    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Axis, columns: Axis
+) -> Tensor:
     """Explicit matrix products over whole windows, padding included: the oracle, and what the counters trace."""
     q_NIAJBGD = _queries(q, heads, rows, columns)
     k_NIJGKD, v_NIJGKE = _windows(k, heads, rows, columns), _windows(v, heads, rows, columns)
@@ -106,7 +129,9 @@ def _reference(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: T
     scores = scores + _relative(q_NIAJBGD, rel_width, columns, down=False)[..., None, :]
     seen_IJXY = rows.visible_IW[:, None, :, None] & columns.visible_IW[None, :, None, :]
     scores = scores.masked_fill(~seen_IJXY[:, :, None, None, None], float("-inf"))
-    weights = scores.flatten(-2).softmax(-1, dtype=torch.float32 if scores.dtype in (torch.float16, torch.bfloat16) else None)
+    weights = scores.flatten(-2).softmax(
+        -1, dtype=torch.float32 if scores.dtype in (torch.float16, torch.bfloat16) else None
+    )
     out = torch.matmul(weights.to(v.dtype).reshape(n, i, j, g, a * b, -1), v_NIJGKE)
     return _assemble(out.reshape(n, i, j, g, a, b, -1), rows, columns)
 
@@ -122,8 +147,9 @@ def _key_features(rows: Axis, columns: Axis, like: Tensor) -> Tensor:
     return torch.cat([row, column, mask], -1).reshape(rows.blocks, columns.blocks, 1, x * y, -1)
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Axis,
-          columns: Axis) -> Tensor:
+def _sdpa(
+    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Axis, columns: Axis
+) -> Tensor:
     """Relative logits and mask as extra features of q and k, so that a fused kernel makes no score-sized tensor here.
 
     score = [q·scale, q·r_height, q·r_width, 1] . [k, one-hot row, one-hot column, mask].
@@ -134,13 +160,17 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor
     q_NIJGABD = q_NIAJBGD.permute(0, 1, 3, 5, 2, 4, 6) * q_NIAJBGD.shape[-1] ** -0.5
     n, i, j, g, a, b, _ = q_NIJGABD.shape
     across = _relative(q_NIAJBGD, rel_width, columns, down=False)
-    q_features = torch.cat([q_NIJGABD, _relative(q_NIAJBGD, rel_height, rows, down=True), across,
-                            across.new_ones(*across.shape[:-1], 1)], -1)
+    q_features = torch.cat(
+        [q_NIJGABD, _relative(q_NIAJBGD, rel_height, rows, down=True), across, across.new_ones(*across.shape[:-1], 1)],
+        -1,
+    )
     k_features = torch.cat([k_NIJGKD, _key_features(rows, columns, k_NIJGKD).expand(n, i, j, g, -1, -1)], -1)
     channels = v_NIJGKE.shape[-1]
     features = -(-max(q_features.shape[-1], channels) // FEATURE_MULTIPLE) * FEATURE_MULTIPLE
-    packed = [F.pad(t, (0, features - t.shape[-1])).reshape(n * i * j, g, -1, features).contiguous()
-              for t in (q_features, k_features, v_NIJGKE)]
+    packed = [
+        F.pad(t, (0, features - t.shape[-1])).reshape(n * i * j, g, -1, features).contiguous()
+        for t in (q_features, k_features, v_NIJGKE)
+    ]
     out = F.scaled_dot_product_attention(packed[0], packed[1], packed[2], scale=1.0)[..., :channels]
     return _assemble(out.reshape(n, i, j, g, a, b, channels), rows, columns)
 
@@ -150,8 +180,20 @@ def _without_halo(side: Axis) -> Axis:
     if side.blocks > 1 or side.halo == 0:
         return side
     inside = slice(side.halo, side.halo + side.tile)
-    return Axis(side.size, side.tile, 0, 1, side.slots, side.tile, side.out, side.regular,
-                side.table_RELATIVE_IAW[:, :, inside], side.visible_IW[:, inside], side.query_row_IA, side.slot_of_row_R)
+    return Axis(
+        side.size,
+        side.tile,
+        0,
+        1,
+        side.slots,
+        side.tile,
+        side.out,
+        side.regular,
+        side.table_RELATIVE_IAW[:, :, inside],
+        side.visible_IW[:, inside],
+        side.query_row_IA,
+        side.slot_of_row_R,
+    )
 
 
 BACKENDS = {"reference": _reference, "sdpa": _sdpa, "auto": _sdpa}

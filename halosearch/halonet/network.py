@@ -32,8 +32,18 @@ class HaloAttention(nn.Module):
         x_NHWC = x_NCHW.permute(0, 2, 3, 1)
         q = self.query(x_NHWC[:, :: self.stride, :: self.stride])
         k, v = self.key_value(x_NHWC).split((self.keys, self.values), -1)
-        out_NHWC = halo_attention(q, k, v, self.rel_height.to(q.dtype), self.rel_width.to(q.dtype), heads=self.heads,
-                                  block_size=self.block_size, halo_size=self.halo_size, stride=self.stride, backend=self.backend)
+        out_NHWC = halo_attention(
+            q,
+            k,
+            v,
+            self.rel_height.to(q.dtype),
+            self.rel_width.to(q.dtype),
+            heads=self.heads,
+            block_size=self.block_size,
+            halo_size=self.halo_size,
+            stride=self.stride,
+            backend=self.backend,
+        )
         return out_NHWC.permute(0, 3, 1, 2)
 
 
@@ -49,7 +59,8 @@ class SqueezeExcite(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Scale every channel."""
         gates_NC = self.excite(self.act(self.squeeze(x_NCHW.mean((2, 3))))).sigmoid()
-        return x_NCHW * gates_NC[:, :, None, None]
+        gated: Tensor = x_NCHW * gates_NC[:, :, None, None]
+        return gated
 
 
 class Conv(nn.Sequential):
@@ -57,8 +68,11 @@ class Conv(nn.Sequential):
 
     def __init__(self, channels: int, width: int, size: int = 1, stride: int = 1, *, act: bool = True) -> None:
         """Pad so that a stride of two rounds the map up."""
-        super().__init__(nn.Conv2d(channels, width, size, stride, size // 2, bias=False), nn.BatchNorm2d(width),
-                         *([nn.SiLU(inplace=True)] if act else []))
+        super().__init__(
+            nn.Conv2d(channels, width, size, stride, size // 2, bias=False),
+            nn.BatchNorm2d(width),
+            *([nn.SiLU(inplace=True)] if act else []),
+        )
 
 
 class Subsample(nn.Module):
@@ -81,7 +95,9 @@ class Subsample(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, attention (or 3x3 and squeeze-excite), 1x1, beside a shortcut; `scale` multiplies the branch."""
 
-    def __init__(self, config: HaloNetConfig, stage: int, channels: int, stride: int, backend: str, scale: float) -> None:
+    def __init__(
+        self, config: HaloNetConfig, stage: int, channels: int, stride: int, backend: str, scale: float
+    ) -> None:
         """A block of `stage` that reads `channels` channels."""
         super().__init__()
         width, out = config.stage_width(stage), int(config.expansion_ratio * config.stage_width(stage))
@@ -98,11 +114,15 @@ class Bottleneck(nn.Module):
         if channels != out or stride != 1:
             self.shortcut = nn.Sequential(*([Subsample(stride)] if stride > 1 else []), Conv(channels, out, act=False))
         self.act = nn.SiLU(inplace=True)
-        nn.init.zeros_(self.expand[1].weight)
+        last_norm = self.expand[1]
+        assert isinstance(last_norm, nn.BatchNorm2d)
+        nn.init.zeros_(last_norm.weight)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Residual block."""
-        return self.act(self.shortcut(x_NCHW) + self.scale * self.expand(self.spatial(self.reduce(x_NCHW))))
+        branch_NCHW = self.expand(self.spatial(self.reduce(x_NCHW)))
+        out_NCHW: Tensor = self.act(self.shortcut(x_NCHW) + self.scale * branch_NCHW)
+        return out_NCHW
 
 
 class HaloNet(nn.Module):
@@ -115,7 +135,9 @@ class HaloNet(nn.Module):
         residual_scale: factor on every residual branch (1 in the paper; short trainings use it across depths).
     """
 
-    def __init__(self, config: HaloNetConfig, classes: int = 1000, *, backend: str = "auto", residual_scale: float = 1.0) -> None:
+    def __init__(
+        self, config: HaloNetConfig, classes: int = 1000, *, backend: str = "auto", residual_scale: float = 1.0
+    ) -> None:
         """Build and initialise: last batch-norm gain of each block zero, relative embeddings truncated normal 0.02."""
         super().__init__()
         config = config.canonical()
@@ -138,4 +160,5 @@ class HaloNet(nn.Module):
         x_NCHW = self.stem(x_NCHW)
         for stage in self.stages:
             x_NCHW = stage(x_NCHW)
-        return self.head(self.final(x_NCHW).mean((2, 3)))
+        logits: Tensor = self.head(self.final(x_NCHW).mean((2, 3)))
+        return logits

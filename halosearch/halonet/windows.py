@@ -60,5 +60,17 @@ def axis(size: int, block_size: int, halo_size: int, stride: int, device: torch.
     block_R = row_positions_R // tile
     slot_R = block_R * slots + (row_positions_R - first_I[block_R]) // stride
     query_row_IA = (position_IA // stride).clamp(max=out - 1)
-    return Axis(size, tile, halo_size, blocks, slots, tile + 2 * halo_size, out, bool((slot_R == torch.arange(out)).all()),
-                table_IAW.to(device), ((key_IW >= 0) & (key_IW < size)).to(device), query_row_IA.to(device), slot_R.to(device))
+    return Axis(
+        size,
+        tile,
+        halo_size,
+        blocks,
+        slots,
+        tile + 2 * halo_size,
+        out,
+        bool((slot_R == torch.arange(out)).all()),
+        table_IAW.to(device),
+        ((key_IW >= 0) & (key_IW < size)).to(device),
+        query_row_IA.to(device),
+        slot_R.to(device),
+    )

@@ -24,17 +24,21 @@ class ArrayImages:
         report: where the images come from and what was left out.
     """
 
-    def __init__(self, images: dict[str, np.ndarray], labels: dict[str, np.ndarray], classes: int, report: DataReport) -> None:
+    def __init__(
+        self, images: dict[str, np.ndarray], labels: dict[str, np.ndarray], classes: int, report: DataReport
+    ) -> None:
         """Keep the arrays as they are."""
         self._images, self._labels, self.report = images, labels, report
-        self.factors = (Factor("class", classes),)
+        self.factors: tuple[Factor, ...] = (Factor("class", classes),)
         self._cache = BatchCache()
 
     def size(self, split: str) -> int:
         """Images in a split."""
         return len(self._labels[split])
 
-    def batch(self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None
+    ) -> tuple[Tensor, Tensor]:
         """Images (N, 3, s, s) uint8 and labels (N, 1); whole images without a key, random crops and flips with one."""
         rng = None if augment_key is None else np.random.Generator(np.random.Philox(key=list(augment_key)))
         made = [self._image(split, int(i), image_size, rng) for i in ids]
@@ -60,6 +64,8 @@ def random_crop(rng: np.random.Generator) -> tuple[tuple[float, float, float, fl
 
 def _resized(pixels: np.ndarray, image_size: int, box: tuple[float, float, float, float], flip: bool) -> np.ndarray:
     side = pixels.shape[0]
-    image = Image.fromarray(pixels).resize((image_size, image_size), Image.Resampling.BILINEAR, box=tuple(side * edge for edge in box))
+    image = Image.fromarray(pixels).resize(
+        (image_size, image_size), Image.Resampling.BILINEAR, box=tuple(side * edge for edge in box)
+    )
     array = np.asarray(image).transpose(2, 0, 1)
     return np.ascontiguousarray(array[:, :, ::-1] if flip else array)

@@ -25,8 +25,13 @@ LAYOUTS = {
     "CIFAR-10 pickled": (TEN_TRAIN, "test_batch", 10),
     "CIFAR-100 pickled": (("train",), "test", 100),
 }
-ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct"),
-           ("numpy._core.multiarray", "_reconstruct"), ("_codecs", "encode")}
+ALLOWED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("_codecs", "encode"),
+}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -55,7 +60,10 @@ def open_cifar(root: Path, train_images: int, test_images: int) -> ArrayImages:
     """
     layout = layout_of(root)
     if layout is None:
-        raise EnvironmentFault(f"{root} holds no CIFAR files", "it should hold data_batch_1.bin and test_batch.bin, or train.bin and test.bin")
+        raise EnvironmentFault(
+            f"{root} holds no CIFAR files",
+            "it should hold data_batch_1.bin and test_batch.bin, or train.bin and test.bin",
+        )
     train_files, test_file, classes = LAYOUTS[layout]
     unreadable: list[tuple[str, str]] = []
     parts = []
@@ -66,15 +74,25 @@ def open_cifar(root: Path, train_images: int, test_images: int) -> ArrayImages:
             unreadable.append((file, f"{type(error).__name__}: {error}".replace(str(root), "")))
     train, test = ([part[1:] for part in parts if part[0] is flag] for flag in (False, True))
     if not train or not test:
-        raise EnvironmentFault(f"{root}: {unreadable[0][0]} could not be read ({unreadable[0][1]})", "fetch the file again")
+        name, reason = unreadable[-1] if not test else unreadable[0]
+        raise EnvironmentFault(f"{root}: {name} could not be read ({reason})", "fetch the file again")
     images, labels = (np.concatenate([part[i] for part in train]) for i in (0, 1))
     half = -(-len(test[0][1]) // 2)
     kept, tested = min(train_images, len(labels)), min(test_images, half)
     held = min(test_images, len(test[0][1]) - half)
-    report = DataReport(f"{layout} files of {root.name}", {TRAIN: kept, TEST: tested, HELD_OUT: held}, 32, tuple(unreadable),
-                        unused=len(labels) + len(test[0][1]) - kept - tested - held)
-    return ArrayImages({TRAIN: images[:kept], TEST: test[0][0][:tested], HELD_OUT: test[0][0][half : half + held]},
-                       {TRAIN: labels[:kept], TEST: test[0][1][:tested], HELD_OUT: test[0][1][half : half + held]}, classes, report)
+    report = DataReport(
+        f"{layout} files of {root.name}",
+        {TRAIN: kept, TEST: tested, HELD_OUT: held},
+        32,
+        tuple(unreadable),
+        unused=len(labels) + len(test[0][1]) - kept - tested - held,
+    )
+    return ArrayImages(
+        {TRAIN: images[:kept], TEST: test[0][0][:tested], HELD_OUT: test[0][0][half : half + held]},
+        {TRAIN: labels[:kept], TEST: test[0][1][:tested], HELD_OUT: test[0][1][half : half + held]},
+        classes,
+        report,
+    )
 
 
 def _read(path: Path, classes: int, *, pickled: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +107,11 @@ def _read(path: Path, classes: int, *, pickled: bool) -> tuple[np.ndarray, np.nd
             raise ValueError(f"{len(raw)} bytes are no whole number of {width}-byte records")
         records = np.frombuffer(raw, np.uint8).reshape(-1, width)
         flat, labels = records[:, -PIXELS:], records[:, -PIXELS - 1].astype(np.int64)
-    if flat.shape[1:] != (PIXELS,) or len(flat) != len(labels) or labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+    if (
+        flat.shape[1:] != (PIXELS,)
+        or len(flat) != len(labels)
+        or labels.min(initial=0) < 0
+        or labels.max(initial=0) >= classes
+    ):
         raise ValueError("labels or pixels are out of range")
     return np.ascontiguousarray(flat.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels

@@ -37,9 +37,15 @@ class DataReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"description": self.description, "images": self.images, "native_size": self.native_size,
-                "unreadable": [list(pair) for pair in self.unreadable], "skipped": [list(pair) for pair in self.skipped],
-                "empty_classes": list(self.empty_classes), "unused": self.unused}
+        return {
+            "description": self.description,
+            "images": self.images,
+            "native_size": self.native_size,
+            "unreadable": [list(pair) for pair in self.unreadable],
+            "skipped": [list(pair) for pair in self.skipped],
+            "empty_classes": list(self.empty_classes),
+            "unused": self.unused,
+        }
 
 
 class Dataset(Protocol):
@@ -52,7 +58,9 @@ class Dataset(Protocol):
         """Images in a split."""
         ...
 
-    def batch(self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(
+        self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (N, 3, s, s) uint8 and labels (N, factors) int64; random crops and flips keyed by `augment_key` and id."""
         ...
 

@@ -51,7 +51,9 @@ def open_folder(root: Path, cache: Path, limits: FolderLimits) -> ArrayImages:
         EnvironmentFault: no such folder, no class folders, fewer than two classes or eight readable images.
     """
     if not root.is_dir():
-        raise EnvironmentFault(f"{root} is not a folder", "give a folder with one sub-folder of images per class: --data FOLDER")
+        raise EnvironmentFault(
+            f"{root} is not a folder", "give a folder with one sub-folder of images per class: --data FOLDER"
+        )
     listing = _list(root, limits)
     key = _key(root, listing, limits)
     folder = cache / f"images-{key}"
@@ -68,10 +70,14 @@ def _list(root: Path, limits: FolderLimits) -> _Listing:
     validation = next((name for name in VALIDATION_FOLDERS if (root / name).is_dir()), None)
     explicit = (root / "train").is_dir() and validation is not None
     tops = {TRAIN: root / "train", TEST: root / str(validation)} if explicit else {"all": root}
-    classes = sorted({d.name for top in tops.values() for d in top.iterdir() if d.is_dir() and not d.name.startswith(".")})
+    classes = sorted(
+        {d.name for top in tops.values() for d in top.iterdir() if d.is_dir() and not d.name.startswith(".")}
+    )
     if len(classes) < 2:
-        raise EnvironmentFault(f"{root} holds {len(classes)} class folder(s); at least two are needed",
-                               "put the images into one sub-folder per class, for example cats/ and dogs/")
+        raise EnvironmentFault(
+            f"{root} holds {len(classes)} class folder(s); at least two are needed",
+            "put the images into one sub-folder per class, for example cats/ and dogs/",
+        )
     found, skipped = _walk(root, tops, classes)
     splits: dict[str, list[Item]] = {TRAIN: [], TEST: [], HELD_OUT: []}
     for label in range(len(classes)):
@@ -83,7 +89,9 @@ def _list(root: Path, limits: FolderLimits) -> _Listing:
     return _Listing(classes, kept, skipped, unused)
 
 
-def _walk(root: Path, tops: dict[str, Path], classes: list[str]) -> tuple[dict[tuple[str, int], list[str]], list[tuple[str, str]]]:
+def _walk(
+    root: Path, tops: dict[str, Path], classes: list[str]
+) -> tuple[dict[tuple[str, int], list[str]], list[tuple[str, str]]]:
     """Image files by (top folder, class), and every other file with the reason why it is not used."""
     found: dict[tuple[str, int], list[str]] = {}
     skipped: list[tuple[str, str]] = []
@@ -127,8 +135,11 @@ def _stratified(items: list[Item], limit: int) -> list[Item]:
 
 
 def _key(root: Path, listing: _Listing, limits: FolderLimits) -> str:
-    stats = [(path, label, (root / path).stat().st_size, (root / path).stat().st_mtime_ns)
-             for split in sorted(listing.splits) for path, label in listing.splits[split]]
+    stats = [
+        (path, label, (root / path).stat().st_size, (root / path).stat().st_mtime_ns)
+        for split in sorted(listing.splits)
+        for path, label in listing.splits[split]
+    ]
     return hashlib.sha256(json.dumps([stats, asdict(limits), listing.classes]).encode()).hexdigest()[:16]
 
 
@@ -141,7 +152,11 @@ def read_image(path: Path, side: int) -> tuple[np.ndarray, int]:
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
         native = min(upright.size)
-        return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BOX if native > 2 * side else Image.Resampling.BILINEAR)), native
+        return np.asarray(
+            ImageOps.fit(
+                upright, (side, side), Image.Resampling.BOX if native > 2 * side else Image.Resampling.BILINEAR
+            )
+        ), native
 
 
 def _decode(root: Path, listing: _Listing, limits: FolderLimits, folder: Path) -> None:
@@ -149,7 +164,8 @@ def _decode(root: Path, listing: _Listing, limits: FolderLimits, folder: Path) -
     partial.mkdir(parents=True, exist_ok=True)
     unreadable, sizes, labels = [], [], {}
     for split, items in listing.splits.items():
-        pixels, kept = np.empty((len(items), limits.side, limits.side, 3), np.uint8), []
+        pixels = np.empty((len(items), limits.side, limits.side, 3), np.uint8)
+        kept: list[int] = []
         for path, label in items:
             try:
                 pixels[len(kept)], native = read_image(root / path, limits.side)
@@ -162,8 +178,15 @@ def _decode(root: Path, listing: _Listing, limits: FolderLimits, folder: Path) -
         labels[split] = kept
     readable = {label for split in (TRAIN, TEST) for label in labels[split]}
     empty = [name for label, name in enumerate(listing.classes) if label not in readable]
-    meta = {"classes": listing.classes, "labels": labels, "unreadable": unreadable, "skipped": listing.skipped, "empty": empty,
-            "unused": listing.unused, "native_size": int(np.median(sizes)) if sizes else None}
+    meta = {
+        "classes": listing.classes,
+        "labels": labels,
+        "unreadable": unreadable,
+        "skipped": listing.skipped,
+        "empty": empty,
+        "unused": listing.unused,
+        "native_size": int(np.median(sizes)) if sizes else None,
+    }
     (partial / "meta.json").write_text(json.dumps(meta))
     if folder.exists():  # another process was faster with the same images
         return
@@ -175,12 +198,28 @@ def _open_cache(folder: Path, root: Path) -> ArrayImages:
     counts = {split: len(labels) for split, labels in meta["labels"].items()}
     classes = len(meta["classes"]) - len(meta["empty"])
     if classes < 2 or counts[TRAIN] + counts[TEST] < MIN_IMAGES or not counts[TEST]:
-        broken = f"; {len(meta['unreadable'])} could not be read, the first is {meta['unreadable'][0][0]}" if meta["unreadable"] else ""
+        broken = (
+            f"; {len(meta['unreadable'])} could not be read, the first is {meta['unreadable'][0][0]}"
+            if meta["unreadable"]
+            else ""
+        )
         raise EnvironmentFault(
             f"{root} has {counts[TRAIN] + counts[TEST]} readable images in {classes} classes, too few to train on{broken}",
-            f"at least two classes and {MIN_IMAGES} images are needed")
-    report = DataReport(f"images of {root.name} ({folder.name})", counts, meta["native_size"], tuple(map(tuple, meta["unreadable"])),
-                        tuple(map(tuple, meta["skipped"])), tuple(meta["empty"]), meta["unused"])
+            f"at least two classes and {MIN_IMAGES} images are needed",
+        )
+    report = DataReport(
+        f"images of {root.name} ({folder.name})",
+        counts,
+        meta["native_size"],
+        tuple(map(tuple, meta["unreadable"])),
+        tuple(map(tuple, meta["skipped"])),
+        tuple(meta["empty"]),
+        meta["unused"],
+    )
     images = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in counts}
-    return ArrayImages(images, {split: np.array(labels, dtype=np.int64) for split, labels in meta["labels"].items()},
-                       len(meta["classes"]), report)
+    return ArrayImages(
+        images,
+        {split: np.array(labels, dtype=np.int64) for split, labels in meta["labels"].items()},
+        len(meta["classes"]),
+        report,
+    )

@@ -63,5 +63,11 @@ def parameter_groups(network: nn.Module, config: HaloNetConfig, recipe: Recipe) 
         elif ".expand.0" in name:
             rate = 1.0 / config.value_ratio
         groups.setdefault((rate, parameter.ndim > 1 and "rel_" not in name), []).append(parameter)
-    return [{"params": parameters, "rate": recipe.learning_rate * rate, "weight_decay": recipe.weight_decay if decays else 0.0}
-            for (rate, decays), parameters in groups.items()]
+    return [
+        {
+            "params": parameters,
+            "rate": recipe.learning_rate * rate,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+        }
+        for (rate, decays), parameters in groups.items()
+    ]

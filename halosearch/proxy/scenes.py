@@ -44,8 +44,12 @@ class Difficulty:
 
 
 DIFFICULTIES = {
-    "scenes-easy-1": Difficulty(amplitude=0.34, noise=0.02, bars=0, background=0.12, texture_contrast=0.9, train_images=20_000),
-    "scenes-1": Difficulty(amplitude=0.26, noise=0.05, bars=2, background=0.25, texture_contrast=0.7, train_images=50_000),
+    "scenes-easy-1": Difficulty(
+        amplitude=0.34, noise=0.02, bars=0, background=0.12, texture_contrast=0.9, train_images=20_000
+    ),
+    "scenes-1": Difficulty(
+        amplitude=0.26, noise=0.05, bars=2, background=0.25, texture_contrast=0.7, train_images=50_000
+    ),
 }
 
 
@@ -58,7 +62,7 @@ class Scenes:
         test_images: images in the test and held-out splits.
     """
 
-    factors = FACTORS
+    factors: tuple[Factor, ...] = FACTORS
 
     def __init__(self, version: str, seed: int, test_images: int) -> None:
         """Nothing is rendered yet."""
@@ -71,7 +75,9 @@ class Scenes:
         """Images in a split."""
         return self._sizes[split]
 
-    def batch(self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None
+    ) -> tuple[Tensor, Tensor]:
         """Images (N, 3, S, S) uint8 and labels (N, 3). Scenes are fresh enough: they are not augmented."""
         del augment_key
         missing = [int(i) for i in dict.fromkeys(ids.tolist()) if self._cache.get(split, int(i), image_size) is None]
@@ -83,15 +89,22 @@ class Scenes:
                 self._cache.put(split, index, image)
         images = [made[i] if i in made else self._cache.get(split, i, image_size) for i in map(int, ids)]
         draws_NP = draw_parameters(self.seed, split, ids)
-        return torch.from_numpy(np.stack([image for image in images if image is not None])), torch.from_numpy(labels(draws_NP))
+        return torch.from_numpy(np.stack([image for image in images if image is not None])), torch.from_numpy(
+            labels(draws_NP)
+        )
 
     def _render(self, split: str, ids: list[int], image_size: int) -> np.ndarray:
         draws_NP = draw_parameters(self.seed, split, np.array(ids))
         clean = render(draws_NP, image_size, self.difficulty)
-        noise = np.stack([_generator(self.seed, split, i, stream=1).standard_normal((3, image_size, image_size), dtype=np.float32)
-                          for i in ids])
+        noise = np.stack(
+            [
+                _generator(self.seed, split, i, stream=1).standard_normal((3, image_size, image_size), dtype=np.float32)
+                for i in ids
+            ]
+        )
         noisy = clean + torch.from_numpy(noise) * (self.difficulty.noise * image_size / 64)
-        return to_uint8(noisy).numpy()
+        pixels: np.ndarray = to_uint8(noisy).numpy()
+        return pixels
 
 
 def _generator(seed: int, split: str, index: int, stream: int) -> np.random.Generator:
@@ -100,13 +113,15 @@ def _generator(seed: int, split: str, index: int, stream: int) -> np.random.Gene
 
 def draw_parameters(seed: int, split: str, ids: np.ndarray) -> np.ndarray:
     """Uniform draws (N, P) in [0, 1) that fix everything about the scenes but their noise."""
-    return np.stack([_generator(seed, split, int(i), stream=0).random(DRAWS) for i in ids])
+    draws_NP: np.ndarray = np.stack([_generator(seed, split, int(i), stream=0).random(DRAWS) for i in ids])
+    return draws_NP
 
 
 def labels(draws_NP: np.ndarray) -> np.ndarray:
     """Class of every factor, (N, 3) int64: shape, texture, relation (1 = same colour)."""
     classes = np.array([factor.classes for factor in FACTORS])
-    return (draws_NP[:, :3] * classes).astype(np.int64)
+    chosen_N3: np.ndarray = (draws_NP[:, :3] * classes).astype(np.int64)
+    return chosen_N3
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -139,7 +154,8 @@ def _background(u: Tensor, x: Tensor, y: Tensor, strength: float) -> Tensor:
         angle, phase = 6.2832 * u[:, first : first + 1], 6.2832 * u[:, first + 1 : first + 2]
         cycles = 0.5 + 1.5 * u[:, first + 2 : first + 3]
         image = image + strength * (u[:, 22 + 3 * wave : 25 + 3 * wave] - 0.5) * torch.sin(
-            6.2832 * cycles * (x * angle.cos() + y * angle.sin()) + phase)
+            6.2832 * cycles * (x * angle.cos() + y * angle.sin()) + phase
+        )
     return image
 
 
@@ -155,13 +171,22 @@ def _positions(u: Tensor) -> tuple[Tensor, ...]:
     """Centre of the object near the middle, and of its companion on a circle around it that stays inside the image."""
     main_x, main_y = 0.42 + 0.16 * u[:, 4:5], 0.42 + 0.16 * u[:, 5:6]
     angle, reach = 6.2832 * u[:, 6:7], 0.36 + 0.04 * u[:, 7:8]
-    return main_x, main_y, (main_x + reach * angle.cos()).clamp(0.1, 0.9), (main_y + reach * angle.sin()).clamp(0.1, 0.9)
+    return (
+        main_x,
+        main_y,
+        (main_x + reach * angle.cos()).clamp(0.1, 0.9),
+        (main_y + reach * angle.sin()).clamp(0.1, 0.9),
+    )
 
 
-def _contour(u: Tensor, dx: Tensor, dy: Tensor, shape: Tensor, amplitude: float, radius: Tensor, image_size: int) -> Tensor:
+def _contour(
+    u: Tensor, dx: Tensor, dy: Tensor, shape: Tensor, amplitude: float, radius: Tensor, image_size: int
+) -> Tensor:
     numbers = torch.tensor(CONTOURS, dtype=u.dtype)[shape][:, :, None, None]
     theta, distance = torch.atan2(dy, dx), torch.hypot(dx, dy)
-    wobble = torch.cos(numbers[:, 0:1] * theta + 6.2832 * u[:, 30:31]) + 0.5 * torch.cos(numbers[:, 1:2] * theta + 6.2832 * u[:, 31:32])
+    wobble = torch.cos(numbers[:, 0:1] * theta + 6.2832 * u[:, 30:31]) + 0.5 * torch.cos(
+        numbers[:, 1:2] * theta + 6.2832 * u[:, 31:32]
+    )
     edge = radius * (1 + amplitude / 1.5 * wobble)
     return torch.sigmoid((edge - distance) * image_size * 4)
 

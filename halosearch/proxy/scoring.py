@@ -36,13 +36,20 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"images": self.images, "score": self.score, "cross_entropy": self.cross_entropy, "accuracy": self.accuracy,
-                "chance": self.chance, "joint_accuracy": self.joint_accuracy}
+        return {
+            "images": self.images,
+            "score": self.score,
+            "cross_entropy": self.cross_entropy,
+            "accuracy": self.accuracy,
+            "chance": self.chance,
+            "joint_accuracy": self.joint_accuracy,
+        }
 
 
 def split_logits(logits: Tensor, factors: tuple[Factor, ...]) -> tuple[Tensor, ...]:
     """One (N, classes) block per factor."""
-    return logits.split([factor.classes for factor in factors], 1)
+    parts: tuple[Tensor, ...] = logits.split([factor.classes for factor in factors], 1)
+    return parts
 
 
 def to_float(images: Tensor, device: torch.device) -> Tensor:
@@ -67,9 +74,14 @@ def evaluate(network: nn.Module, data: Dataset, split: str, image_size: int, dev
     names = [factor.name for factor in data.factors]
     entropy = losses / count
     share = np.mean([loss / math.log(factor.classes) for loss, factor in zip(entropy, data.factors, strict=True)])
-    return Score(count, float(1 - share), dict(zip(names, entropy.tolist(), strict=True)),
-                 dict(zip(names, hits.mean(0).tolist(), strict=True)),
-                 _chance(torch.cat(seen), data.factors), float(hits.all(1).mean()))
+    return Score(
+        count,
+        float(1 - share),
+        dict(zip(names, entropy.tolist(), strict=True)),
+        dict(zip(names, hits.mean(0).tolist(), strict=True)),
+        _chance(torch.cat(seen), data.factors),
+        float(hits.all(1).mean()),
+    )
 
 
 def _chance(labels: Tensor, factors: tuple[Factor, ...]) -> dict[str, float]:

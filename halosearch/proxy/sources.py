@@ -37,8 +37,10 @@ def open_data(request: DataRequest) -> Dataset:
         return Scenes(request.source, request.seed, request.test_images)
     root = Path(request.source).expanduser()
     if not root.exists():
-        raise EnvironmentFault(f"there is no data at {request.source}",
-                               f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}")
+        raise EnvironmentFault(
+            f"there is no data at {request.source}",
+            f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}",
+        )
     if layout_of(root):
         return open_cifar(root, request.train_images, request.test_images)
     side = round(STORE_MARGIN * request.largest_size)

@@ -26,6 +26,8 @@ from halosearch.proxy.scoring import Score, evaluate, split_logits, to_float
 from halosearch.space.config import HaloNetConfig
 
 CURVE_POINTS = 24
+NORM_BATCHES = 8
+NORM_MOMENTUM = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,10 @@ class _Progress:
     trained: int = 0
 
 
+def _ignore(images: int, total: int, loss: float) -> None:
+    del images, total, loss
+
+
 @dataclass(slots=True)
 class Trainer:
     """One training with the world passed in: data, device, checkpoint, a way to be stopped, a listener."""
@@ -85,7 +91,7 @@ class Trainer:
     device: torch.device
     path: Path | None = None
     should_stop: Callable[[], bool] = lambda: False
-    on_step: Callable[[int, int, float], None] = lambda images, total, loss: None
+    on_step: Callable[[int, int, float], None] = _ignore
     save_every_s: float = 20.0
     accumulate: int = 1
     clock: Callable[[], float] = time.monotonic
@@ -125,14 +131,18 @@ class Trainer:
 
     def _step(self, network: HaloNet, optimizer: torch.optim.AdamW, progress: _Progress, images: int) -> None:
         started, recipe = self.clock(), self.job.recipe
-        factor = recipe.cooldown_factor(progress.step, images) if progress.cooling else recipe.trunk_factor(progress.step)
+        factor = (
+            recipe.cooldown_factor(progress.step, images) if progress.cooling else recipe.trunk_factor(progress.step)
+        )
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         ids = batch_ids(self.job.seed, progress.step, recipe.batch, self.data.size(TRAIN))
         pixels, labels = self.data.batch(TRAIN, ids, self.job.config.image_size, (self.job.seed, progress.step))
         optimizer.zero_grad(set_to_none=True)
-        value = sum(self._backward(network, part, target, len(ids))
-                    for part, target in zip(pixels.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True))
+        value = sum(
+            self._backward(network, part, target, len(ids))
+            for part, target in zip(pixels.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True)
+        )
         if not math.isfinite(value):
             raise DivergedError(f"loss is {value} at step {progress.step}")
         nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
@@ -154,8 +164,27 @@ class Trainer:
         loss.backward()
         return float(loss.detach())
 
+    @torch.no_grad()
+    def _settle_norms(self, network: HaloNet, step: int) -> None:
+        """Average batch-norm statistics over fresh training batches: running ones lag behind weights that moved for few steps."""
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # cumulative average
+        network.train()
+        for i in range(NORM_BATCHES):
+            ids = batch_ids(self.job.seed, step + i, self.job.recipe.batch, self.data.size(TRAIN))
+            pixels, _ = self.data.batch(TRAIN, ids, self.job.config.image_size, (self.job.seed, step + i))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                network(to_float(pixels, self.device))
+        for norm in norms:
+            norm.momentum = NORM_MOMENTUM
+
     def _finish_rung(self, network: HaloNet, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:
-        score = evaluate(network, self.data, self.job.split, self.job.config.image_size, self.device, self.job.test_images)
+        self._settle_norms(network, progress.step)
+        score = evaluate(
+            network, self.data, self.job.split, self.job.config.image_size, self.device, self.job.test_images
+        )
         if not math.isfinite(score.score):
             raise DivergedError(f"test loss is not finite after {self.job.rungs[progress.rung]} images")
         progress.scores.append(score.to_dict())
@@ -167,14 +196,27 @@ class Trainer:
 
     def _job_key(self) -> dict[str, Any]:
         job = self.job
-        return {"config": job.config.to_dict(), "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(job.recipe).items()},
-                "rungs": list(job.rungs), "seed": job.seed, "test_images": job.test_images, "split": job.split,
-                "data": self.data.report.description}
+        return {
+            "config": job.config.to_dict(),
+            "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(job.recipe).items()},
+            "rungs": list(job.rungs),
+            "seed": job.seed,
+            "test_images": job.test_images,
+            "split": job.split,
+            "data": self.data.report.description,
+        }
 
     def _save(self, network: HaloNet, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:
         if self.path is not None:
-            checkpoint.save(self.path, {"job": self._job_key(), "progress": asdict(progress), "trunk": trunk,
-                                        "live": _copy_state(network, optimizer)})
+            checkpoint.save(
+                self.path,
+                {
+                    "job": self._job_key(),
+                    "progress": asdict(progress),
+                    "trunk": trunk,
+                    "live": _copy_state(network, optimizer),
+                },
+            )
 
     def _resume(self, network: HaloNet, optimizer: torch.optim.AdamW) -> tuple[_Progress, Any]:
         state = checkpoint.load(self.path, self._job_key()) if self.path is not None else None
@@ -194,19 +236,26 @@ def batch_ids(seed: int, step: int, batch: int, size: int) -> np.ndarray:
     """Ids of a step's batch: epoch after epoch, each a permutation keyed by (seed, epoch)."""
     positions = np.arange(step * batch, (step + 1) * batch)
     epochs = positions // size
-    orders = {epoch: np.random.Generator(np.random.Philox(key=[seed, int(epoch)])).permutation(size) for epoch in np.unique(epochs)}
+    orders = {
+        epoch: np.random.Generator(np.random.Philox(key=[seed, int(epoch)])).permutation(size)
+        for epoch in np.unique(epochs)
+    }
     return np.array([orders[epoch][position % size] for epoch, position in zip(epochs, positions, strict=True)])
 
 
 def _loss(logits: Tensor, labels: Tensor, data: Dataset, smoothing: float) -> Tensor:
     blocks = split_logits(logits, data.factors)
-    return torch.stack([F.cross_entropy(block, labels[:, i], label_smoothing=smoothing) for i, block in enumerate(blocks)]).sum()
+    return torch.stack(
+        [F.cross_entropy(block, labels[:, i], label_smoothing=smoothing) for i, block in enumerate(blocks)]
+    ).sum()
 
 
 def _copy_state(network: HaloNet, optimizer: torch.optim.AdamW) -> dict[str, Any]:
     """A snapshot that later steps do not change."""
-    return {"network": {name: value.detach().clone() for name, value in network.state_dict().items()},
-            "optimizer": _cloned(optimizer.state_dict())}
+    return {
+        "network": {name: value.detach().clone() for name, value in network.state_dict().items()},
+        "optimizer": _cloned(optimizer.state_dict()),
+    }
 
 
 def _cloned(value: Any) -> Any:

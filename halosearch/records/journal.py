@@ -44,8 +44,9 @@ def hold_study(folder: Path) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise StoreError(f"another process is running the study {folder.name!r}",
-                         f"watch it with: halosearch status {folder.name}") from None
+        raise StoreError(
+            f"another process is running the study {folder.name!r}", f"watch it with: halosearch status {folder.name}"
+        ) from None
     return lock
 
 
@@ -62,8 +63,10 @@ def mend(journal: Path) -> int:
         try:
             json.loads(line)
         except ValueError:
-            raise StoreError(f"the store {journal} is damaged at line {number}",
-                             "restore the file from a backup, or start anew under another --name") from None
+            raise StoreError(
+                f"the store {journal} is damaged at line {number}",
+                "restore the file from a backup, or start anew under another --name",
+            ) from None
     if lines[-1]:
         with journal.open("rb+") as file:
             file.truncate(sum(len(line) + 1 for line in lines[:-1]))

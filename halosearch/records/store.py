@@ -18,7 +18,12 @@ FORMAT = 1
 """Version of what is written; a study of another one is refused, not guessed at."""
 STUDY = "halosearch"
 COMPLETE, PRUNED, INFEASIBLE, FAILED, RUNNING = "complete", "pruned", "infeasible", "failed", "running"
-STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, INFEASIBLE: TrialState.FAIL, FAILED: TrialState.FAIL}
+STATES = {
+    COMPLETE: TrialState.COMPLETE,
+    PRUNED: TrialState.PRUNED,
+    INFEASIBLE: TrialState.FAIL,
+    FAILED: TrialState.FAIL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +56,33 @@ class Store:
         self.path = path
         try:
             storage = open_storage(path)
-            self._study = optuna.create_study(storage=storage, study_name=STUDY, directions=["maximize", "minimize"],
-                                              sampler=optuna.samplers.RandomSampler(seed=0), load_if_exists=True)
+            self._study = optuna.create_study(
+                storage=storage,
+                study_name=STUDY,
+                directions=["maximize", "minimize"],
+                sampler=optuna.samplers.RandomSampler(seed=0),
+                load_if_exists=True,
+            )
         except (KeyError, AttributeError, ValueError) as error:
-            raise StoreError(f"the store {path} is damaged ({type(error).__name__})",
-                             "restore the file from a backup, or start anew under another --name") from error
+            raise StoreError(
+                f"the store {path} is damaged ({type(error).__name__})",
+                "restore the file from a backup, or start anew under another --name",
+            ) from error
         self._storage = storage
         found = self._study.user_attrs.get("format")
         if found is None and not self._study.trials and not read_only:
             self._study.set_user_attr("format", FORMAT)
         elif found not in ((None, FORMAT) if read_only else (FORMAT,)):
-            raise VersionError(f"the study was written in format {found}, this version reads format {FORMAT}",
-                               "continue it with the version of halosearch that began it, or start anew under another --name")
+            raise VersionError(
+                f"the study was written in format {found}, this version reads format {FORMAT}",
+                "continue it with the version of halosearch that began it, or start anew under another --name",
+            )
 
     def propose(self, dials: dict[str, Any], costs: dict[str, int], distributions: dict[str, Any]) -> int:
         """Append a running trial in one write; returns its number."""
-        trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=dials, distributions=distributions,
-                                          user_attrs={"costs": costs})
+        trial = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=dials, distributions=distributions, user_attrs={"costs": costs}
+        )
         self._study.add_trial(trial)
         return len(self._study.get_trials(deepcopy=False)) - 1
 
@@ -111,8 +126,15 @@ class Store:
 def _plain(trial: FrozenTrial) -> Trial:
     end = trial.user_attrs.get("end", {})
     state = RUNNING if not trial.state.is_finished() else end.get("state", FAILED)
-    return Trial(trial.number, dict(trial.params), dict(trial.user_attrs.get("costs", {})), state,
-                 int(trial.user_attrs.get("runs", 0)), end.get("reason", ""), end.get("result", {}))
+    return Trial(
+        trial.number,
+        dict(trial.params),
+        dict(trial.user_attrs.get("costs", {})),
+        state,
+        int(trial.user_attrs.get("runs", 0)),
+        end.get("reason", ""),
+        end.get("result", {}),
+    )
 
 
 def table(trials: list[Trial]) -> pd.DataFrame:
@@ -125,12 +147,24 @@ def row(trial: Trial) -> dict[str, Any]:
     result = trial.result
     step = result.get("step_time", {}).get("seconds", {})
     accuracy = {f"accuracy_{name}": value for name, value in result.get("final", {}).get("accuracy", {}).items()}
-    return {"trial": trial.number, "state": trial.state, **trial.dials, **trial.costs, "score": result.get("score"),
-            "step_time_s": result.get("step_time_s"), "step_time_low_s": result.get("step_time_low_s"),
-            "step_time_high_s": result.get("step_time_high_s"), "step_time_raw_s": step.get("median"),
-            "memory_bytes": result.get("step_time", {}).get("memory_bytes"), **accuracy,
-            "images": result.get("final", {}).get("images_seen"), "images_per_s": result.get("images_per_s"),
-            "seconds": result.get("seconds"), "runs": trial.runs, "reason": trial.reason}
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        **trial.dials,
+        **trial.costs,
+        "score": result.get("score"),
+        "step_time_s": result.get("step_time_s"),
+        "step_time_low_s": result.get("step_time_low_s"),
+        "step_time_high_s": result.get("step_time_high_s"),
+        "step_time_raw_s": step.get("median"),
+        "memory_bytes": result.get("step_time", {}).get("memory_bytes"),
+        **accuracy,
+        "images": result.get("final", {}).get("images_seen"),
+        "images_per_s": result.get("images_per_s"),
+        "seconds": result.get("seconds"),
+        "runs": trial.runs,
+        "reason": trial.reason,
+    }
 
 
 def to_json(value: Any) -> str:

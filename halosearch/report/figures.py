@@ -10,8 +10,14 @@ from halosearch.cost.counts import count
 from halosearch.space.family import EFFICIENTNETS, FAMILY, PUBLISHED
 
 FRONT, COMPLETE, EFFICIENTNET, PRUNED = "#D55E00", "#0072B2", "#009E73", "#767676"
-AXES = {"step_time_s": "training step of the full candidate (s)", "macs": "MACs", "params": "parameters", "activations": "activations (elements)",
-        "memory_bytes": "memory of a step (bytes)", "seconds": "seconds spent on the trial"}
+AXES = {
+    "step_time_s": "training step of the full candidate (s)",
+    "macs": "MACs",
+    "params": "parameters",
+    "activations": "activations (elements)",
+    "memory_bytes": "memory of a step (bytes)",
+    "seconds": "seconds spent on the trial",
+}
 Figure = Any
 
 
@@ -21,8 +27,11 @@ def prepare_front(summary: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     by_number = {trial["trial"]: trial for trial in complete}
     front = [by_number[number] for number in summary["front"]]
     reference = summary["reference"]
-    return {"dominated": [trial for trial in complete if trial["trial"] not in summary["front"]], "front": front,
-            "reference": [reference] if reference and reference["score"] is not None else []}
+    return {
+        "dominated": [trial for trial in complete if trial["trial"] not in summary["front"]],
+        "front": front,
+        "reference": [reference] if reference and reference["score"] is not None else [],
+    }
 
 
 def draw_front(data: dict[str, list[dict[str, Any]]]) -> Figure:
@@ -30,28 +39,55 @@ def draw_front(data: dict[str, list[dict[str, Any]]]) -> Figure:
     figure = go.Figure()
     for name, colour, symbol, size in (("dominated", COMPLETE, "circle-open", 8), ("front", FRONT, "diamond", 11)):
         trials = data[name]
-        figure.add_trace(go.Scatter(
-            x=[t["step_time_s"] for t in trials], y=[t["score"] for t in trials], mode="markers", name=name,
-            marker={"color": colour, "symbol": symbol, "size": size}, error_x=_bars(trials, colour),
-            text=[_label(t) for t in trials], hovertemplate="%{text}<br>score %{y:.3f}<br>cost %{x:.4g}<extra></extra>"))
+        figure.add_trace(
+            go.Scatter(
+                x=[t["step_time_s"] for t in trials],
+                y=[t["score"] for t in trials],
+                mode="markers",
+                name=name,
+                marker={"color": colour, "symbol": symbol, "size": size},
+                error_x=_bars(trials, colour),
+                text=[_label(t) for t in trials],
+                hovertemplate="%{text}<br>score %{y:.3f}<br>cost %{x:.4g}<extra></extra>",
+            )
+        )
     reference = data["reference"]
-    figure.add_trace(go.Scatter(
-        x=[r["step_time_s"] for r in reference], y=[r["score"] for r in reference], mode="markers", name="reference model (not searched)",
-        marker={"color": PRUNED, "symbol": "star", "size": 13}, text=[r["candidate"] for r in reference],
-        hovertemplate="%{text}<br>score %{y:.3f}<extra></extra>"))
-    buttons = [{"label": title, "method": "update", "args": [_moved(data, axis), {"xaxis.title.text": title}]} for axis, title in AXES.items()]
+    figure.add_trace(
+        go.Scatter(
+            x=[r["step_time_s"] for r in reference],
+            y=[r["score"] for r in reference],
+            mode="markers",
+            name="reference model (not searched)",
+            marker={"color": PRUNED, "symbol": "star", "size": 13},
+            text=[r["candidate"] for r in reference],
+            hovertemplate="%{text}<br>score %{y:.3f}<extra></extra>",
+        )
+    )
+    buttons = [
+        {"label": title, "method": "update", "args": [_moved(data, axis), {"xaxis.title.text": title}]}
+        for axis, title in AXES.items()
+    ]
     figure.update_layout(updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.18, "yanchor": "top"}])
     return _styled(figure, AXES["step_time_s"], "score (share of label entropy explained)", log_x=True)
 
 
 def _bars(trials: list[dict[str, Any]], colour: str) -> dict[str, Any]:
-    return {"type": "data", "symmetric": False, "array": [t["step_time_high_s"] - t["step_time_s"] for t in trials],
-            "arrayminus": [t["step_time_s"] - t["step_time_low_s"] for t in trials], "color": colour, "thickness": 1, "visible": True}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [t["step_time_high_s"] - t["step_time_s"] for t in trials],
+        "arrayminus": [t["step_time_s"] - t["step_time_low_s"] for t in trials],
+        "color": colour,
+        "thickness": 1,
+        "visible": True,
+    }
 
 
 def _moved(data: dict[str, list[dict[str, Any]]], axis: str) -> dict[str, Any]:
-    return {"x": [[t.get(axis) for t in data[name]] for name in ("dominated", "front", "reference")],
-            "error_x.visible": [axis == "step_time_s"] * 2 + [False]}
+    return {
+        "x": [[t.get(axis) for t in data[name]] for name in ("dominated", "front", "reference")],
+        "error_x.visible": [axis == "step_time_s"] * 2 + [False],
+    }
 
 
 def _label(trial: dict[str, Any]) -> str:
@@ -64,26 +100,51 @@ def draw_curves(summary: dict[str, Any]) -> Figure:
     for trial in summary["trials"]:
         if trial["curve"]:
             on_front = trial["trial"] in summary["front"]
-            figure.add_trace(go.Scatter(
-                x=[point[0] for point in trial["curve"]], y=[point[1] for point in trial["curve"]], mode="lines", showlegend=False,
-                name=f"trial {trial['trial']}", line={"color": FRONT if on_front else COMPLETE, "width": 2 if on_front else 1},
-                opacity=1 if on_front else 0.45))
+            figure.add_trace(
+                go.Scatter(
+                    x=[point[0] for point in trial["curve"]],
+                    y=[point[1] for point in trial["curve"]],
+                    mode="lines",
+                    showlegend=False,
+                    name=f"trial {trial['trial']}",
+                    line={"color": FRONT if on_front else COMPLETE, "width": 2 if on_front else 1},
+                    opacity=1 if on_front else 0.45,
+                )
+            )
     return _styled(figure, "images seen", "training loss (nats, summed over factors)")
 
 
 def draw_hypervolume(summary: dict[str, Any]) -> Figure:
     """Hypervolume of all complete trials up to each."""
     history = summary["hypervolume"]
-    figure = go.Figure(go.Scatter(x=[n for n, _ in history], y=[v for _, v in history], mode="lines+markers",
-                                  line={"color": COMPLETE, "shape": "hv"}, name="hypervolume"))
+    figure = go.Figure(
+        go.Scatter(
+            x=[n for n, _ in history],
+            y=[v for _, v in history],
+            mode="lines+markers",
+            line={"color": COMPLETE, "shape": "hv"},
+            name="hypervolume",
+        )
+    )
     return _styled(figure, "trial", "hypervolume (score x ln step time)")
 
 
 def prepare_published() -> dict[str, list[dict[str, Any]]]:
     """Published ImageNet top-1 and parameters of H0-H7 and EfficientNet-B0..B7, with sources; nothing of it was measured here."""
-    halo = [{"name": name.upper(), "params": count(FAMILY[name]).params, "top1": PUBLISHED[name].top1_percent, "source": PUBLISHED[name].top1_source}
-            for name in FAMILY if name[1:].isdigit()]
-    rivals = [{"name": name.upper(), "params": round(b.params_m * 1e6), "top1": b.top1_percent, "source": b.source} for name, b in EFFICIENTNETS.items()]
+    halo = [
+        {
+            "name": name.upper(),
+            "params": count(FAMILY[name]).params,
+            "top1": PUBLISHED[name].top1_percent,
+            "source": PUBLISHED[name].top1_source,
+        }
+        for name in FAMILY
+        if name[1:].isdigit()
+    ]
+    rivals = [
+        {"name": name.upper(), "params": round(b.params_m * 1e6), "top1": b.top1_percent, "source": b.source}
+        for name, b in EFFICIENTNETS.items()
+    ]
     return {"HaloNet H0-H7": halo, "EfficientNet B0-B7": rivals}
 
 
@@ -91,19 +152,38 @@ def draw_published(data: dict[str, list[dict[str, Any]]], budget: dict[str, Any]
     """Published accuracy against parameters, the study's budget as a band."""
     figure = go.Figure()
     for (name, models), colour, symbol in zip(data.items(), (FRONT, EFFICIENTNET), ("diamond", "square"), strict=True):
-        figure.add_trace(go.Scatter(
-            x=[m["params"] for m in models], y=[m["top1"] for m in models], mode="lines+markers+text", name=name, text=[m["name"] for m in models],
-            textposition="top center", marker={"color": colour, "symbol": symbol, "size": 9}, line={"color": colour, "dash": "dot"},
-            customdata=[m["source"] for m in models], hovertemplate="%{text}: %{y} %<br>%{x:,} parameters<br>%{customdata}<extra></extra>"))
+        figure.add_trace(
+            go.Scatter(
+                x=[m["params"] for m in models],
+                y=[m["top1"] for m in models],
+                mode="lines+markers+text",
+                name=name,
+                text=[m["name"] for m in models],
+                textposition="top center",
+                marker={"color": colour, "symbol": symbol, "size": 9},
+                line={"color": colour, "dash": "dot"},
+                customdata=[m["source"] for m in models],
+                hovertemplate="%{text}: %{y} %<br>%{x:,} parameters<br>%{customdata}<extra></extra>",
+            )
+        )
     low, high = (budget["params"] * (1 + sign * budget["tolerance"]) for sign in (-1, 1))
-    figure.add_vrect(x0=low, x1=high, fillcolor=COMPLETE, opacity=0.25, line_width=0, annotation_text="this study's budget")
+    figure.add_vrect(
+        x0=low, x1=high, fillcolor=COMPLETE, opacity=0.25, line_width=0, annotation_text="this study's budget"
+    )
     return _styled(figure, "parameters", "ImageNet top-1 (%), as published", log_x=True)
 
 
 def _styled(figure: Figure, x: str, y: str, *, log_x: bool = False) -> Figure:
     grid = {"gridcolor": "rgba(128,128,128,0.25)", "zerolinecolor": "rgba(128,128,128,0.4)"}
     figure.update_layout(
-        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": "#808080", "size": 13},
-        margin={"l": 60, "r": 20, "t": 60, "b": 50}, legend={"orientation": "h", "y": -0.22}, height=460,
-        xaxis={"title": {"text": x}, "type": "log" if log_x else "linear", **grid}, yaxis={"title": {"text": y}, **grid})
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#808080", "size": 13},
+        margin={"l": 60, "r": 20, "t": 60, "b": 50},
+        legend={"orientation": "h", "y": -0.22},
+        height=460,
+        xaxis={"title": {"text": x}, "type": "log" if log_x else "linear", **grid},
+        yaxis={"title": {"text": y}, **grid},
+    )
     return figure

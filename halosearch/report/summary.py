@@ -39,7 +39,9 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         "study": evidence.spec["name"],
         "spec": evidence.spec,
         "cell_size": evidence.cell_size,
-        "counts": {state: int(n) for state, n in rows["state"].value_counts().sort_index().items()} if len(rows) else {},
+        "counts": {state: int(n) for state, n in rows["state"].value_counts().sort_index().items()}
+        if len(rows)
+        else {},
         "trials": [_trial(trial) for trial in evidence.trials],
         "front": [int(number) for number in front["trial"]] if len(front) else [],
         "decisions": _decisions(done, front, agreement),
@@ -58,8 +60,11 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
 def _trial(trial: Trial) -> dict[str, Any]:
     flat = {key: None if isinstance(value, float) and value != value else value for key, value in row(trial).items()}
     text = candidate_text(config_from_dials(trial.dials))
-    return flat | {"candidate": text, "accuracy": trial.result.get("final", {}).get("accuracy", {}),
-                   "curve": trial.result.get("curve", [])}
+    return flat | {
+        "candidate": text,
+        "accuracy": trial.result.get("final", {}).get("accuracy", {}),
+        "curve": trial.result.get("curve", []),
+    }
 
 
 def _agreement(evidence: Evidence) -> Agreement | None:
@@ -81,7 +86,9 @@ def _decisions(done: pd.DataFrame, front: pd.DataFrame, agreement: Agreement | N
         margin = within_noise_margin(agreement.noise)
         near = done[done["score"] >= best["score"] - margin]
         chosen.append(("fastest within noise of it", int(near.sort_values(["step_time_s", "trial"])["trial"].iloc[0])))
-        chosen.append(("fewest parameters within noise of it", int(near.sort_values(["params", "trial"])["trial"].iloc[0])))
+        chosen.append(
+            ("fewest parameters within noise of it", int(near.sort_values(["params", "trial"])["trial"].iloc[0]))
+        )
     bend = knee(front)
     if bend is not None:
         chosen.append(("knee of the front", bend))
@@ -99,10 +106,18 @@ def _reference(evidence: Evidence) -> dict[str, Any] | None:
         return None
     dials = {name: note["dials"][name] for name in DIALS}
     result = note["result"]
-    return {"dials": dials, "candidate": candidate_text(config_from_dials(dials)), "nearest_to": note["nearest_to"], "state": note["state"],
-            "reason": note.get("reason", ""), "score": result.get("score"), "step_time_s": result.get("step_time_s"),
-            "accuracy": result.get("final", {}).get("accuracy", {}), "chance": result.get("final", {}).get("chance", {}),
-            "joint_accuracy": result.get("final", {}).get("joint_accuracy")}
+    return {
+        "dials": dials,
+        "candidate": candidate_text(config_from_dials(dials)),
+        "nearest_to": note["nearest_to"],
+        "state": note["state"],
+        "reason": note.get("reason", ""),
+        "score": result.get("score"),
+        "step_time_s": result.get("step_time_s"),
+        "accuracy": result.get("final", {}).get("accuracy", {}),
+        "chance": result.get("final", {}).get("chance", {}),
+        "joint_accuracy": result.get("final", {}).get("joint_accuracy"),
+    }
 
 
 def _failures(trials: list[Trial]) -> list[dict[str, Any]]:
@@ -110,15 +125,25 @@ def _failures(trials: list[Trial]) -> list[dict[str, Any]]:
     for trial in trials:
         if trial.state not in ("complete", "running"):
             reasons.setdefault((trial.state, trial.reason), []).append(trial.number)
-    return [{"state": state, "reason": reason, "trials": numbers} for (state, reason), numbers in sorted(reasons.items())]
+    return [
+        {"state": state, "reason": reason, "trials": numbers} for (state, reason), numbers in sorted(reasons.items())
+    ]
 
 
 def _provenance(evidence: Evidence) -> dict[str, Any]:
     device: dict[str, Any] = evidence.notes.get("clock", {}).get("device", {})
     spec = evidence.spec
-    return {"halosearch": spec["halosearch"], "space_hash": spec["space_hash"], "task": evidence.data.get("description"),
-            "task_hash": evidence.data.get("task_hash"), "seed": spec["seed"], "device": device, "anchor": evidence.notes.get("clock", {}),
-            "seconds_by_state": _seconds(evidence.trials), "runs_beyond_first": sum(max(0, trial.runs - 1) for trial in evidence.trials)}
+    return {
+        "halosearch": spec["halosearch"],
+        "space_hash": spec["space_hash"],
+        "task": evidence.data.get("description"),
+        "task_hash": evidence.data.get("task_hash"),
+        "seed": spec["seed"],
+        "device": device,
+        "anchor": evidence.notes.get("clock", {}),
+        "seconds_by_state": _seconds(evidence.trials),
+        "runs_beyond_first": sum(max(0, trial.runs - 1) for trial in evidence.trials),
+    }
 
 
 def _seconds(trials: list[Trial]) -> dict[str, float]:

@@ -25,8 +25,10 @@ def step_time_words(trial: dict[str, Any], summary: dict[str, Any]) -> str:
     if trial["step_time_s"] is None:
         return "step time not measured"
     tier = summary["spec"]["tier"]
-    return (f"{seconds_words(trial['step_time_s'])} [{seconds_words(trial['step_time_low_s'])}, {seconds_words(trial['step_time_high_s'])}] "
-            f"per training step of {tier['timing_batch']} images")
+    return (
+        f"{seconds_words(trial['step_time_s'])} [{seconds_words(trial['step_time_low_s'])}, {seconds_words(trial['step_time_high_s'])}] "
+        f"per training step of {tier['timing_batch']} images"
+    )
 
 
 def seconds_words(seconds: float | None) -> str:
@@ -44,19 +46,30 @@ def _best(summary: dict[str, Any]) -> str:
         return f"No trial under {under} gave a usable result: {ended}."
     best = trial_of(summary, summary["decisions"][0]["trial"])
     complete = summary["counts"].get("complete", 0)
-    return (f"Best of {complete} trained candidates under {under}: trial {best['trial']}, {best['candidate']}: score {best['score']:.3f}, "
-            f"{best['params']:,} parameters, {best['macs'] / 1e9:.2f} GMACs, {step_time_words(best, summary)}.")
+    return (
+        f"Best of {complete} trained candidates under {under}: trial {best['trial']}, {best['candidate']}: score {best['score']:.3f}, "
+        f"{best['params']:,} parameters, {best['macs'] / 1e9:.2f} GMACs, {step_time_words(best, summary)}."
+    )
 
 
 def _noise(summary: dict[str, Any]) -> list[str]:
     agreement = summary["agreement"]
     if agreement is None:
-        return ["Every score is from one seed, and too few candidates were trained twice to say how much of a difference is noise."]
+        return [
+            "Every score is from one seed, and too few candidates were trained twice to say how much of a difference is noise."
+        ]
     best = trial_of(summary, summary["decisions"][0]["trial"])
     margin = 2 * 2**0.5 * agreement["noise"]
-    near = [t["trial"] for t in summary["trials"] if t["state"] == "complete" and t["trial"] != best["trial"] and t["score"] >= best["score"] - margin]
-    tied = (f"{len(near)} other candidates are within noise of it (trials {', '.join(map(str, near))})" if near else
-            "no other candidate is within noise of it")
+    near = [
+        t["trial"]
+        for t in summary["trials"]
+        if t["state"] == "complete" and t["trial"] != best["trial"] and t["score"] >= best["score"] - margin
+    ]
+    tied = (
+        f"{len(near)} other candidates are within noise of it (trials {', '.join(map(str, near))})"
+        if near
+        else "no other candidate is within noise of it"
+    )
     verdict = "the ranking can be used" if agreement["valid"] else "below .7, so the ranking itself is weak evidence"
     return [
         f"Scores are from one seed each; the standard deviation of one score is {agreement['noise']:.3f} (n = {agreement['n']} pairs), and {tied}.",
@@ -71,19 +84,29 @@ def _reference(summary: dict[str, Any]) -> list[str]:
         return []
     if reference["state"] != "complete":
         return [f"The reference model ({reference['candidate']}) gave no score: {reference['reason']}."]
-    parts = ", ".join(f"{name} {value:.2f} (chance {reference['chance'][name]:.2f})" for name, value in reference["accuracy"].items())
-    return [f"The reference model, the candidate nearest to {reference['nearest_to'].upper()} in dials ({reference['candidate']}), scores "
-            f"{reference['score']:.3f}; accuracy: {parts}. It is not {reference['nearest_to'].upper()}."]
+    parts = ", ".join(
+        f"{name} {value:.2f} (chance {reference['chance'][name]:.2f})" for name, value in reference["accuracy"].items()
+    )
+    return [
+        f"The reference model, the candidate nearest to {reference['nearest_to'].upper()} in dials ({reference['candidate']}), scores "
+        f"{reference['score']:.3f}; accuracy: {parts}. It is not {reference['nearest_to'].upper()}."
+    ]
 
 
 def _worth(summary: dict[str, Any]) -> list[str]:
     spec = summary["spec"]
     tier = spec["tier"]
     images = " then ".join(f"{rung:,}" for rung in tier["rungs"])
-    how = (f"What was trained is each candidate's twin at {tier['width_multiplier']:g} of its width, on {images} images, "
-           f"scored on {summary['data'].get('images', {}).get('test', tier['test_images']):,}.")
+    how = (
+        f"What was trained is each candidate's twin at {tier['width_multiplier']:g} of its width, on {images} images, "
+        f"scored on {summary['data'].get('images', {}).get('test', tier['test_images']):,}."
+    )
     if "synthetic" in summary["data"]["description"]:
         kind = "a CPU tier" if spec["device"] == "cpu" else "a GPU tier"
-        return [f"This is synthetic data ({summary['data']['description']}) on {kind}. {how} It ranks candidates on this small task; "
-                "it says nothing yet of accuracy on photographs."]
-    return [f"Data: {summary['data']['description']}. {how} It ranks candidates after short training; it is no forecast of full training."]
+        return [
+            f"This is synthetic data ({summary['data']['description']}) on {kind}. {how} It ranks candidates on this small task; "
+            "it says nothing yet of accuracy on photographs."
+        ]
+    return [
+        f"Data: {summary['data']['description']}. {how} It ranks candidates after short training; it is no forecast of full training."
+    ]

@@ -10,7 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from halosearch.search.jobs import BROKEN, DIED, DONE, PROGRESS, REFERENCE, RETEST, STOPPED, TRIAL, Event, Job, MachineFaultError, Workers
+from halosearch.search.jobs import (
+    BROKEN,
+    DIED,
+    DONE,
+    PROGRESS,
+    REFERENCE,
+    RETEST,
+    STOPPED,
+    TRIAL,
+    Event,
+    Job,
+    MachineFaultError,
+    Workers,
+)
 from halosearch.search.sampler import Outcome, PoolExhaustedError, Proposer
 
 MAX_RUNS = 3

@@ -58,7 +58,9 @@ class Pool:
         low, high = float(column.min()), float(column.max())
         log = low > 0 and high >= LOG_ABOVE * low
         whole = pd.api.types.is_integer_dtype(column)
-        self.distributions[name] = (IntDistribution(int(low), int(high), log=log) if whole else FloatDistribution(low, high, log=log))
+        self.distributions[name] = (
+            IntDistribution(int(low), int(high), log=log) if whole else FloatDistribution(low, high, log=log)
+        )
         bend: Callable[[Any], Any] = np.log if log else (lambda value: value)
         start, width = bend(low), max(bend(high) - bend(low), 1e-12)
         self._scale[name] = lambda value: (bend(value) - start) / width
@@ -76,6 +78,14 @@ class Pool:
         distance = np.square(self._points - point).sum(1)
         distance[~self._unseen] = np.inf
         return int(distance.argmin())
+
+    def first_unseen(self) -> int:
+        """Index of the first row that no trial has seen."""
+        return int(self._unseen.argmax())
+
+    def unseen(self) -> np.ndarray:
+        """Indices of the rows that no trial has seen."""
+        return np.flatnonzero(self._unseen)
 
     def nearest(self, wish: dict[str, Any]) -> int:
         """Index of the row closest to `wish`, seen or not."""
@@ -98,7 +108,9 @@ def _plain(value: Any) -> Any:
 class RowSampler(BaseSampler):
     """Wraps a sampler: whatever it wishes for, the parameters of a row come back."""
 
-    def __init__(self, base: BaseSampler, pool: Pool, forced: int | None = None, *, uniform: np.random.Generator | None = None) -> None:
+    def __init__(
+        self, base: BaseSampler, pool: Pool, forced: int | None = None, *, uniform: np.random.Generator | None = None
+    ) -> None:
         """`forced` replays a recorded row (the base still samples, for its own bookkeeping); `uniform` draws rows evenly."""
         self._base, self._pool, self._forced, self._uniform = base, pool, forced, uniform
         self.row = -1
@@ -108,7 +120,9 @@ class RowSampler(BaseSampler):
         del study, trial
         return self._pool.distributions
 
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         """The base sampler's wish, moved to a row."""
         space = self._base.infer_relative_search_space(study, trial)
         wish = dict(self._base.sample_relative(study, trial, space))
@@ -118,27 +132,34 @@ class RowSampler(BaseSampler):
         if self._forced is not None:
             self.row = self._forced
         elif self._uniform is not None:
-            self.row = int(self._uniform.choice(np.flatnonzero(self._pool._unseen)))
+            self.row = int(self._uniform.choice(self._pool.unseen()))
         else:
             self.row = self._pool.nearest_unseen(wish)
         return self._pool.params(self.row)
 
-    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
         """Never needed: all features are sampled together."""
+        del study, trial, param_distribution
         raise AssertionError(f"{param_name} is not a feature of the pool")
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Let the base prepare."""
         self._base.before_trial(study, trial)
 
-    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
         """Let the base take note."""
         self._base.after_trial(study, trial, state, values)
 
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    "tpe": lambda seed: optuna.samplers.TPESampler(n_startup_trials=0, multivariate=False, constant_liar=True, seed=seed),
+    "tpe": lambda seed: optuna.samplers.TPESampler(
+        n_startup_trials=0, multivariate=False, constant_liar=True, seed=seed
+    ),
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed),
     "gp": lambda seed: optuna.samplers.GPSampler(n_startup_trials=GP_STARTUP, deterministic_objective=False, seed=seed),
 }
@@ -159,7 +180,9 @@ class Proposer:
         """Start with no trial."""
         self.pool, self.sampler, self.seed, self.lag, self.startup = pool, sampler, seed, lag, startup
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._mirror = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0))
+        self._mirror = optuna.create_study(
+            directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0)
+        )
         self._told = 0
         self.proposed = 0
 
@@ -173,7 +196,7 @@ class Proposer:
         Raises:
             PoolExhaustedError: no row is left.
         """
-        if forced is None and not self.pool._unseen.any():
+        if forced is None and not len(self.pool.unseen()):
             raise PoolExhaustedError
         while self._told < self.proposed - self.lag:
             values = outcomes[self._told].values
@@ -185,9 +208,12 @@ class Proposer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._mirror.ask(self.pool.distributions)
-        self.pool.take(row_sampler.row)
+        row = row_sampler.row
+        if row < 0:  # Optuna asks no sampler where every feature has one value
+            row = forced if forced is not None else self.pool.first_unseen()
+        self.pool.take(row)
         self.proposed += 1
-        return row_sampler.row
+        return row
 
     def _sampler_for(self, number: int, forced: int | None) -> RowSampler:
         seeds = np.random.SeedSequence([self.seed, number]).generate_state(2)

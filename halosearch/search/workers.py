@@ -14,7 +14,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from halosearch.search.jobs import BROKEN, DIED, DONE, PROGRESS, STOPPED, Evaluate, Event, Job, MachineFaultError, StoppedError
+from halosearch.search.jobs import (
+    BROKEN,
+    DIED,
+    DONE,
+    PROGRESS,
+    STOPPED,
+    Evaluate,
+    Event,
+    Job,
+    MachineFaultError,
+    StoppedError,
+)
 
 REPORT_EVERY_S = 0.5
 END_GRACE_S = 1.0
@@ -52,13 +63,14 @@ class LocalWorkers:
 
     def poll(self, timeout_s: float) -> list[Event]:
         """News of all workers; a dead worker's job is reported as died."""
-        waitables: list[Any] = [worker.pipe for worker in self._workers] + [worker.process.sentinel for worker in self._workers]
+        waitables: list[Any] = [worker.pipe for worker in self._workers] + [
+            worker.process.sentinel for worker in self._workers
+        ]
         if not waitables:
             time.sleep(timeout_s)
             return []
         wait(waitables, timeout_s)
-        events = [event for worker in list(self._workers) for event in self._news(worker)]
-        return events
+        return [event for worker in list(self._workers) for event in self._news(worker)]
 
     def _news(self, worker: _Worker) -> list[Event]:
         events = []
@@ -78,8 +90,11 @@ class LocalWorkers:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self._make, self._argument, self._stop, str(self._log), os.getpid()),
-                                        daemon=True)
+        process = self._context.Process(
+            target=_serve,
+            args=(theirs, self._make, self._argument, self._stop, str(self._log), os.getpid()),
+            daemon=True,
+        )
         process.start()
         theirs.close()
         worker = _Worker(process, ours)

@@ -12,7 +12,7 @@ STAGES = 4
 SE_RATIO = 16
 """Squeeze-excite of conv stages reduces its width by 16 (arXiv:1709.01507, the default of its table 10)."""
 CHANNELS_PER_HEAD = 16
-"""Head width of `heads by width`: HaloNet-50 has 16 channels per head (arXiv:2103.12731, section 4)."""
+"""Head width of `heads by width`, as in HaloNet-50 (arXiv:2103.12731, section 4)."""
 PUBLISHED_HEADS = (4, 8, 8, 8)
 """Heads per stage of H0-H7 (arXiv:2103.12731, table 2)."""
 
@@ -24,7 +24,7 @@ def halve(side: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class HaloNetConfig:
-    """A member of the HaloNet family (arXiv:2103.12731). The paper's symbols, mapped once:
+    """A member of the HaloNet family (arXiv:2103.12731), in the paper's symbols, mapped once.
 
     s `image_size` (pixels) | b `block_size` | h `halo_size` | rv `value_ratio` | rb `expansion_ratio` |
     l3 `stage_depths[2]` | df `final_width` (None: no final 1x1) | heads `heads` per stage |
@@ -51,14 +51,25 @@ class HaloNetConfig:
         _require(self.image_size >= 32, f"image size {self.image_size} is below 32", "s=64")
         _require(self.block_size >= 1, f"block size {self.block_size} is below 1", "b=8")
         _require(self.halo_size >= 0, f"halo size {self.halo_size} is negative", "h=3")
-        _require(len(self.stage_depths) == STAGES and min(self.stage_depths) >= 1,
-                 f"stage depths {self.stage_depths} are not four positive numbers", "l3=7")
-        _require(len(self.heads) == STAGES and min(self.heads) >= 1, f"heads {self.heads} are not four positive numbers",
-                 "heads=4-8-8-8")
-        _require(set(self.stage_kinds) <= {ATTENTION, CONV} and len(self.stage_kinds) == STAGES,
-                 f"stage kinds {self.stage_kinds} are not four of attention, conv", "conv=0")
+        _require(
+            len(self.stage_depths) == STAGES and min(self.stage_depths) >= 1,
+            f"stage depths {self.stage_depths} are not four positive numbers",
+            "l3=7",
+        )
+        _require(
+            len(self.heads) == STAGES and min(self.heads) >= 1,
+            f"heads {self.heads} are not four positive numbers",
+            "heads=4-8-8-8",
+        )
+        _require(
+            set(self.stage_kinds) <= {ATTENTION, CONV} and len(self.stage_kinds) == STAGES,
+            f"stage kinds {self.stage_kinds} are not four of attention, conv",
+            "conv=0",
+        )
         _require(self.base_width >= 4, f"base width {self.base_width} is below 4", "w=64")
-        _require(self.final_width is None or self.final_width >= 1, f"final width {self.final_width} is below 1", "df=none")
+        _require(
+            self.final_width is None or self.final_width >= 1, f"final width {self.final_width} is below 1", "df=none"
+        )
         for stage in range(STAGES):
             self._check_stage(stage)
 
@@ -69,12 +80,17 @@ class HaloNetConfig:
             named |= {"value ratio": self.value_ratio, "query ratio": self.query_ratio}
         for name, ratio in named.items():
             channels = ratio * width
-            _require(ratio > 0 and channels == int(channels),
-                     f"{name} {ratio:g} times the {width} channels of stage {stage + 1} is not a whole number", "rv=1,rb=1")
+            _require(
+                ratio > 0 and channels == int(channels),
+                f"{name} {ratio:g} times the {width} channels of stage {stage + 1} is not a whole number",
+                "rv=1,rb=1",
+            )
             if name != "expansion ratio":
-                _require(int(channels) % self.heads[stage] == 0,
-                         f"stage {stage + 1} has {int(channels)} channels ({name} {ratio:g}), which {self.heads[stage]} heads "
-                         "do not divide", "heads=published")
+                _require(
+                    int(channels) % self.heads[stage] == 0,
+                    f"stage {stage + 1} has {int(channels)} channels ({name} {ratio:g}), which {self.heads[stage]} heads do not divide",
+                    "heads=published",
+                )
 
     @property
     def stage3_depth(self) -> int:
@@ -88,7 +104,7 @@ class HaloNetConfig:
 
     def stage_width(self, stage: int) -> int:
         """Bottleneck channels of stage 0..3."""
-        return self.base_width * 2**stage
+        return self.base_width << stage
 
     def stage_sides(self) -> tuple[int, int, int, int]:
         """Positions a side of the map that each stage gives out: s/4, s/8, s/16, s/32, rounded up."""
@@ -120,7 +136,10 @@ class HaloNetConfig:
         elif block >= side:
             block, halo = side, 0
         return replace(
-            self, block_size=block, halo_size=halo, heads=heads,  # type: ignore[arg-type]
+            self,
+            block_size=block,
+            halo_size=halo,
+            heads=heads,  # type: ignore[arg-type]
             final_width=None if self.final_width == last else self.final_width,
             value_ratio=1.0 if side is None else self.value_ratio,
             query_ratio=1.0 if side is None else self.query_ratio,
@@ -129,10 +148,17 @@ class HaloNetConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values (JSON, YAML) under the field names."""
         return {
-            "image_size": self.image_size, "block_size": self.block_size, "halo_size": self.halo_size,
-            "value_ratio": self.value_ratio, "expansion_ratio": self.expansion_ratio,
-            "stage_depths": list(self.stage_depths), "final_width": self.final_width, "heads": list(self.heads),
-            "stage_kinds": list(self.stage_kinds), "query_ratio": self.query_ratio, "base_width": self.base_width,
+            "image_size": self.image_size,
+            "block_size": self.block_size,
+            "halo_size": self.halo_size,
+            "value_ratio": self.value_ratio,
+            "expansion_ratio": self.expansion_ratio,
+            "stage_depths": list(self.stage_depths),
+            "final_width": self.final_width,
+            "heads": list(self.heads),
+            "stage_kinds": list(self.stage_kinds),
+            "query_ratio": self.query_ratio,
+            "base_width": self.base_width,
         }
 
 
@@ -143,10 +169,11 @@ def _require(holds: bool, sentence: str, example: str) -> None:
 
 def config_from_dict(values: dict[str, Any]) -> HaloNetConfig:
     """The inverse of `HaloNetConfig.to_dict`."""
-    sequences = {name: tuple(values[name]) for name in ("stage_depths", "heads", "stage_kinds") if name in values}
-    return HaloNetConfig(**{**values, **sequences})
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return HaloNetConfig(**plain)
 
 
 def heads_by_width(base_width: int = 64) -> tuple[int, int, int, int]:
     """Heads per stage at 16 channels each."""
-    return tuple(max(1, base_width * 2**stage // CHANNELS_PER_HEAD) for stage in range(STAGES))  # type: ignore[return-value]
+    one, two, three, four = (max(1, (base_width << stage) // CHANNELS_PER_HEAD) for stage in range(STAGES))
+    return one, two, three, four

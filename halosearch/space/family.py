@@ -37,8 +37,19 @@ class Budget:
 
 
 def _h(s: int, b: int, h: int, rv: float, rb: float, l3: int, df: int | None = None) -> HaloNetConfig:
-    return HaloNetConfig(image_size=s, block_size=b, halo_size=h, value_ratio=rv, expansion_ratio=rb,
-                         stage_depths=(3, 3, l3, 3), final_width=df)
+    return HaloNetConfig(
+        image_size=s,
+        block_size=b,
+        halo_size=h,
+        value_ratio=rv,
+        expansion_ratio=rb,
+        stage_depths=(3, 3, l3, 3),
+        final_width=df,
+    )
+
+
+def _first_conv(stages: int) -> tuple[str, str, str, str]:
+    return (CONV,) * stages + (ATTENTION,) * (4 - stages)  # type: ignore[return-value]
 
 
 FAMILY = {
@@ -52,13 +63,26 @@ FAMILY = {
     "h6": _h(512, 8, 4, 3.0, 2.75, 24, 1536),
     "h7": _h(600, 10, 3, 4.0, 3.5, 26, 2048),
     # ResNet-50's blocks and widths, every 3x3 replaced by attention, 16 channels per head (section 4).
-    "halonet50": HaloNetConfig(image_size=256, block_size=8, halo_size=3, expansion_ratio=4.0, stage_depths=(3, 4, 6, 3),
-                               heads=heads_by_width()),
+    "halonet50": HaloNetConfig(
+        image_size=256,
+        block_size=8,
+        halo_size=3,
+        expansion_ratio=4.0,
+        stage_depths=(3, 4, 6, 3),
+        heads=heads_by_width(),
+    ),
 }
 HYBRIDS = {
     f"h7-c{'123'[:stages]}": HaloNetConfig(
-        image_size=600, block_size=10, halo_size=3, value_ratio=4.0, expansion_ratio=3.5, stage_depths=(3, 3, 26, 3),
-        final_width=2048, stage_kinds=(CONV,) * stages + (ATTENTION,) * (4 - stages))  # type: ignore[arg-type]
+        image_size=600,
+        block_size=10,
+        halo_size=3,
+        value_ratio=4.0,
+        expansion_ratio=3.5,
+        stage_depths=(3, 3, 26, 3),
+        final_width=2048,
+        stage_kinds=_first_conv(stages),
+    )
     for stages in (1, 2, 3)
 }
 NAMED = FAMILY | HYBRIDS
@@ -74,7 +98,9 @@ PUBLISHED = {
     "h7": Published(67.0, PAPER, 84.9, PAPER),
     "halonet50": Published(18.0, PAPER, 78.6, PAPER),
 }
-_EFFICIENTNET = "arXiv:1905.11946 table 2 (size, MACs); tensorflow/tpu EfficientNet README (AutoAugment top-1, secondary)"
+_EFFICIENTNET = (
+    "arXiv:1905.11946 table 2 (size, MACs); tensorflow/tpu EfficientNet README (AutoAugment top-1, secondary)"
+)
 EFFICIENTNETS = {
     "b0": Budget(5.29, 0.39, 224, 77.1, _EFFICIENTNET),
     "b1": Budget(7.79, 0.70, 240, 79.1, _EFFICIENTNET),

@@ -12,8 +12,18 @@ from halosearch.space.search_space import AS_PUBLISHED, BY_WIDTH, WHOLE_MAP, sta
 
 REQUIRED = ("s", "b", "h", "rb", "l3")
 LONG = {
-    "image_size": "s", "block_size": "b", "halo_size": "h", "value_ratio": "rv", "expansion_ratio": "rb", "stage3_depth": "l3",
-    "final_width": "df", "conv_stages": "conv", "query_ratio": "rqk", "base_width": "w", "stage_depths": "depths", "stage_kinds": "kinds",
+    "image_size": "s",
+    "block_size": "b",
+    "halo_size": "h",
+    "value_ratio": "rv",
+    "expansion_ratio": "rb",
+    "stage3_depth": "l3",
+    "final_width": "df",
+    "conv_stages": "conv",
+    "query_ratio": "rqk",
+    "base_width": "w",
+    "stage_depths": "depths",
+    "stage_kinds": "kinds",
 }
 KEYS = (*REQUIRED, "rv", "df", "heads", "conv", "kinds", "depths", "rqk", "w")
 EXAMPLE = "s=384,b=12,h=2,rv=1,rb=3,l3=12,df=1280"
@@ -33,8 +43,10 @@ def parse_candidate(text: str) -> HaloNetConfig:
             return NAMED[text.strip().lower()]
         except KeyError:
             close = difflib.get_close_matches(text.lower(), NAMED, n=1)
-            raise UsageError(f"there is no candidate called {text!r}",
-                             f"did you mean {close[0]!r}?" if close else f"use h0 to h7, or dials: {EXAMPLE}") from None
+            raise UsageError(
+                f"there is no candidate called {text!r}",
+                f"did you mean {close[0]!r}?" if close else f"use h0 to h7, or dials: {EXAMPLE}",
+            ) from None
     return candidate_from_values(dict(_pair(part) for part in text.split(",") if part.strip()))
 
 
@@ -52,7 +64,9 @@ def candidate_from_values(values: dict[str, Any]) -> HaloNetConfig:
         short = LONG.get(key, key)
         if short not in KEYS:
             close = difflib.get_close_matches(key, [*KEYS, *LONG], n=1)
-            raise UsageError(f"unknown dial {key!r}", f"did you mean {close[0]!r}?" if close else f"dials are {', '.join(KEYS)}")
+            raise UsageError(
+                f"unknown dial {key!r}", f"did you mean {close[0]!r}?" if close else f"dials are {', '.join(KEYS)}"
+            )
         if short in dials:
             raise UsageError(f"dial {key!r} is given twice", "give each dial once")
         dials[short] = value
@@ -65,13 +79,25 @@ def candidate_from_values(values: dict[str, Any]) -> HaloNetConfig:
 def _build(dials: dict[str, Any]) -> HaloNetConfig:
     size, base = _whole("s", dials["s"]), _whole("w", dials.get("w", 64))
     depths = _four("depths", dials["depths"]) if "depths" in dials else (3, 3, _whole("l3", dials["l3"]), 3)
-    kinds = _kinds(dials["kinds"]) if "kinds" in dials else stage_kinds(_between("conv", _whole("conv", dials.get("conv", 0)), 0, 4))
+    kinds = (
+        _kinds(dials["kinds"])
+        if "kinds" in dials
+        else stage_kinds(_between("conv", _whole("conv", dials.get("conv", 0)), 0, 4))
+    )
     block = halve(halve(size)) if dials["b"] == WHOLE_MAP else _whole("b", dials["b"])
     return HaloNetConfig(
-        image_size=size, block_size=block, halo_size=_whole("h", dials["h"]), value_ratio=_number("rv", dials.get("rv", 1)),
-        expansion_ratio=_number("rb", dials["rb"]), stage_depths=depths, final_width=_final(dials.get("df")),
-        heads=_heads(dials.get("heads", AS_PUBLISHED), base), stage_kinds=kinds, query_ratio=_number("rqk", dials.get("rqk", 1)),
-        base_width=base)
+        image_size=size,
+        block_size=block,
+        halo_size=_whole("h", dials["h"]),
+        value_ratio=_number("rv", dials.get("rv", 1)),
+        expansion_ratio=_number("rb", dials["rb"]),
+        stage_depths=depths,
+        final_width=_final(dials.get("df")),
+        heads=_heads(dials.get("heads", AS_PUBLISHED), base),
+        stage_kinds=kinds,
+        query_ratio=_number("rqk", dials.get("rqk", 1)),
+        base_width=base,
+    )
 
 
 def _number(key: str, value: Any) -> float:
@@ -121,14 +147,21 @@ def _kinds(value: Any) -> tuple[str, str, str, str]:
     letters = {"a": ATTENTION, "c": CONV, ATTENTION: ATTENTION, CONV: CONV}
     parts = list(value)
     if len(parts) != 4 or any(part not in letters for part in parts):
-        raise UsageError(f"dial kinds does not take {value!r}", "it takes four letters, a (attention) or c (conv): kinds=caaa")
+        raise UsageError(
+            f"dial kinds does not take {value!r}", "it takes four letters, a (attention) or c (conv): kinds=caaa"
+        )
     return tuple(letters[part] for part in parts)  # type: ignore[return-value]
 
 
 def candidate_text(config: HaloNetConfig) -> str:
     """The dials of a network in the notation that `parse_candidate` reads."""
-    parts = [f"s={config.image_size}", f"b={config.block_size}", f"h={config.halo_size}", f"rv={config.value_ratio:g}",
-             f"rb={config.expansion_ratio:g}"]
+    parts = [
+        f"s={config.image_size}",
+        f"b={config.block_size}",
+        f"h={config.halo_size}",
+        f"rv={config.value_ratio:g}",
+        f"rb={config.expansion_ratio:g}",
+    ]
     d = config.stage_depths
     parts.append(f"l3={d[2]}" if (d[0], d[1], d[3]) == (3, 3, 3) else f"depths={'-'.join(map(str, d))}")
     if config.final_width:
@@ -137,7 +170,11 @@ def candidate_text(config: HaloNetConfig) -> str:
         parts.append(f"heads={'-'.join(map(str, config.heads))}")
     conv = sum(kind == CONV for kind in config.stage_kinds)
     if conv:
-        parts.append(f"conv={conv}" if config.stage_kinds == stage_kinds(conv) else f"kinds={''.join(k[0] for k in config.stage_kinds)}")
+        parts.append(
+            f"conv={conv}"
+            if config.stage_kinds == stage_kinds(conv)
+            else f"kinds={''.join(k[0] for k in config.stage_kinds)}"
+        )
     if config.query_ratio != 1:
         parts.append(f"rqk={config.query_ratio:g}")
     if config.base_width != 64:

@@ -15,8 +15,15 @@ WHOLE_MAP = "map"
 """The block size that covers the largest map: global attention."""
 BY_WIDTH, AS_PUBLISHED = "width", "published"
 SHORT_NAMES = {
-    "s": "image_size", "b": "block_size", "h": "halo_size", "rv": "value_ratio", "rb": "expansion_ratio",
-    "l3": "stage3_depth", "df": "final_width", "heads": "heads", "conv": "conv_stages",
+    "s": "image_size",
+    "b": "block_size",
+    "h": "halo_size",
+    "rv": "value_ratio",
+    "rb": "expansion_ratio",
+    "l3": "stage3_depth",
+    "df": "final_width",
+    "heads": "heads",
+    "conv": "conv_stages",
 }
 DIALS = tuple(SHORT_NAMES.values())
 MAX_PADDING_WASTE = 0.25
@@ -47,7 +54,9 @@ class SearchSpace:
         for name in DIALS:
             values = getattr(self, name)
             if not values:
-                raise UsageError(f"dial {name} of the search space has no value", "leave the dial out to get its default")
+                raise UsageError(
+                    f"dial {name} of the search space has no value", "leave the dial out to get its default"
+                )
             for value in values:
                 _check_value(name, value, low.get(name))
             object.__setattr__(self, name, tuple(sorted(set(values), key=_order)))
@@ -66,13 +75,15 @@ class SearchSpace:
         Raises:
             UsageError: an unknown dial or a value outside its domain.
         """
-        resolved = {}
+        resolved: dict[str, Any] = {}
         for key, value in overrides.items():
             name = SHORT_NAMES.get(key, key)
             if name not in DIALS:
                 close = difflib.get_close_matches(key, [*DIALS, *SHORT_NAMES], n=1)
-                raise UsageError(f"unknown dial {key!r} in the search space",
-                                 f"did you mean {close[0]!r}?" if close else f"dials are {', '.join(DIALS)}")
+                raise UsageError(
+                    f"unknown dial {key!r} in the search space",
+                    f"did you mean {close[0]!r}?" if close else f"dials are {', '.join(DIALS)}",
+                )
             values = value if isinstance(value, list | tuple) else [value]
             resolved[name] = tuple(0 if name == "final_width" and v in (None, "none") else v for v in values)
         return replace(self, **resolved)
@@ -111,9 +122,14 @@ def config_from_dials(dials: dict[str, Any]) -> HaloNetConfig:
     """
     heads = heads_by_width() if dials["heads"] == BY_WIDTH else PUBLISHED_HEADS
     return HaloNetConfig(
-        image_size=int(dials["image_size"]), block_size=int(dials["block_size"]), halo_size=int(dials["halo_size"]),
-        value_ratio=float(dials["value_ratio"]), expansion_ratio=float(dials["expansion_ratio"]),
-        stage_depths=(3, 3, int(dials["stage3_depth"]), 3), final_width=int(dials["final_width"]) or None, heads=heads,
+        image_size=int(dials["image_size"]),
+        block_size=int(dials["block_size"]),
+        halo_size=int(dials["halo_size"]),
+        value_ratio=float(dials["value_ratio"]),
+        expansion_ratio=float(dials["expansion_ratio"]),
+        stage_depths=(3, 3, int(dials["stage3_depth"]), 3),
+        final_width=int(dials["final_width"]) or None,
+        heads=heads,
         stage_kinds=stage_kinds(int(dials["conv_stages"])),
     ).canonical()
 
@@ -123,9 +139,15 @@ def dials_from_config(config: HaloNetConfig) -> dict[str, Any] | None:
     conv = sum(kind == CONV for kind in config.stage_kinds)
     for name, heads in ((AS_PUBLISHED, PUBLISHED_HEADS), (BY_WIDTH, heads_by_width())):
         dials = {
-            "image_size": config.image_size, "block_size": config.block_size, "halo_size": config.halo_size,
-            "value_ratio": config.value_ratio, "expansion_ratio": config.expansion_ratio,
-            "stage3_depth": config.stage3_depth, "final_width": config.final_width or 0, "heads": name, "conv_stages": conv,
+            "image_size": config.image_size,
+            "block_size": config.block_size,
+            "halo_size": config.halo_size,
+            "value_ratio": config.value_ratio,
+            "expansion_ratio": config.expansion_ratio,
+            "stage3_depth": config.stage3_depth,
+            "final_width": config.final_width or 0,
+            "heads": name,
+            "conv_stages": conv,
         }
         if replace(config, heads=heads).canonical() == config.canonical() == config_from_dials(dials):
             return dials

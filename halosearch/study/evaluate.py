@@ -75,22 +75,34 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return result | {"state": "infeasible", "reason": f"out of memory on {settings.device}", "seconds": time.monotonic() - started}
+        return result | {
+            "state": "infeasible",
+            "reason": f"out of memory on {settings.device}",
+            "seconds": time.monotonic() - started,
+        }
     return result | _scores(trained, settings) | {"state": "complete", "seconds": time.monotonic() - started}
 
 
-def step_time(config: HaloNetConfig, plan: TimingPlan, anchor_step_time_s: float, device: torch.device) -> dict[str, Any]:
+def step_time(
+    config: HaloNetConfig, plan: TimingPlan, anchor_step_time_s: float, device: torch.device
+) -> dict[str, Any]:
     """Training-step time of the full candidate: its ratio to the anchor, measured in the same rounds, x the anchor's own time.
 
     The ratio is what survives other workers' load; the anchor's time was measured before any of them started.
     """
     measured = measure({"candidate": config}, plan, device)[0]
     ratio = measured.ratio_to_anchor
-    return {"step_time": measured.to_dict(), "step_time_s": ratio.median * anchor_step_time_s,
-            "step_time_low_s": ratio.low * anchor_step_time_s, "step_time_high_s": ratio.high * anchor_step_time_s}
+    return {
+        "step_time": measured.to_dict(),
+        "step_time_s": ratio.median * anchor_step_time_s,
+        "step_time_low_s": ratio.low * anchor_step_time_s,
+        "step_time_high_s": ratio.high * anchor_step_time_s,
+    }
 
 
-def _train(settings: Settings, data: Dataset, job: Job, config: HaloNetConfig, device: torch.device, world: World) -> TrainingResult:
+def _train(
+    settings: Settings, data: Dataset, job: Job, config: HaloNetConfig, device: torch.device, world: World
+) -> TrainingResult:
     """Train the twin; out of memory is first answered with smaller parts of a batch."""
     twin = twin_of(config, settings.width_multiplier)
     training = TrainingJob(twin, settings.recipe, settings.rungs, job.seed, settings.data.test_images)
@@ -111,10 +123,20 @@ def _train(settings: Settings, data: Dataset, job: Job, config: HaloNetConfig, d
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, by CUDA's own exception or the words of the CPU allocator."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in OUT_OF_MEMORY
+    )
 
 
 def _scores(trained: TrainingResult, settings: Settings) -> dict[str, Any]:
-    scores = [score.to_dict() | {"images_seen": images} for score, images in zip(trained.scores, settings.rungs, strict=True)]
-    return {"score": trained.final.score, "final": scores[-1], "scores": scores, "curve": [list(point) for point in trained.curve],
-            "images_per_s": trained.images_per_s, "train_seconds": trained.seconds}
+    scores = [
+        score.to_dict() | {"images_seen": images} for score, images in zip(trained.scores, settings.rungs, strict=True)
+    ]
+    return {
+        "score": trained.final.score,
+        "final": scores[-1],
+        "scores": scores,
+        "curve": [list(point) for point in trained.curve],
+        "images_per_s": trained.images_per_s,
+        "train_seconds": trained.seconds,
+    }

@@ -16,8 +16,8 @@ from halosearch.halonet.twin import twin_of
 from halosearch.space.config import HaloNetConfig
 from halosearch.space.notation import candidate_text
 from halosearch.space.search_space import config_from_dials
+from halosearch.study.candidates import comparison_with_published
 from halosearch.study.run import timing_plan
-from halosearch.study.session import comparison_with_published
 from halosearch.study.spec import StudySpec
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -35,11 +35,22 @@ def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
     probes = [_probe(spec, _at_quantile(cell, quantile), device) for quantile in QUANTILES]
     jobs = spec.trials + spec.retests + 1
     low, high = (jobs * pick(p["trial_s"] for p in probes) / min(spec.workers, spec.lookahead) for pick in (min, max))
-    return {"study": spec.name, "tier": spec.tier.name, "device": spec.device, "space_size": space_size(spec), "cell_size": len(cell),
-            "trials": spec.trials, "retests": spec.retests, "workers": spec.workers, "probes": probes, "study_seconds": [low, high],
-            "gpu_hours": [low / 3600, high / 3600] if spec.device == "cuda" else [0.0, 0.0],
-            "disk_bytes": [PAGE_BYTES + TRIAL_BYTES * jobs, PAGE_BYTES + 2 * TRIAL_BYTES * jobs + cache_bytes(spec)],
-            "share_not_fitting": share_not_fitting(spec, cell, device), "published": comparison_with_published(spec)}
+    return {
+        "study": spec.name,
+        "tier": spec.tier.name,
+        "device": spec.device,
+        "space_size": space_size(spec),
+        "cell_size": len(cell),
+        "trials": spec.trials,
+        "retests": spec.retests,
+        "workers": spec.workers,
+        "probes": probes,
+        "study_seconds": [low, high],
+        "gpu_hours": [low / 3600, high / 3600] if spec.device == "cuda" else [0.0, 0.0],
+        "disk_bytes": [PAGE_BYTES + TRIAL_BYTES * jobs, PAGE_BYTES + 2 * TRIAL_BYTES * jobs + cache_bytes(spec)],
+        "share_not_fitting": share_not_fitting(spec, cell, device),
+        "published": comparison_with_published(spec),
+    }
 
 
 def space_size(spec: StudySpec) -> int:
@@ -51,14 +62,23 @@ def cache_bytes(spec: StudySpec) -> int:
     """Most that decoded images can take; none for built-in scenes."""
     if spec.data in ("scenes-easy-1", "scenes-1"):
         return 0
-    return int((spec.tier.train_images + 2 * spec.tier.test_images) * 3 * (1.15 * max(spec.search_space().image_size)) ** 2)
+    return int(
+        (spec.tier.train_images + 2 * spec.tier.test_images) * 3 * (1.15 * max(spec.search_space().image_size)) ** 2
+    )
 
 
 def share_not_fitting(spec: StudySpec, cell: pd.DataFrame, device: torch.device) -> float:
     """Share of the cell whose training step is estimated not to fit the device's memory."""
-    available = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else psutil.virtual_memory().available
+    available = (
+        torch.cuda.get_device_properties(device).total_memory
+        if device.type == "cuda"
+        else psutil.virtual_memory().available
+    )
     element = 2 if device.type == "cuda" else 4
-    need = cell["activations"].to_numpy(float) * spec.tier.timing_batch * element * ACTIVATION_COPIES + cell["params"].to_numpy(float) * 16
+    need = (
+        cell["activations"].to_numpy(float) * spec.tier.timing_batch * element * ACTIVATION_COPIES
+        + cell["params"].to_numpy(float) * 16
+    )
     return float((need * (min(spec.workers, spec.lookahead) if device.type == "cpu" else 1) > available).mean())
 
 
@@ -74,15 +94,21 @@ def _probe(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> dict
     timing_s = time.monotonic() - started
     speed = _twin_speed(spec, config, device)
     images = spec.tier.rungs[-1] + spec.tier.test_images / 3
-    return {"candidate": candidate_text(config), "step_time_s": timed.seconds.to_dict(), "twin_images_per_s": speed,
-            "trial_s": images / speed + timing_s + TIMING_OVERHEAD_S}
+    return {
+        "candidate": candidate_text(config),
+        "step_time_s": timed.seconds.to_dict(),
+        "twin_images_per_s": speed,
+        "trial_s": images / speed + timing_s + TIMING_OVERHEAD_S,
+    }
 
 
 def _twin_speed(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> float:
     """Images per second of the twin's training step on random images, median of three steps."""
     twin = twin_of(config, spec.tier.width_multiplier)
     network = HaloNet(twin, 14).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(spec.tier.batch, 3, twin.image_size, twin.image_size, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(spec.tier.batch, 3, twin.image_size, twin.image_size, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     seconds = []
     for _ in range(PROBE_STEPS + 1):
         started = time.monotonic()

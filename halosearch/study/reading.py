@@ -14,8 +14,9 @@ from halosearch.report.page import write_report
 from halosearch.report.summary import summarise
 from halosearch.space.config import HaloNetConfig
 from halosearch.space.search_space import config_from_dials
-from halosearch.study.run import evidence
-from halosearch.study.session import Folders, cell_of, find_study
+from halosearch.study.candidates import cell_of
+from halosearch.study.publish import evidence
+from halosearch.study.session import Folders, find_study
 from halosearch.study.spec import FILE, StudySpec, make_spec, read_yaml
 
 
@@ -73,5 +74,8 @@ def candidate_of_trial(root: Path, text: str) -> HaloNetConfig:
     opened = open_study(root, name)
     trials = opened.store.trials()
     if not number.isdigit() or int(number) >= len(trials):
-        raise UsageError(f"study {name!r} has no trial {number!r}", f"it has trials 0 to {len(trials) - 1}" if trials else "it has no trials yet")
+        raise UsageError(
+            f"study {name!r} has no trial {number!r}",
+            f"it has trials 0 to {len(trials) - 1}" if trials else "it has no trials yet",
+        )
     return config_from_dials(trials[int(number)].dials)

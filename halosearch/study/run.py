@@ -15,40 +15,28 @@ import pandas as pd
 import torch
 
 from halosearch.cost.timing import TimingPlan, anchor_config, measure
-from halosearch.errors import EnvironmentFault, HalosearchError
+from halosearch.errors import EnvironmentFault
 from halosearch.proxy.dataset import Dataset
 from halosearch.proxy.recipe import Recipe
-from halosearch.proxy.scenes import DIFFICULTIES, golden_hash
 from halosearch.proxy.sources import open_data, upsampled_sizes
 from halosearch.records.files import write_text
 from halosearch.records.journal import hold_study
 from halosearch.records.store import FAILED, Store
-from halosearch.report.page import write_report
-from halosearch.report.summary import Evidence, summarise
 from halosearch.search.jobs import REFERENCE, RETEST, TRIAL, Job, MachineFaultError, Workers
 from halosearch.search.loop import Loop, Plan
 from halosearch.search.sampler import Pool, Proposer
 from halosearch.search.workers import LocalWorkers
 from halosearch.space.search_space import DIALS
+from halosearch.study.candidates import nearest_published, past, reference_dials, row_costs
 from halosearch.study.evaluate import Settings, make_evaluate
-from halosearch.study.session import (
-    Folders,
-    cell_of,
-    check_inputs,
-    comparison_with_published,
-    data_request,
-    nearest_published,
-    past,
-    reference_dials,
-    row_costs,
-)
+from halosearch.study.publish import DATA_FILE, Publisher, data_facts
+from halosearch.study.session import Folders, check_inputs, data_request
 from halosearch.study.spec import StudySpec, write_spec
 
 MIN_FREE_BYTES = 200 * 2**20
 STARTUP_SHARE = 0.5
 """Share of a study's trials that are drawn evenly from the cell before the sampler takes over (at most `MAX_STARTUP`)."""
 MAX_STARTUP = 16
-DATA_FILE = "data.json"
 
 
 class Watcher(Protocol):
@@ -114,13 +102,24 @@ class _Ledger:
             self.store.finish(job.number, state, kept, reason)
             self.refresh()
         elif job.kind == RETEST:
-            self.store.note(f"retest-{job.number}", {"state": state, "reason": reason, "seed": job.seed, "result": kept})
+            self.store.note(
+                f"retest-{job.number}", {"state": state, "reason": reason, "seed": job.seed, "result": kept}
+            )
         else:
-            self.store.note(REFERENCE, {"state": state, "reason": reason, "dials": job.dials, "nearest_to": self.nearest_to, "result": kept})
+            self.store.note(
+                REFERENCE,
+                {"state": state, "reason": reason, "dials": job.dials, "nearest_to": self.nearest_to, "result": kept},
+            )
 
 
-def run_study(spec: StudySpec, folders: Folders, watcher: Watcher, control: Control, cell: pd.DataFrame,
-              make_workers: Callable[[StudySpec, Settings, Folders], Workers] | None = None) -> Ended:
+def run_study(
+    spec: StudySpec,
+    folders: Folders,
+    watcher: Watcher,
+    control: Control,
+    cell: pd.DataFrame,
+    make_workers: Callable[[StudySpec, Settings, Folders], Workers] | None = None,
+) -> Ended:
     """Begin or continue a study until it is done, stopped or out of time; the report is written in every case.
 
     Raises:
@@ -132,21 +131,32 @@ def run_study(spec: StudySpec, folders: Folders, watcher: Watcher, control: Cont
     except OSError as error:
         raise _disk_fault(error, folders) from error
     except MachineFaultError as error:
-        raise EnvironmentFault(str(error), f"free some space and run the same command again; nothing recorded in {folders.study} is lost") from error
+        raise EnvironmentFault(
+            str(error), f"free some space and run the same command again; nothing recorded in {folders.study} is lost"
+        ) from error
     finally:
         lock.release()
 
 
 def _disk_fault(error: OSError, folders: Folders) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EnvironmentFault("the disk is full", f"free some space and run the same command again; nothing recorded in {folders.study} is lost")
+        return EnvironmentFault(
+            "the disk is full",
+            f"free some space and run the same command again; nothing recorded in {folders.study} is lost",
+        )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return EnvironmentFault(f"cannot write to {folders.study}", "choose another folder with --dir")
     return error
 
 
-def _run(spec: StudySpec, folders: Folders, watcher: Watcher, control: Control, cell: pd.DataFrame,
-         make_workers: Callable[[StudySpec, Settings, Folders], Workers]) -> Ended:
+def _run(
+    spec: StudySpec,
+    folders: Folders,
+    watcher: Watcher,
+    control: Control,
+    cell: pd.DataFrame,
+    make_workers: Callable[[StudySpec, Settings, Folders], Workers],
+) -> Ended:
     check_disk(folders.study)
     store = Store(folders.journal, create=not folders.journal.exists())
     if store.cut_bytes:
@@ -158,27 +168,43 @@ def _run(spec: StudySpec, folders: Folders, watcher: Watcher, control: Control, 
     _tell_of_data(data, spec, watcher)
     write_text(folders.study / DATA_FILE, json.dumps(data_facts(data, spec), indent=1))
     pool = Pool(cell, DIALS)
-    publish = _publisher(spec, folders, store, len(cell))
+    publisher = Publisher(spec, folders, store, len(cell))
     settings = settings_of(spec, folders, _clock(spec, store, watcher))
     workers = make_workers(spec, settings, folders)
     try:
-        finished = _loop(spec, store, pool, workers, watcher, control, _refresher(publish)).run()
+        finished = _loop(spec, store, pool, workers, watcher, control, publisher.refresh).run()
     finally:
         workers.close()
-    summary, page = publish()
+    summary, page = publisher.publish()
     if finished:
         shutil.rmtree(folders.checkpoints, ignore_errors=True)
     return Ended(summary, page, finished)
 
 
-def _loop(spec: StudySpec, store: Store, pool: Pool, workers: Workers, watcher: Watcher, control: Control,
-          refresh: Callable[[], None]) -> Loop:
+def _loop(
+    spec: StudySpec,
+    store: Store,
+    pool: Pool,
+    workers: Workers,
+    watcher: Watcher,
+    control: Control,
+    refresh: Callable[[], None],
+) -> Loop:
     state = past(store, pool)
     lag = spec.lookahead - 1
     startup = min(MAX_STARTUP, max(1, round(STARTUP_SHARE * spec.tier.trials)))
-    return Loop(Plan(spec.trials, spec.retests, spec.seed), state, Proposer(pool, spec.sampler, spec.seed, lag, startup), workers,
-                _Ledger(store, pool, nearest_published(spec.budget.params), refresh), pool.params,
-                reference_dials(pool, spec.budget.params), control.may_dispatch, control.stop_now, watcher.event)
+    return Loop(
+        Plan(spec.trials, spec.retests, spec.seed),
+        state,
+        Proposer(pool, spec.sampler, spec.seed, lag, startup),
+        workers,
+        _Ledger(store, pool, nearest_published(spec.budget.params), refresh),
+        pool.params,
+        reference_dials(pool, spec.budget.params),
+        control.may_dispatch,
+        control.stop_now,
+        watcher.event,
+    )
 
 
 def local_workers(spec: StudySpec, settings: Settings, folders: Folders) -> Workers:
@@ -189,8 +215,17 @@ def local_workers(spec: StudySpec, settings: Settings, folders: Folders) -> Work
 def settings_of(spec: StudySpec, folders: Folders, anchor_step_time_s: float) -> Settings:
     """What evaluations need of a spec."""
     tier = spec.tier
-    return Settings(data_request(spec, folders), Recipe(batch=tier.batch, learning_rate=tier.learning_rate), tier.rungs,
-                    tier.width_multiplier, timing_plan(spec), anchor_step_time_s, spec.device, spec.threads, folders.checkpoints)
+    return Settings(
+        data_request(spec, folders),
+        Recipe(batch=tier.batch, learning_rate=tier.learning_rate),
+        tier.rungs,
+        tier.width_multiplier,
+        timing_plan(spec),
+        anchor_step_time_s,
+        spec.device,
+        spec.threads,
+        folders.checkpoints,
+    )
 
 
 def timing_plan(spec: StudySpec) -> TimingPlan:
@@ -204,17 +239,12 @@ def _clock(spec: StudySpec, store: Store, watcher: Watcher) -> float:
     if known is None:
         watcher.message("measuring the anchor's step time on the idle machine")
         torch.set_num_threads(spec.threads)
-        plan = TimingPlan(spec.tier.timing_batch, 2 * spec.tier.timing_rounds, warmup=2, anchor_size=spec.tier.timing_anchor)
+        plan = TimingPlan(
+            spec.tier.timing_batch, 2 * spec.tier.timing_rounds, warmup=2, anchor_size=spec.tier.timing_anchor
+        )
         known = measure({"anchor": anchor_config(plan.anchor_size)}, plan, torch.device(spec.device))[0].to_dict()
         store.note("clock", known)
     return float(known["seconds"]["median"])
-
-
-def data_facts(data: Dataset, spec: StudySpec) -> dict[str, Any]:
-    """The data's report, its factors, and for built-in scenes the hash of the task."""
-    facts = data.report.to_dict() | {"factors": [[factor.name, factor.classes] for factor in data.factors],
-                                     "upsampled": upsampled_sizes(data, spec.search_space().image_size)}
-    return facts | ({"task_hash": golden_hash(spec.data)} if spec.data in DIFFICULTIES else {})
 
 
 def _tell_of_data(data: Dataset, spec: StudySpec, watcher: Watcher) -> None:
@@ -229,32 +259,9 @@ def _tell_of_data(data: Dataset, spec: StudySpec, watcher: Watcher) -> None:
         watcher.message(f"  class without a readable image: {name}")
     sizes = upsampled_sizes(data, spec.search_space().image_size)
     if sizes:
-        watcher.message(f"warning: image sizes {', '.join(map(str, sizes))} exceed 1.5x the images' own {report.native_size} pixels: "
-                        "they are only enlarged")
-
-
-def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) -> Evidence:
-    """What the report is made of."""
-    facts_file = folders.study / DATA_FILE
-    facts = json.loads(facts_file.read_text()) if facts_file.exists() else {"description": spec.data}
-    return Evidence(spec.model_dump(mode="json"), store.trials(), store.notes(), cell_size, facts, comparison_with_published(spec))
-
-
-def _publisher(spec: StudySpec, folders: Folders, store: Store, cell_size: int) -> Callable[[], tuple[dict[str, Any], Path]]:
-    def publish() -> tuple[dict[str, Any], Path]:
-        summary = summarise(evidence(spec, folders, store, cell_size))
-        return summary, write_report(folders.report, summary)
-
-    return publish
-
-
-def _refresher(publish: Callable[[], tuple[dict[str, Any], Path]]) -> Callable[[], None]:
-    """Publish again after every trial: the page then shows new members of the front while the study runs."""
-
-    def refresh() -> None:
-        publish()
-
-    return refresh
+        watcher.message(
+            f"warning: image sizes {', '.join(map(str, sizes))} exceed 1.5x the images' own {report.native_size} pixels: they are only enlarged"
+        )
 
 
 def check_disk(folder: Path) -> None:
@@ -265,8 +272,10 @@ def check_disk(folder: Path) -> None:
     """
     free = shutil.disk_usage(folder).free
     if free < MIN_FREE_BYTES:
-        raise EnvironmentFault(f"only {free / 2**20:.0f} MiB are free where {folder} lies; a study needs {MIN_FREE_BYTES / 2**20:.0f}",
-                               "free some space, or choose another folder with --dir")
+        raise EnvironmentFault(
+            f"only {free / 2**20:.0f} MiB are free where {folder} lies; a study needs {MIN_FREE_BYTES / 2**20:.0f}",
+            "free some space, or choose another folder with --dir",
+        )
 
 
 def exit_code(summary: dict[str, Any]) -> int:
@@ -274,6 +283,3 @@ def exit_code(summary: dict[str, Any]) -> int:
     usable = summary["counts"].get("complete", 0) > 0
     ended = any(state in summary["counts"] for state in (FAILED, "infeasible"))
     return 7 if ended and not usable else 0
-
-
-__all__ = ["Control", "Ended", "HalosearchError", "Watcher", "evidence", "exit_code", "run_study"]

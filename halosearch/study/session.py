@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from halosearch.cost.cell import Limits, cell
-from halosearch.cost.counts import count
-from halosearch.errors import StoreError, UsageError
+from halosearch.errors import UsageError
 from halosearch.proxy.sources import DataRequest
-from halosearch.records.store import Store, Trial
-from halosearch.search.loop import State
-from halosearch.search.sampler import Outcome, Pool
-from halosearch.space.family import FAMILY
-from halosearch.space.search_space import DIALS, dials_from_config
-from halosearch.study.spec import FILE, MAY_CHANGE, StudySpec, check_same_inputs, make_spec, read_yaml, tier_space, tier_spec
+from halosearch.records.store import Store
+from halosearch.study.spec import (
+    FILE,
+    MAY_CHANGE,
+    StudySpec,
+    check_same_inputs,
+    make_spec,
+    read_yaml,
+    tier_space,
+    tier_spec,
+)
 from halosearch.study.tiers import TIERS, choose_tier
-
-COSTS = ("params", "macs", "activations")
-H_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +98,10 @@ def find_study(root: Path, study: str) -> Folders:
     if not (folders.study / FILE).exists():
         parent = root / "studies"
         known = sorted(path.parent.name for path in parent.glob(f"*/{FILE}")) if parent.is_dir() else []
-        raise UsageError(f"there is no study {study!r} here", f"studies here: {', '.join(known)}" if known else
-                         "begin one with: halosearch study --budget-params 20M")
+        raise UsageError(
+            f"there is no study {study!r} here",
+            f"studies here: {', '.join(known)}" if known else "begin one with: halosearch study --budget-params 20M",
+        )
     return folders
 
 
@@ -119,7 +119,12 @@ def resolve(request: Request, resolve_device: Any) -> tuple[StudySpec, Folders, 
     source = Path(request.study) if request.study and request.study.endswith((".yaml", ".yml")) else None
     if source is not None:
         values = read_yaml(source)
-    name = request.name or values.get("name") or (request.study if source is None else None) or (source.stem if source else None)
+    name = (
+        request.name
+        or values.get("name")
+        or (request.study if source is None else None)
+        or (source.stem if source else None)
+    )
     params = request.params or (values.get("budget") or {}).get("params")
     if name is None or (source is not None and name == "study" and params):
         name = budget_name(params) if params else None
@@ -131,7 +136,10 @@ def resolve(request: Request, resolve_device: Any) -> tuple[StudySpec, Folders, 
     if folders.study.exists() and any(folders.study.iterdir()):
         raise UsageError(f"{folders.study} exists and is not a study", "choose another name with --name")
     if params is None:
-        raise UsageError(f"there is no study {name!r} here, and a new one needs a budget", "for example: halosearch study --budget-params 20M")
+        raise UsageError(
+            f"there is no study {name!r} here, and a new one needs a budget",
+            "for example: halosearch study --budget-params 20M",
+        )
     return _new(request, values, name, resolve_device), folders, False
 
 
@@ -153,12 +161,25 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
         if flag is not None:
             budget[key] = flag
     lookahead = values.get("lookahead", 4)
-    return make_spec({
-        **values, "name": name, "budget": budget, "seed": pick(request.seed, "seed", 0), "device": device,
-        "tier": tier.model_dump(), "data": pick(request.data, "data", tier.scenes), "sampler": pick(request.sampler, "sampler", "tpe"),
-        "lookahead": lookahead, "trials": pick(request.trials, "trials", tier.trials), "retests": pick(request.retests, "retests", tier.retests),
-        "workers": pick(request.workers, "workers", default_workers(device, lookahead)), "max_time_s": max_time_s,
-        "space": space.to_dict(), "space_hash": space.hash()})
+    return make_spec(
+        {
+            **values,
+            "name": name,
+            "budget": budget,
+            "seed": pick(request.seed, "seed", 0),
+            "device": device,
+            "tier": tier.model_dump(),
+            "data": pick(request.data, "data", tier.scenes),
+            "sampler": pick(request.sampler, "sampler", "tpe"),
+            "lookahead": lookahead,
+            "trials": pick(request.trials, "trials", tier.trials),
+            "retests": pick(request.retests, "retests", tier.retests),
+            "workers": pick(request.workers, "workers", default_workers(device, lookahead)),
+            "max_time_s": max_time_s,
+            "space": space.to_dict(),
+            "space_hash": space.hash(),
+        }
+    )
 
 
 def default_workers(device: str, lookahead: int) -> int:
@@ -171,15 +192,40 @@ def _continued(request: Request, folders: Folders) -> StudySpec:
     """The spec on disk with what may be changed changed; everything else that was said must agree with it."""
     spec = make_spec(read_yaml(folders.study / FILE))
     if spec.space_hash != spec.search_space().hash():
-        raise UsageError(f"the search space in {FILE} was changed after the study began", "undo the change, or start another study with --name")
-    changes = {key: value for key, value in (("trials", request.trials), ("retests", request.retests), ("workers", request.workers),
-                                             ("max_time_s", request.max_time_s)) if value is not None}
-    said = {key: value for key, value in (("seed", request.seed), ("sampler", request.sampler), ("data", request.data),
-                                          ("device", None if request.device == "auto" else request.device)) if value is not None}
-    budget = {key: value for key, value in (("params", request.params), ("tolerance", request.tolerance),
-                                            ("max_macs", request.max_macs)) if value is not None}
+        raise UsageError(
+            f"the search space in {FILE} was changed after the study began",
+            "undo the change, or start another study with --name",
+        )
+    changes = {
+        key: value
+        for key, value in (
+            ("trials", request.trials),
+            ("retests", request.retests),
+            ("workers", request.workers),
+            ("max_time_s", request.max_time_s),
+        )
+        if value is not None
+    }
+    said = {
+        key: value
+        for key, value in (
+            ("seed", request.seed),
+            ("sampler", request.sampler),
+            ("data", request.data),
+            ("device", None if request.device == "auto" else request.device),
+        )
+        if value is not None
+    }
+    budget = {
+        key: value
+        for key, value in (("params", request.params), ("tolerance", request.tolerance), ("max_macs", request.max_macs))
+        if value is not None
+    }
     if request.tier is not None and request.tier != spec.tier.name:
-        raise UsageError(f"the study {spec.name!r} was begun with tier {spec.tier.name}, not {request.tier}", "start another study with --name")
+        raise UsageError(
+            f"the study {spec.name!r} was begun with tier {spec.tier.name}, not {request.tier}",
+            "start another study with --name",
+        )
     check_same_inputs(spec, spec.model_copy(update={**said, "budget": spec.budget.model_copy(update=budget)}))
     return make_spec({**spec.model_dump(mode="json"), **changes})
 
@@ -201,84 +247,19 @@ def check_inputs(store: Store, spec: StudySpec) -> None:
         return
     for key, value in inputs(spec).items():
         if known.get(key) != value:
-            raise UsageError(f"{FILE} says {key} {value}, but the study was begun with {known.get(key)}",
-                             "undo the change, or start another study with --name")
-
-
-def cell_of(spec: StudySpec) -> pd.DataFrame:
-    """The rows that the study's budget admits.
-
-    Raises:
-        InfeasibleError: none.
-    """
-    return cell(spec.search_space(), Limits(spec.budget.params, spec.budget.tolerance, spec.budget.max_macs))
+            raise UsageError(
+                f"{FILE} says {key} {value}, but the study was begun with {known.get(key)}",
+                "undo the change, or start another study with --name",
+            )
 
 
 def data_request(spec: StudySpec, folders: Folders) -> DataRequest:
     """What data the study reads."""
-    return DataRequest(spec.data, spec.seed, spec.tier.train_images, spec.tier.test_images, max(spec.search_space().image_size), folders.cache)
-
-
-def row_costs(rows: pd.DataFrame, index: int) -> dict[str, int]:
-    """Exact costs of a row as plain ints."""
-    return {name: int(rows[name].iloc[index]) for name in COSTS}
-
-
-def row_of(pool: Pool, trial: Trial) -> int:
-    """The pool's row that a recorded trial took.
-
-    Raises:
-        StoreError: no such row: the record belongs to another space.
-    """
-    index = pool.nearest(trial.dials)
-    if pool.params(index) != trial.dials:
-        raise StoreError(f"trial {trial.number} is not in this study's cell", "the space or the counting rules changed: start another study with --name")
-    return index
-
-
-def past(store: Store, pool: Pool, guide: str = "macs") -> State:
-    """What the record says of earlier runs, for the loop."""
-    state = State()
-    for trial in store.trials():
-        state.rows.append(row_of(pool, trial))
-        if trial.state == "complete":
-            state.outcomes[trial.number] = Outcome((float(trial.result["score"]), float(trial.costs[guide])))
-        elif trial.state != "running":
-            state.outcomes[trial.number] = Outcome(None)
-    notes = store.notes()
-    state.finished_retests = {int(key.removeprefix("retest-")) for key in notes if key.startswith("retest-")}
-    state.reference_done = "reference" in notes
-    return state
-
-
-def nearest_published(params: int) -> str:
-    """The published model whose parameter count is nearest to a budget, by ratio."""
-    models = {name: count(config).params for name, config in FAMILY.items() if name.startswith("h") and name[1:].isdigit()}
-    return min(models, key=lambda name: abs(models[name] / params - 1) if models[name] >= params else params / models[name] - 1)
-
-
-def reference_dials(pool: Pool, params: int) -> dict[str, Any]:
-    """The pool's row nearest to the published model of this budget, its image size brought into the pool's range."""
-    wish = dials_from_config(FAMILY[nearest_published(params)])
-    assert wish is not None
-    sizes = pool.rows["image_size"]
-    wish["image_size"] = int(min(max(wish["image_size"], sizes.min()), sizes.max()))
-    if wish["heads"] not in set(pool.rows["heads"].astype(str)):
-        wish["heads"] = str(pool.rows["heads"].iloc[0])
-    return {name: value for name, value in pool.params(pool.nearest(wish)).items() if name in DIALS}
-
-
-def comparison_with_published(spec: StudySpec) -> list[str]:
-    """One sentence for every H model at this budget: whether this study can hold it."""
-    space, sentences = spec.search_space(), []
-    for name, config in FAMILY.items():
-        params = count(config).params
-        if not name[1:].isdigit() or abs(params / spec.budget.params - 1) > max(H_TOLERANCE, spec.budget.tolerance):
-            continue
-        dials = dials_from_config(config)
-        inside = dials is not None and all(dials[dial] in getattr(space, dial) for dial in DIALS)
-        sentences.append(
-            f"{name.upper()} ({params:,} parameters) is inside this study's space." if inside else
-            f"{name.upper()} needs {config.image_size}-pixel images; this study's tier ({spec.tier.name}) searches "
-            f"{min(space.image_size)} to {max(space.image_size)} pixels, so it is not compared with.")
-    return sentences
+    return DataRequest(
+        spec.data,
+        spec.seed,
+        spec.tier.train_images,
+        spec.tier.test_images,
+        max(spec.search_space().image_size),
+        folders.cache,
+    )

@@ -19,8 +19,17 @@ from halosearch.space.notation import candidate_text
 from halosearch.study.tiers import TIERS, choose_tier
 
 
-def train_once(config: HaloNetConfig, *, data: str | None, tier: str | None, images: int | None, image_size: int | None, seed: int, device: str,
-               say: Callable[[str], None]) -> dict[str, Any]:
+def train_once(
+    config: HaloNetConfig,
+    *,
+    data: str | None,
+    tier: str | None,
+    images: int | None,
+    image_size: int | None,
+    seed: int,
+    device: str,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     """Train the twin of a candidate by a tier's recipe and score it; nothing is kept on disk.
 
     Raises:
@@ -36,10 +45,16 @@ def train_once(config: HaloNetConfig, *, data: str | None, tier: str | None, ima
     rungs = (images,) if images else price.rungs
     twin = twin_of(config, price.width_multiplier)
     with tempfile.TemporaryDirectory() as cache:
-        dataset = open_data(DataRequest(data or price.scenes, seed, price.train_images, price.test_images, config.image_size, Path(cache)))
+        dataset = open_data(
+            DataRequest(
+                data or price.scenes, seed, price.train_images, price.test_images, config.image_size, Path(cache)
+            )
+        )
         for path, reason in dataset.report.unreadable:
             say(f"unreadable: {path} ({reason})")
-        job = TrainingJob(twin, Recipe(batch=price.batch, learning_rate=price.learning_rate), rungs, seed, price.test_images)
+        job = TrainingJob(
+            twin, Recipe(batch=price.batch, learning_rate=price.learning_rate), rungs, seed, price.test_images
+        )
         say(f"training the twin {candidate_text(twin)} on {rungs[-1]:,} images of {dataset.report.description}")
         shown = [0]
 
@@ -53,6 +68,15 @@ def train_once(config: HaloNetConfig, *, data: str | None, tier: str | None, ima
         except DivergedError as error:
             raise UsageError(f"training diverged: {error}", "try another seed or candidate") from error
     final = trained.final.to_dict() | {"images_seen": rungs[-1]}
-    return {"candidate": candidate_text(config), "twin": candidate_text(twin), "data": dataset.report.description, "seed": seed, "tier": price.name,
-            "score": trained.final.score, "final": final, "curve": [list(p) for p in trained.curve], "images_per_s": trained.images_per_s,
-            "seconds": trained.seconds}
+    return {
+        "candidate": candidate_text(config),
+        "twin": candidate_text(twin),
+        "data": dataset.report.description,
+        "seed": seed,
+        "tier": price.name,
+        "score": trained.final.score,
+        "final": final,
+        "curve": [list(p) for p in trained.curve],
+        "images_per_s": trained.images_per_s,
+        "seconds": trained.seconds,
+    }

@@ -111,20 +111,30 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path.name} cannot be read: {str(error).splitlines()[0]}", "it must be YAML, for example: budget: {params: 20000000}") from error
+        raise UsageError(
+            f"{path.name} cannot be read: {str(error).splitlines()[0]}",
+            "it must be YAML, for example: budget: {params: 20000000}",
+        ) from error
     if not isinstance(values, dict):
         raise UsageError(f"{path.name} is not a mapping", "for example: budget: {params: 20000000}")
     if values.get("format", FORMAT) != FORMAT:
-        raise VersionError(f"{path.name} was written in format {values['format']}, this version reads format {FORMAT}",
-                           "continue the study with the version of halosearch that began it, or start anew under another --name")
-    for where, known, found in (("", StudySpec.model_fields, values), (" under budget", BudgetSpec.model_fields, values.get("budget")),
-                                (" under tier", TierSpec.model_fields, values.get("tier")),
-                                (" under space", dict(SHORT_NAMES) | dict.fromkeys(SHORT_NAMES.values()), values.get("space"))):
+        raise VersionError(
+            f"{path.name} was written in format {values['format']}, this version reads format {FORMAT}",
+            "continue the study with the version of halosearch that began it, or start anew under another --name",
+        )
+    for where, known, found in (
+        ("", StudySpec.model_fields, values),
+        (" under budget", BudgetSpec.model_fields, values.get("budget")),
+        (" under tier", TierSpec.model_fields, values.get("tier")),
+        (" under space", dict(SHORT_NAMES) | dict.fromkeys(SHORT_NAMES.values()), values.get("space")),
+    ):
         for key in found if isinstance(found, dict) else ():
             if key not in known:
                 close = difflib.get_close_matches(str(key), list(known), n=1)
-                raise UsageError(f"{path.name} has an unknown key {key!r}{where}",
-                                 f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}")
+                raise UsageError(
+                    f"{path.name} has an unknown key {key!r}{where}",
+                    f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}",
+                )
     return values
 
 
@@ -138,8 +148,10 @@ def make_spec(values: dict[str, Any]) -> StudySpec:
         spec = StudySpec.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"study: {'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r})",
-                         "see the README's section on study.yaml") from error
+        raise UsageError(
+            f"study: {'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r})",
+            "see the README's section on study.yaml",
+        ) from error
     if spec.sampler not in SAMPLERS:
         raise UsageError(f"unknown sampler {spec.sampler!r}", f"samplers are {', '.join(SAMPLERS)}")
     if spec.tier.name not in TIERS and spec.tier.name != "custom":
@@ -150,7 +162,10 @@ def make_spec(values: dict[str, Any]) -> StudySpec:
 def write_spec(folder: Path, spec: StudySpec) -> None:
     """Write study.yaml whole."""
     text = "# What this study is. trials, retests, workers and max_time_s may be changed and the study continued.\n"
-    write_text(folder / FILE, text + yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None))
+    write_text(
+        folder / FILE,
+        text + yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None),
+    )
 
 
 def check_same_inputs(old: StudySpec, new: StudySpec) -> None:
@@ -162,8 +177,10 @@ def check_same_inputs(old: StudySpec, new: StudySpec) -> None:
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
     for key in before:
         if key not in MAY_CHANGE and before[key] != after[key]:
-            raise UsageError(f"the study {old.name!r} was begun with {_difference(key, before[key], after[key])}",
-                             "continue it without that flag, or start another study with --name")
+            raise UsageError(
+                f"the study {old.name!r} was begun with {_difference(key, before[key], after[key])}",
+                "continue it without that flag, or start another study with --name",
+            )
 
 
 def _difference(key: str, old: Any, new: Any) -> str:

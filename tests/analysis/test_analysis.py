@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -8,13 +9,28 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from halosearch.analysis import rank_agreement
-from halosearch.analysis.frontier import complete, front_mask, frontier, hypervolume, hypervolume_history, knee, reference_point
+from halosearch.analysis.frontier import (
+    complete,
+    front_mask,
+    frontier,
+    hypervolume,
+    hypervolume_history,
+    knee,
+    reference_point,
+)
 
 points = st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8)), min_size=1, max_size=30)
 
 
 def rows_of(pairs):
-    return pd.DataFrame({"trial": range(len(pairs)), "state": "complete", "score": [float(s) for s, _ in pairs], "step_time_s": [float(c) for _, c in pairs]})
+    return pd.DataFrame(
+        {
+            "trial": range(len(pairs)),
+            "state": "complete",
+            "score": [float(s) for s, _ in pairs],
+            "step_time_s": [float(c) for _, c in pairs],
+        }
+    )
 
 
 @settings(deadline=None)
@@ -32,7 +48,10 @@ def test_hypervolume_is_the_area_under_the_staircase(pairs):
     rows = rows_of(pairs)
     reference = reference_point(rows)
     edges = sorted({c for _, c in pairs} | {reference[1]})
-    area = sum(max([s for s, c in pairs if c <= left], default=0) * (math.log(right) - math.log(left)) for left, right in zip(edges, edges[1:], strict=False))
+    area = sum(
+        max([s for s, c in pairs if c <= left], default=0) * (math.log(right) - math.log(left))
+        for left, right in itertools.pairwise(edges)
+    )
     assert hypervolume(rows, reference) == pytest.approx(area, abs=1e-9)
 
 
@@ -87,7 +106,9 @@ def test_the_ceiling_is_the_tau_that_a_simulation_gives():
 def test_noise_and_spread_are_recovered_from_pairs():
     rng = np.random.default_rng(1)
     truth = rng.normal(0, 0.2, 3000)
-    agreement = rank_agreement.test_retest(list(truth[:300] + rng.normal(0, 0.05, 300)), list(truth[:300] + rng.normal(0, 0.05, 300)))
+    agreement = rank_agreement.test_retest(
+        list(truth[:300] + rng.normal(0, 0.05, 300)), list(truth[:300] + rng.normal(0, 0.05, 300))
+    )
     assert agreement is not None
     assert agreement.noise == pytest.approx(0.05, rel=0.15)
     assert agreement.spread == pytest.approx(0.2, rel=0.15)

@@ -21,7 +21,15 @@ space: {{s: [48], l3: [1, 2, 3], rb: [0.5, 0.75, 1, 1.25]}}
 
 
 def halosearch(*words, cwd=None, check=None, env=None, timeout=300):
-    done = subprocess.run([sys.executable, "-m", "halosearch", *map(str, words)], capture_output=True, text=True, cwd=cwd, env=env, timeout=timeout, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "halosearch", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=env,
+        timeout=timeout,
+        check=False,
+    )
     if check is not None:
         assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
     assert "Traceback" not in done.stderr
@@ -29,7 +37,13 @@ def halosearch(*words, cwd=None, check=None, env=None, timeout=300):
 
 
 def start(*words, cwd=None):
-    return subprocess.Popen([sys.executable, "-m", "halosearch", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
+    return subprocess.Popen(
+        [sys.executable, "-m", "halosearch", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+    )
 
 
 def tiny(folder: Path, *, data="scenes-easy-1", trials=6, retests=0, images=64, sampler="tpe") -> Path:

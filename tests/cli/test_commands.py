@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 
@@ -12,7 +11,9 @@ HEAVY = ("torch", "ray", "optuna", "pandas", "plotly", "fvcore", "numpy", "scipy
 
 
 def test_help_answers_without_importing_anything_heavy():
-    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "halosearch", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "halosearch", "--help"], capture_output=True, text=True, check=True
+    )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not imported & {name for name in HEAVY if name != "pydantic.main"}
     for command in ("show", "cost", "time", "train", "space", "study", "status", "frontier", "report"):
@@ -69,11 +70,33 @@ def test_space_says_how_many_and_the_range_of_every_dial():
     assert 19_000_000 <= document["params"]["min"] <= document["params"]["max"] <= 21_000_000
     assert document["dials"]["image_size"]["min"] == 48
     assert document["dials"]["image_size"]["max"] == 640
-    assert set(document["dials"]) == {"image_size", "block_size", "halo_size", "value_ratio", "expansion_ratio", "stage3_depth", "final_width", "heads", "conv_stages"}
+    assert set(document["dials"]) == {
+        "image_size",
+        "block_size",
+        "halo_size",
+        "value_ratio",
+        "expansion_ratio",
+        "stage3_depth",
+        "final_width",
+        "heads",
+        "conv_stages",
+    }
 
 
 def test_time_measures_with_an_interval_and_a_fingerprint():
-    document = json.loads(halosearch("time", "s=32,b=4,h=1,rb=0.5,l3=1", "s=64,b=4,h=1,rb=0.5,l3=1", "--rounds", 3, "--batch-size", 1, "--json", check=0).stdout)
+    document = json.loads(
+        halosearch(
+            "time",
+            "s=32,b=4,h=1,rb=0.5,l3=1",
+            "s=64,b=4,h=1,rb=0.5,l3=1",
+            "--rounds",
+            3,
+            "--batch-size",
+            1,
+            "--json",
+            check=0,
+        ).stdout
+    )
     assert [m["measures"] for m in document["measurements"]] == ["forward"] * 2 + ["training step"] * 2
     for row in document["measurements"]:
         assert 0 < row["seconds"]["low"] <= row["seconds"]["median"] <= row["seconds"]["high"]
@@ -85,21 +108,38 @@ def test_time_measures_with_an_interval_and_a_fingerprint():
 
 
 def test_train_scores_a_twin():
-    document = json.loads(halosearch("train", "h0", "--image-size", 48, "--images", 64, "--tier", "cpu-2m", "--json", check=0).stdout)
+    document = json.loads(
+        halosearch("train", "h0", "--image-size", 48, "--images", 64, "--tier", "cpu-2m", "--json", check=0).stdout
+    )
     assert set(document["final"]["accuracy"]) == {"shape", "texture", "relation"}
     assert document["images_per_s"] > 0
 
 
-@pytest.mark.parametrize(("words", "code", "sentence"), [
-    (["study", "--budget-params", "20MB"], 2, "'20MB' is not a number"), (["space", "--budget-params", "-3M"], 2, "not a number"), (["study"], 2, "needs a budget"),
-    (["study", "--budget-params", "20M", "--max-time", "soon"], 2, "'soon' is not a duration"), (["study", "--budget-params", "20M", "--tolerance", "2"], 2, "'2' is not a share"),
-    (["space", "--budget-params", "300K"], 3, "smallest feasible budget is 3,896,296"), (["study", "--budget-params", "300K"], 3, "smallest feasible budget"),
-    (["cost", "h9"], 2, "no candidate called 'h9'"), (["cost", "s=64,b=8"], 2, "'h' is missing"), (["status", "nothing"], 2, "no study 'nothing'"),
-    (["study", "--budget-params", "20M", "--sampler", "magic"], 2, "unknown sampler 'magic'"), (["study", "--budget-params", "20M", "--tier", "huge"], 2, "unknown tier 'huge'"),
-    (["study", "--budget-params", "20M", "--device", "cuda"], 4, "no CUDA device"), (["time", "h0", "--device", "tpu"], 4, "device 'tpu'"),
-    (["study", "--budget-params", "5M", "--data", "nowhere"], 4, "there is no data at nowhere"), (["nonsense"], 2, "No such command"), (["cost", "h0", "--nope"], 2, "No such option"),
-    (["cost", "none#3"], 2, "no study 'none'"), (["study", "--budget-params", "20M", "--name", "../x"], 2, "name"), (["study", "absent.yaml"], 2, "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["study", "--budget-params", "20MB"], 2, "'20MB' is not a number"),
+        (["space", "--budget-params", "-3M"], 2, "not a number"),
+        (["study"], 2, "needs a budget"),
+        (["study", "--budget-params", "20M", "--max-time", "soon"], 2, "'soon' is not a duration"),
+        (["study", "--budget-params", "20M", "--tolerance", "2"], 2, "'2' is not a share"),
+        (["space", "--budget-params", "300K"], 3, "smallest feasible budget is 3,896,296"),
+        (["study", "--budget-params", "300K"], 3, "smallest feasible budget"),
+        (["cost", "h9"], 2, "no candidate called 'h9'"),
+        (["cost", "s=64,b=8"], 2, "'h' is missing"),
+        (["status", "nothing"], 2, "no study 'nothing'"),
+        (["study", "--budget-params", "20M", "--sampler", "magic"], 2, "unknown sampler 'magic'"),
+        (["study", "--budget-params", "20M", "--tier", "huge"], 2, "unknown tier 'huge'"),
+        (["study", "--budget-params", "20M", "--device", "cuda"], 4, "no CUDA device"),
+        (["time", "h0", "--device", "tpu"], 4, "device 'tpu'"),
+        (["study", "--budget-params", "5M", "--data", "nowhere"], 4, "there is no data at nowhere"),
+        (["nonsense"], 2, "No such command"),
+        (["cost", "h0", "--nope"], 2, "No such option"),
+        (["cost", "none#3"], 2, "no study 'none'"),
+        (["study", "--budget-params", "20M", "--name", "../x"], 2, "name"),
+        (["study", "absent.yaml"], 2, "cannot be read"),
+    ],
+)
 def test_errors_are_one_sentence_one_way_out_and_their_exit_code(words, code, sentence, tmp_path):
     if "cuda" in words:
         import torch
@@ -112,15 +152,28 @@ def test_errors_are_one_sentence_one_way_out_and_their_exit_code(words, code, se
 
 
 def test_budget_errors_answer_before_torch_is_imported(tmp_path):
-    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "halosearch", "study", "--budget-params", "20MB"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "halosearch", "study", "--budget-params", "20MB"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
     assert done.returncode == 2
     assert not any(line.endswith(" torch") for line in done.stderr.splitlines())
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("budget: {params: 5000000}\nbugdet: 3\n", "unknown key 'bugdet'"), ("budget: {parms: 5}\n", "unknown key 'parms' under budget"), ("space: {image_sz: [64]}\nbudget: {params: 5000000}\n", "image_sz"),
-    ("- a\n", "not a mapping"), ("budget: {params: 5000000}\nseed: many\n", "seed"), ("a: [\n", "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("budget: {params: 5000000}\nbugdet: 3\n", "unknown key 'bugdet'"),
+        ("budget: {parms: 5}\n", "unknown key 'parms' under budget"),
+        ("space: {image_sz: [64]}\nbudget: {params: 5000000}\n", "image_sz"),
+        ("- a\n", "not a mapping"),
+        ("budget: {params: 5000000}\nseed: many\n", "seed"),
+        ("a: [\n", "cannot be read"),
+    ],
+)
 def test_a_study_file_that_is_off_is_refused_by_key(text, sentence, tmp_path):
     (tmp_path / "s.yaml").write_text(text)
     assert sentence in error_of(halosearch("study", "s.yaml", cwd=tmp_path, check=2))
@@ -135,7 +188,7 @@ def test_a_folder_that_is_no_study_is_never_overwritten(tmp_path):
     (tmp_path / "studies" / "20M").mkdir(parents=True)
     (tmp_path / "studies" / "20M" / "thesis.txt").write_text("mine")
     assert "not a study" in error_of(halosearch("study", "--budget-params", "20M", cwd=tmp_path, check=2))
-    assert os.listdir(tmp_path / "studies" / "20M") == ["thesis.txt"]
+    assert [path.name for path in (tmp_path / "studies" / "20M").iterdir()] == ["thesis.txt"]
 
 
 def test_dry_run_forecasts_ranges_and_writes_nothing(tmp_path):
@@ -145,7 +198,10 @@ def test_dry_run_forecasts_ranges_and_writes_nothing(tmp_path):
     assert len(document["probes"]) == 3
     assert 0 <= document["share_not_fitting"] <= 1
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
-    assert "nothing was trained or written" in halosearch("study", tiny(tmp_path), "--dry-run", cwd=tmp_path, check=0).stdout
+    assert (
+        "nothing was trained or written"
+        in halosearch("study", tiny(tmp_path), "--dry-run", cwd=tmp_path, check=0).stdout
+    )
 
 
 def test_version():

@@ -49,7 +49,9 @@ def test_a_study_ends_with_trials_inside_the_budget_none_twice_and_a_report(undi
     assert summary["counts"] == {"complete": 6}
     assert len({trial["candidate"] for trial in summary["trials"]}) == 6
     assert all(4_750_000 <= trial["params"] <= 5_250_000 for trial in summary["trials"])
-    assert all(trial["step_time_low_s"] <= trial["step_time_s"] <= trial["step_time_high_s"] for trial in summary["trials"])
+    assert all(
+        trial["step_time_low_s"] <= trial["step_time_s"] <= trial["step_time_high_s"] for trial in summary["trials"]
+    )
     assert summary["agreement"] is None or summary["agreement"]["n"] == 4
     assert summary["reference"]["state"] == "complete"
     assert (folder / "reports" / "tiny" / "index.html").stat().st_size > 10**6
@@ -78,8 +80,12 @@ def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturb
     folder, summary = undisturbed
     again = json.loads(halosearch("study", "tiny", "--json", cwd=folder, check=0).stdout)
     assert again["trials"] == summary["trials"]
-    for flags, words in ((["--seed", "2"], "seed 1, not 2"), (["--budget-params", "6M"], "params 5000000, not 6000000"), (["--sampler", "random"], "tpe, not random"),
-                         (["--tier", "cpu-2m"], "tier custom, not cpu-2m")):
+    for flags, words in (
+        (["--seed", "2"], "seed 1, not 2"),
+        (["--budget-params", "6M"], "params 5000000, not 6000000"),
+        (["--sampler", "random"], "tpe, not random"),
+        (["--tier", "cpu-2m"], "tier custom, not cpu-2m"),
+    ):
         assert words in error_of(halosearch("study", "tiny", *flags, cwd=folder, check=2))
 
 
@@ -120,7 +126,9 @@ def test_more_trials_continue_the_same_sequence(undisturbed, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_same_proposals(undisturbed, tmp_path, seed):
+def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_same_proposals(
+    undisturbed, tmp_path, seed
+):
     rng = random.Random(seed)
     tiny(tmp_path, retests=4)
     for _ in range(5):
@@ -258,7 +266,9 @@ def test_a_full_disk_is_said_and_nothing_recorded_is_lost(tmp_path):
     """A real full file system: a small tmpfs, filled while the study runs."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=260m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=260m", "tmpfs", str(disk)], capture_output=True, check=False
+    ).returncode:
         pytest.skip("mounting a small file system needs root")
     try:
         tiny(disk, images=600, trials=6)

@@ -6,7 +6,12 @@ from halosearch.space.family import NAMED
 from halosearch.space.notation import parse_candidate
 from tests.cost.test_counts import random_configs
 
-SMALL = ["s=64,b=8,h=3,rv=1.5,rb=0.75,l3=4", "s=48,b=5,h=1,rb=1,l3=2,conv=2,df=512", "s=80,b=map,h=0,rb=2,l3=3,heads=width", "s=64,b=4,h=0,rb=2,l3=1,conv=4"]
+SMALL = [
+    "s=64,b=8,h=3,rv=1.5,rb=0.75,l3=4",
+    "s=48,b=5,h=1,rb=1,l3=2,conv=2,df=512",
+    "s=80,b=map,h=0,rb=2,l3=3,heads=width",
+    "s=64,b=4,h=0,rb=2,l3=1,conv=4",
+]
 
 
 @pytest.mark.parametrize("text", SMALL)

@@ -10,8 +10,18 @@ from halosearch.errors import InfeasibleError
 from halosearch.space.family import FAMILY
 from halosearch.space.search_space import DIALS, MAX_PADDING_WASTE, SearchSpace, config_from_dials, dials_from_config
 
-SMALL = SearchSpace().with_overrides({"s": [48, 64, 100], "b": [4, 7, 8, 16, "map"], "h": [0, 2], "rv": [1, 2.5], "rb": [0.5, 2, 3], "l3": [2, 9], "df": [0, 1024, 512],
-                                      "conv": [0, 1, 3, 4]})
+SMALL = SearchSpace().with_overrides(
+    {
+        "s": [48, 64, 100],
+        "b": [4, 7, 8, 16, "map"],
+        "h": [0, 2],
+        "rv": [1, 2.5],
+        "rb": [0.5, 2, 3],
+        "l3": [2, 9],
+        "df": [0, 1024, 512],
+        "conv": [0, 1, 3, 4],
+    }
+)
 
 
 def by_brute_force(space, limits):
@@ -57,7 +67,12 @@ def test_the_default_cells_hold_the_published_models():
     for name in ("h0", "h1", "h4"):
         rows = cell(SearchSpace(), Limits(count(FAMILY[name]).params, 0.0005))
         dials = dials_from_config(FAMILY[name])
-        match = np.logical_and.reduce([rows[dial].astype(str) == str(rows[dial].dtype.type(dials[dial]) if dial != "heads" else dials[dial]) for dial in DIALS])
+        match = np.logical_and.reduce(
+            [
+                rows[dial].astype(str) == str(rows[dial].dtype.type(dials[dial]) if dial != "heads" else dials[dial])
+                for dial in DIALS
+            ]
+        )
         assert match.sum() == 1, name
 
 

@@ -13,7 +13,16 @@ from halosearch.space.family import FAMILY, NAMED, PUBLISHED
 from halosearch.space.notation import parse_candidate
 from halosearch.space.search_space import DIALS, SearchSpace, config_from_dials
 
-PUBLISHED_PARAMS = {"h0": 5502248, "h1": 8101352, "h2": 9405608, "h3": 11842792, "h4": 19103464, "h5": 30718952, "h6": 43458280, "h7": 67434728}
+PUBLISHED_PARAMS = {
+    "h0": 5502248,
+    "h1": 8101352,
+    "h2": 9405608,
+    "h3": 11842792,
+    "h4": 19103464,
+    "h5": 30718952,
+    "h6": 43458280,
+    "h7": 67434728,
+}
 
 
 def random_configs(n, seed, sizes=None):
@@ -98,8 +107,10 @@ def test_layers_add_up_to_the_total():
 
 
 def test_strided_attention_computes_a_quarter_of_the_scores():
-    strided, plain = ([row for row in layers(dials_of(FAMILY["h1"])) if row.name == "scores" and row.block == f"stages.1.{which}"][0]
-                      for which in ("0", "rest"))
+    strided, plain = (
+        [row for row in layers(dials_of(FAMILY["h1"])) if row.name == "scores" and row.block == f"stages.1.{which}"][0]
+        for which in ("0", "rest")
+    )
     # the strided layer reads a map four times as large with a quarter of its queries: as many scores as a later layer
     assert int(strided.cost.macs) == int(plain.cost.macs)
 

@@ -34,7 +34,12 @@ def test_a_slower_model_takes_longer_than_itself_at_a_third_of_the_size():
 
 def test_a_clock_that_ticks_once_per_reading_gives_that_tick_per_step():
     ticks = itertools.count()
-    timed = measure({"a": parse_candidate(TINY)}, TimingPlan(1, 3, steps=4, anchor_size=32, train=False), torch.device("cpu"), clock=lambda: float(next(ticks)))
+    timed = measure(
+        {"a": parse_candidate(TINY)},
+        TimingPlan(1, 3, steps=4, anchor_size=32, train=False),
+        torch.device("cpu"),
+        clock=lambda: float(next(ticks)),
+    )
     assert timed[0].samples_s == (0.25, 0.25, 0.25)
     assert timed[0].ratio_to_anchor.median == pytest.approx(1.0)
 

@@ -28,7 +28,11 @@ def make_tree(root, per_class=20):
 def make_cifar(root, classes=10, per_file=40):
     root.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"] if classes == 10 else ["train.bin", "test.bin"]
+    names = (
+        [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+        if classes == 10
+        else ["train.bin", "test.bin"]
+    )
     for name in names:
         labels = rng.integers(0, classes, per_file)
         pixels = (labels[:, None] * (200 // classes) + rng.integers(0, 40, (per_file, 3072))).astype(np.uint8)

@@ -108,7 +108,11 @@ def test_pickled_cifar_is_read_and_pickled_code_is_not_run(tmp_path):
     root.mkdir()
     rng = np.random.default_rng(0)
     for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
-        (root / name).write_bytes(pickle.dumps({b"data": rng.integers(0, 255, (20, 3072), dtype=np.uint8), b"labels": [i % 10 for i in range(20)]}))
+        (root / name).write_bytes(
+            pickle.dumps(
+                {b"data": rng.integers(0, 255, (20, 3072), dtype=np.uint8), b"labels": [i % 10 for i in range(20)]}
+            )
+        )
     assert open_cifar(root, 1000, 1000).size(TRAIN) == 100
 
     class Evil:
@@ -129,7 +133,7 @@ def test_a_cut_cifar_file_is_named_and_the_rest_is_used(tmp_path):
     assert [name for name, _ in report.unreadable] == ["data_batch_3.bin"]
     assert report.images[TRAIN] == 160
     (root / "test_batch.bin").write_bytes(b"")
-    with pytest.raises(EnvironmentFault, match="test_batch.bin"):
+    with pytest.raises(EnvironmentFault, match=r"test_batch\.bin"):
         open_cifar(root, 1000, 1000)
 
 

@@ -3,7 +3,17 @@ import pytest
 import torch
 
 from halosearch.proxy.dataset import HELD_OUT, TEST, TRAIN
-from halosearch.proxy.scenes import DIFFICULTIES, FACTORS, FREQUENCIES, Scenes, draw_parameters, golden_hash, labels, render, to_uint8
+from halosearch.proxy.scenes import (
+    DIFFICULTIES,
+    FACTORS,
+    FREQUENCIES,
+    Scenes,
+    draw_parameters,
+    golden_hash,
+    labels,
+    render,
+    to_uint8,
+)
 
 GOLDEN = {"scenes-easy-1": "a9ad5741f159", "scenes-1": "4999e8c872fd"}
 
@@ -19,7 +29,10 @@ def test_a_scene_depends_on_seed_split_and_id_only():
     alone, _ = other.batch(TRAIN, np.array([69, 2]), 48, (1, 2))
     assert torch.equal(alone[0], together[69])
     assert torch.equal(alone[1], together[2])
-    for different in (Scenes("scenes-1", 4, 64).batch(TRAIN, np.array([2]), 48, None), one.batch(TEST, np.array([2]), 48, None)):
+    for different in (
+        Scenes("scenes-1", 4, 64).batch(TRAIN, np.array([2]), 48, None),
+        one.batch(TEST, np.array([2]), 48, None),
+    ):
         assert not torch.equal(different[0][0], together[2])
 
 
@@ -50,7 +63,13 @@ def test_the_finest_texture_fades_at_small_sizes_and_not_at_large_ones():
     draws[:, 1] = 0.99
     shifted = draws.copy()
     shifted[:, 33] = (draws[:, 33] + 0.5) % 1
-    contrast = {size: (render(draws, size, DIFFICULTIES["scenes-1"]) - render(shifted, size, DIFFICULTIES["scenes-1"])).abs().mean().item() for size in (48, 192)}
+    contrast = {
+        size: (render(draws, size, DIFFICULTIES["scenes-1"]) - render(shifted, size, DIFFICULTIES["scenes-1"]))
+        .abs()
+        .mean()
+        .item()
+        for size in (48, 192)
+    }
     assert contrast[48] < 0.6 * contrast[192]
     assert max(FREQUENCIES) < 24
 

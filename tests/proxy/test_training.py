@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from halosearch.halonet.network import HaloNet
 from halosearch.halonet.twin import twin_of
 from halosearch.proxy.dataset import TRAIN, DataReport, Factor
 from halosearch.proxy.recipe import Recipe, parameter_groups
 from halosearch.proxy.scenes import Scenes
 from halosearch.proxy.scoring import evaluate
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingStoppedError, batch_ids
-from halosearch.halonet.network import HaloNet
 from halosearch.space.notation import parse_candidate
 
 TWIN = twin_of(parse_candidate("s=48,b=6,h=1,rb=1,l3=1,conv=2"), 0.125)
@@ -72,12 +72,13 @@ def test_a_checkpoint_of_another_job_or_a_broken_one_is_not_used(data, tmp_path)
 
 def test_accumulated_gradients_equal_those_of_the_whole_batch(data):
     """Per-part batch norm aside: with statistics frozen, two half batches give the gradient of the whole."""
+
     def gradient(parts):
         trainer = Trainer(JOB, data, CPU, accumulate=parts)
         network, _ = trainer._build()
         pixels, targets = data.batch(TRAIN, np.arange(16), 48, None)
-        network.train = lambda mode=True: network
         network.eval()
+        network.train = lambda mode=True: network
         for a, b in zip(pixels.chunk(parts), targets.chunk(parts), strict=True):
             trainer._backward(network, a, b, 16)
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
@@ -154,5 +155,7 @@ def test_score_is_zero_for_ignorance_and_cross_entropy_is_that_of_the_formula():
 @pytest.mark.slow
 def test_a_twin_learns_a_factor_to_twice_chance(data):
     config = twin_of(parse_candidate("s=64,b=8,h=2,rb=3,l3=2,df=512"), 0.125)
-    result = Trainer(TrainingJob(config, Recipe(batch=32, learning_rate=1e-2), (2048,), 0, 512), Scenes("scenes-easy-1", 0, 512), CPU).run()
+    result = Trainer(
+        TrainingJob(config, Recipe(batch=32, learning_rate=1e-2), (2048,), 0, 512), Scenes("scenes-easy-1", 0, 512), CPU
+    ).run()
     assert result.final.accuracy["texture"] > 2 / 6

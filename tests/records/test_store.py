@@ -9,7 +9,10 @@ from halosearch.records.files import write_text
 from halosearch.records.journal import hold_study, mend
 from halosearch.records.store import COMPLETE, FAILED, INFEASIBLE, RUNNING, Store, table, to_json
 
-DISTRIBUTIONS = {"s": optuna.distributions.IntDistribution(48, 128), "heads": optuna.distributions.CategoricalDistribution(["published", "width"])}
+DISTRIBUTIONS = {
+    "s": optuna.distributions.IntDistribution(48, 128),
+    "heads": optuna.distributions.CategoricalDistribution(["published", "width"]),
+}
 DIALS = {"s": 64, "heads": "width"}
 COSTS = {"params": 5, "macs": 7}
 RESULT = {"score": 0.25, "step_time_s": 0.5}

@@ -11,29 +11,84 @@ from halosearch.report.page import render, write_report
 from halosearch.report.summary import Evidence, summarise
 from halosearch.study.session import Request, resolve
 
-DIALS = {"image_size": 64, "block_size": 8, "halo_size": 2, "value_ratio": 1.0, "expansion_ratio": 3.0, "stage3_depth": 12, "final_width": 1280, "heads": "published",
-         "conv_stages": 0}
+DIALS = {
+    "image_size": 64,
+    "block_size": 8,
+    "halo_size": 2,
+    "value_ratio": 1.0,
+    "expansion_ratio": 3.0,
+    "stage3_depth": 12,
+    "final_width": 1280,
+    "heads": "published",
+    "conv_stages": 0,
+}
 COSTS = {"params": 19_103_464, "macs": 10**9, "activations": 10**7}
 
 
 def result(score, step):
-    final = {"images": 512, "score": score, "cross_entropy": {"shape": 1.5}, "accuracy": {"shape": 0.4}, "chance": {"shape": 0.17}, "joint_accuracy": 0.1, "images_seen": 512}
-    return {"score": score, "step_time_s": step, "step_time_low_s": step * 0.9, "step_time_high_s": step * 1.1, "final": final, "curve": [[32, 4.0], [64, 3.5]],
-            "images_per_s": 90.0, "seconds": 12.0, "step_time": {"seconds": {"median": step}, "memory_bytes": 10**8}}
+    final = {
+        "images": 512,
+        "score": score,
+        "cross_entropy": {"shape": 1.5},
+        "accuracy": {"shape": 0.4},
+        "chance": {"shape": 0.17},
+        "joint_accuracy": 0.1,
+        "images_seen": 512,
+    }
+    return {
+        "score": score,
+        "step_time_s": step,
+        "step_time_low_s": step * 0.9,
+        "step_time_high_s": step * 1.1,
+        "final": final,
+        "curve": [[32, 4.0], [64, 3.5]],
+        "images_per_s": 90.0,
+        "seconds": 12.0,
+        "step_time": {"seconds": {"median": step}, "memory_bytes": 10**8},
+    }
 
 
 def trial(number, state="complete", score=0.2, step=0.5, reason=""):
-    return Trial(number, DIALS | {"stage3_depth": 1 + number % 30}, COSTS, state, 1, reason, result(score, step) if state == "complete" else {})
+    return Trial(
+        number,
+        DIALS | {"stage3_depth": 1 + number % 30},
+        COSTS,
+        state,
+        1,
+        reason,
+        result(score, step) if state == "complete" else {},
+    )
 
 
-def evidence(trials, notes=None, name="20M", description="procedural scenes, version scenes-easy-1, seed 0 (synthetic)", tmp="nowhere"):
-    spec = resolve(Request(params=20_000_000, name="x", device="cpu"), lambda _: "cpu")[0].model_dump(mode="json") | {"name": name}
-    data = {"description": description, "images": {"train": 100, "test": 50}, "unreadable": [], "skipped": [], "empty_classes": [], "unused": 0}
+def evidence(
+    trials,
+    notes=None,
+    name="20M",
+    description="procedural scenes, version scenes-easy-1, seed 0 (synthetic)",
+    tmp="nowhere",
+):
+    spec = resolve(Request(params=20_000_000, name="x", device="cpu"), lambda _: "cpu")[0].model_dump(mode="json") | {
+        "name": name
+    }
+    data = {
+        "description": description,
+        "images": {"train": 100, "test": 50},
+        "unreadable": [],
+        "skipped": [],
+        "empty_classes": [],
+        "unused": 0,
+    }
     return Evidence(spec, trials, notes or {}, 1234, data, ["H4 is not compared with."])
 
 
-MANY = [trial(i, score=0.1 + 0.03 * (i % 7), step=0.2 + 0.05 * (i % 5)) for i in range(12)] + [trial(12, "failed", reason="NaN"), trial(13, "running")]
-RETESTS = {f"retest-{i}": {"state": "complete", "result": {"score": 0.1 + 0.03 * (i % 7) + 0.004 * (-1) ** i}} for i in range(6)}
+MANY = [trial(i, score=0.1 + 0.03 * (i % 7), step=0.2 + 0.05 * (i % 5)) for i in range(12)] + [
+    trial(12, "failed", reason="NaN"),
+    trial(13, "running"),
+]
+RETESTS = {
+    f"retest-{i}": {"state": "complete", "result": {"score": 0.1 + 0.03 * (i % 7) + 0.004 * (-1) ** i}}
+    for i in range(6)
+}
 
 
 class Tags(HTMLParser):
@@ -58,8 +113,11 @@ def test_the_same_summary_gives_the_same_bytes():
     assert render(summarise(evidence(MANY, RETESTS))) == render(summarise(evidence(MANY, RETESTS)))
 
 
-@pytest.mark.parametrize("trials", [[], [trial(0)], [trial(0, "failed", reason="NaN")], [trial(0, "running")], [trial(0), trial(1)], MANY],
-                         ids=["none", "one", "all failed", "running", "ties", "many"])
+@pytest.mark.parametrize(
+    "trials",
+    [[], [trial(0)], [trial(0, "failed", reason="NaN")], [trial(0, "running")], [trial(0), trial(1)], MANY],
+    ids=["none", "one", "all failed", "running", "ties", "many"],
+)
 def test_any_study_has_a_page_with_its_answer(trials, tmp_path):
     summary = summarise(evidence(trials))
     page = write_report(tmp_path, summary).read_text()
@@ -73,7 +131,9 @@ def test_any_study_has_a_page_with_its_answer(trials, tmp_path):
 def test_the_page_asks_for_nothing_and_its_scripts_are_the_hashed_ones():
     page = render(summarise(evidence(MANY, RETESTS)))
     tags = parse(page).found
-    assert not [attrs for _, attrs in tags if any(str(attrs.get(key, "")).startswith(("http", "//")) for key in ("src", "href"))]
+    assert not [
+        attrs for _, attrs in tags if any(str(attrs.get(key, "")).startswith(("http", "//")) for key in ("src", "href"))
+    ]
     policy = next(attrs["content"] for tag, attrs in tags if attrs.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
@@ -93,7 +153,12 @@ def test_the_front_and_decisions_agree_with_the_table():
     summary = summarise(evidence(MANY, RETESTS))
     done = [t for t in summary["trials"] if t["state"] == "complete"]
     for t in done:
-        beaten = any(o["score"] >= t["score"] and o["step_time_s"] <= t["step_time_s"] and (o["score"] > t["score"] or o["step_time_s"] < t["step_time_s"]) for o in done)
+        beaten = any(
+            o["score"] >= t["score"]
+            and o["step_time_s"] <= t["step_time_s"]
+            and (o["score"] > t["score"] or o["step_time_s"] < t["step_time_s"])
+            for o in done
+        )
         assert (t["trial"] in summary["front"]) == (not beaten)
     best = summary["decisions"][0]
     assert next(t for t in done if t["trial"] == best["trial"])["score"] == max(t["score"] for t in done)

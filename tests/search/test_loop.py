@@ -33,7 +33,14 @@ class Workers:
     """Finishes jobs in random order; `fate` may make a job die, stop or break the machine."""
 
     def __init__(self, capacity, seed, fate=lambda job, run: DONE):
-        self.capacity, self.rng, self.fate, self.jobs, self.stopping, self.runs = capacity, random.Random(seed), fate, [], False, {}
+        self.capacity, self.rng, self.fate, self.jobs, self.stopping, self.runs = (
+            capacity,
+            random.Random(seed),
+            fate,
+            [],
+            False,
+            {},
+        )
 
     def submit(self, job):
         assert len(self.jobs) < self.capacity
@@ -63,8 +70,18 @@ class Workers:
 def run(workers, state=None, ledger=None, trials=20, retests=4, sampler="tpe", stop=lambda: False, seen=None):
     ledger = ledger or Ledger()
     pool = Pool(ROWS, ["x"])
-    loop = Loop(Plan(trials, retests, 3), state or State(), Proposer(pool, sampler, 3, 3, 4), workers, ledger, pool.params, {"x": 49}, lambda: not stop(), stop,
-                lambda kind, job, info: seen.append((kind, job.key)) if seen is not None else None)
+    loop = Loop(
+        Plan(trials, retests, 3),
+        state or State(),
+        Proposer(pool, sampler, 3, 3, 4),
+        workers,
+        ledger,
+        pool.params,
+        {"x": 49},
+        lambda: not stop(),
+        stop,
+        lambda kind, job, info: seen.append((kind, job.key)) if seen is not None else None,
+    )
     return loop.run(), ledger, loop.state
 
 
@@ -96,7 +113,9 @@ def test_a_trial_whose_workers_always_die_is_given_up_with_its_reason():
 
 
 def test_failed_trials_are_rows_and_are_not_repeated_as_retests():
-    _, ledger, state = run(Workers(2, 0, lambda job, run: "failed" if job.number in (0, 2) and job.kind == TRIAL else DONE))
+    _, ledger, state = run(
+        Workers(2, 0, lambda job, run: "failed" if job.number in (0, 2) and job.kind == TRIAL else DONE)
+    )
     assert ledger.ended["trial-0"] == ("failed", "NaN")
     assert state.finished_retests == {1, 3, 4, 5}
     assert state.outcomes[0] == Outcome(None)
@@ -114,7 +133,12 @@ def test_a_study_stopped_again_and_again_ends_like_one_that_never_was(seed):
             budget[0] -= 1
             return budget[0] < 0
 
-        finished, _, state = run(Workers(3, seed), State(list(ledger.rows), dict(state.outcomes), set(state.finished_retests), state.reference_done), ledger, stop=stop)
+        finished, _, state = run(
+            Workers(3, seed),
+            State(list(ledger.rows), dict(state.outcomes), set(state.finished_retests), state.reference_done),
+            ledger,
+            stop=stop,
+        )
         if finished:
             break
     assert finished

@@ -11,7 +11,13 @@ FEATURES = ["size", "ratio", "kind"]
 
 def pool_of(n=60, seed=0):
     rng = np.random.default_rng(seed)
-    rows = pd.DataFrame({"size": rng.choice([48, 64, 96, 128], n), "ratio": np.round(rng.uniform(1, 4, n), 3), "kind": rng.choice(["a", "b"], n)})
+    rows = pd.DataFrame(
+        {
+            "size": rng.choice([48, 64, 96, 128], n),
+            "ratio": np.round(rng.uniform(1, 4, n), 3),
+            "kind": rng.choice(["a", "b"], n),
+        }
+    )
     return Pool(rows.drop_duplicates(ignore_index=True), FEATURES)
 
 

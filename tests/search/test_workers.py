@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -71,14 +72,21 @@ def test_jobs_stop_when_asked(workers):
 
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
-    code = ("import sys,time;from pathlib import Path;from halosearch.search.workers import LocalWorkers;from tests.search.evaluations import make;"
-            "from halosearch.search.jobs import Job\n"
-            "if __name__=='__main__':\n"
-            f" w=LocalWorkers(2,make,0,Path({str(tmp_path / 'log')!r}));[w.submit(Job('trial',i,{{'do':'wait'}},0)) for i in range(2)]\n"
-            " print('\\n'.join(str(x.process.pid) for x in w._workers),flush=True);time.sleep(60)\n")
+    code = (
+        "import sys,time;from pathlib import Path;from halosearch.search.workers import LocalWorkers;from tests.search.evaluations import make;"
+        "from halosearch.search.jobs import Job\n"
+        "if __name__=='__main__':\n"
+        f" w=LocalWorkers(2,make,0,Path({str(tmp_path / 'log')!r}));[w.submit(Job('trial',i,{{'do':'wait'}},0)) for i in range(2)]\n"
+        " print('\\n'.join(str(x.process.pid) for x in w._workers),flush=True);time.sleep(60)\n"
+    )
     script = tmp_path / "driver.py"
     script.write_text(code)
-    driver = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    driver = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )
     assert driver.stdout is not None
     pids = [int(driver.stdout.readline()) for _ in range(2)]
     time.sleep(3)
@@ -87,6 +95,8 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     driver.wait()
     driver.stdout.close()
     end = time.monotonic() + 10
-    while time.monotonic() < end and any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
+    while time.monotonic() < end and any(
+        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids
+    ):
         time.sleep(0.2)
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)

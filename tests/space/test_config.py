@@ -7,12 +7,21 @@ from halosearch.space.config import CONV, HaloNetConfig, config_from_dict, heads
 from halosearch.space.family import FAMILY, NAMED
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"image_size": 16}, "image size 16"), ({"block_size": 0}, "block size 0"), ({"halo_size": -1}, "halo size -1"),
-    ({"expansion_ratio": 0.3}, "expansion ratio 0.3"), ({"value_ratio": 1.01}, "value ratio 1.01"), ({"heads": (3, 8, 8, 8)}, "3 heads"),
-    ({"stage_depths": (3, 3, 0, 3)}, "stage depths"), ({"stage_kinds": ("attention", "x", "conv", "conv")}, "stage kinds"),
-    ({"final_width": 0}, "final width 0"), ({"base_width": 2}, "base width 2"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_size": 16}, "image size 16"),
+        ({"block_size": 0}, "block size 0"),
+        ({"halo_size": -1}, "halo size -1"),
+        ({"expansion_ratio": 0.3}, "expansion ratio 0.3"),
+        ({"value_ratio": 1.01}, "value ratio 1.01"),
+        ({"heads": (3, 8, 8, 8)}, "3 heads"),
+        ({"stage_depths": (3, 3, 0, 3)}, "stage depths"),
+        ({"stage_kinds": ("attention", "x", "conv", "conv")}, "stage kinds"),
+        ({"final_width": 0}, "final width 0"),
+        ({"base_width": 2}, "base width 2"),
+    ],
+)
 def test_what_cannot_be_built_is_refused_with_the_offending_value(change, words):
     with pytest.raises(UsageError, match=words) as caught:
         replace(FAMILY["h1"], **change)

@@ -21,7 +21,9 @@ def test_the_dials_of_h4_as_a_user_types_them():
 SPACE = SearchSpace()
 
 
-@given(st.fixed_dictionaries({name: st.sampled_from([v for v in getattr(SPACE, name) if v != "map"]) for name in DIALS}))
+@given(
+    st.fixed_dictionaries({name: st.sampled_from([v for v in getattr(SPACE, name) if v != "map"]) for name in DIALS})
+)
 def test_any_row_of_the_space_survives_text_and_dials(dials):
     config = config_from_dials(dials)
     assert parse_candidate(candidate_text(config)) == config
@@ -30,12 +32,22 @@ def test_any_row_of_the_space_survives_text_and_dials(dials):
     assert config_from_dials(again) == config
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("h9", "no candidate called"), ("s=64", "'b' is missing"), ("s=64,b=8,h=1,rb=1,l3=x", "l3 does not take 'x'"), ("s=64,b=8,h=1,rb=1,l3=2,q=1", "unknown dial 'q'"),
-    ("s=64,b=8,h=1,rb=1,l3=", "has no value"), ("s=64,s=64,b=8,h=1,rb=1,l3=2", "given twice|same"), ("s=64,b=8,h=1,rb=nan,l3=2", "rb does not take"),
-    ("s=64,b=8,h=1,rb=1,l3=2,conv=9", "conv does not take"), ("s=64,b=8,h=1,rb=1,l3=2,heads=1-2", "heads does not take"),
-    ("s=64,b=8,h=1,rb=1,l3=1e9", "l3 does not take"), ("s=64,b=8,h=1,rb=1,l3=2,kinds=abcd", "kinds does not take"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("h9", "no candidate called"),
+        ("s=64", "'b' is missing"),
+        ("s=64,b=8,h=1,rb=1,l3=x", "l3 does not take 'x'"),
+        ("s=64,b=8,h=1,rb=1,l3=2,q=1", "unknown dial 'q'"),
+        ("s=64,b=8,h=1,rb=1,l3=", "has no value"),
+        ("s=64,s=64,b=8,h=1,rb=1,l3=2", "given twice|same"),
+        ("s=64,b=8,h=1,rb=nan,l3=2", "rb does not take"),
+        ("s=64,b=8,h=1,rb=1,l3=2,conv=9", "conv does not take"),
+        ("s=64,b=8,h=1,rb=1,l3=2,heads=1-2", "heads does not take"),
+        ("s=64,b=8,h=1,rb=1,l3=1e9", "l3 does not take"),
+        ("s=64,b=8,h=1,rb=1,l3=2,kinds=abcd", "kinds does not take"),
+    ],
+)
 def test_what_cannot_be_read_is_one_sentence_with_a_hint(text, words):
     if "twice" in words:
         text = "s=64,image_size=64,b=8,h=1,rb=1,l3=2"
@@ -55,7 +67,16 @@ def test_overrides_are_checked_and_short_names_known():
     assert space.image_size == (64,)
     assert space.final_width == (0, 512)
     assert space.hash() != SearchSpace().hash()
-    for bad in ({"sz": [64]}, {"s": []}, {"s": [64.5]}, {"rv": [0]}, {"heads": ["three"]}, {"conv": [7]}, {"h": [-1]}, {"b": ["whole"]}):
+    for bad in (
+        {"sz": [64]},
+        {"s": []},
+        {"s": [64.5]},
+        {"rv": [0]},
+        {"heads": ["three"]},
+        {"conv": [7]},
+        {"h": [-1]},
+        {"b": ["whole"]},
+    ):
         with pytest.raises(UsageError):
             SearchSpace().with_overrides(bad)
 

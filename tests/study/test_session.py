@@ -4,8 +4,9 @@ from halosearch.errors import UsageError
 from halosearch.proxy.training import DivergedError
 from halosearch.search.sampler import Pool
 from halosearch.space.search_space import DIALS
+from halosearch.study.candidates import cell_of, comparison_with_published, nearest_published, reference_dials
 from halosearch.study.evaluate import is_out_of_memory
-from halosearch.study.session import Request, budget_name, cell_of, comparison_with_published, nearest_published, reference_dials, resolve
+from halosearch.study.session import Request, budget_name, resolve
 from halosearch.study.tiers import TIERS, choose_tier
 
 
@@ -37,7 +38,14 @@ def test_everything_used_is_in_the_spec_and_flags_win_over_the_file(tmp_path):
 
 
 def test_every_value_out_of_its_domain_is_refused(tmp_path):
-    for text in ("trials: 0", "workers: 0", "lookahead: 0", "name: a/b", "budget: {params: -5}", "budget: {params: 5000000, tolerance: 2}"):
+    for text in (
+        "trials: 0",
+        "workers: 0",
+        "lookahead: 0",
+        "name: a/b",
+        "budget: {params: -5}",
+        "budget: {params: 5000000, tolerance: 2}",
+    ):
         (tmp_path / "a.yaml").write_text(("" if "budget" in text else "budget: {params: 5000000}\n") + text + "\n")
         with pytest.raises(UsageError):
             resolve(Request(str(tmp_path / "a.yaml"), tmp_path), cpu)
@@ -63,7 +71,9 @@ def test_the_reference_is_a_row_of_the_cell_near_the_published_model():
 
 
 def test_running_out_of_memory_is_recognised_by_its_words():
-    assert is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"))
+    assert is_out_of_memory(
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+    )
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
     assert not is_out_of_memory(DivergedError("loss is nan"))

@@ -1,0 +1,59 @@
+"""From a study's record to its report: the facts that go beside the trials, the summary, the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from halosearch.proxy.dataset import Dataset
+from halosearch.proxy.scenes import DIFFICULTIES, golden_hash
+from halosearch.proxy.sources import upsampled_sizes
+from halosearch.records.store import Store
+from halosearch.report.page import write_report
+from halosearch.report.summary import Evidence, summarise
+from halosearch.study.candidates import comparison_with_published
+from halosearch.study.session import Folders
+from halosearch.study.spec import StudySpec
+
+DATA_FILE = "data.json"
+
+
+def data_facts(data: Dataset, spec: StudySpec) -> dict[str, Any]:
+    """The data's report, its factors, and for built-in scenes the hash of the task."""
+    facts = data.report.to_dict() | {
+        "factors": [[factor.name, factor.classes] for factor in data.factors],
+        "upsampled": upsampled_sizes(data, spec.search_space().image_size),
+    }
+    return facts | ({"task_hash": golden_hash(spec.data)} if spec.data in DIFFICULTIES else {})
+
+
+def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) -> Evidence:
+    """What the report is made of."""
+    facts_file = folders.study / DATA_FILE
+    facts = json.loads(facts_file.read_text()) if facts_file.exists() else {"description": spec.data}
+    return Evidence(
+        spec.model_dump(mode="json"), store.trials(), store.notes(), cell_size, facts, comparison_with_published(spec)
+    )
+
+
+class Publisher:
+    """Writes the report at the end, and while the study runs whenever the front has changed."""
+
+    def __init__(self, spec: StudySpec, folders: Folders, store: Store, cell_size: int) -> None:
+        """Nothing is written yet."""
+        self._spec, self._folders, self._store, self._cell_size = spec, folders, store, cell_size
+        self._front: list[int] | None = None
+
+    def publish(self) -> tuple[dict[str, Any], Path]:
+        """Write the report; returns its summary and its page."""
+        summary = summarise(evidence(self._spec, self._folders, self._store, self._cell_size))
+        self._front = summary["front"]
+        return summary, write_report(self._folders.report, summary)
+
+    def refresh(self) -> None:
+        """Write the report if the front gained or lost a member."""
+        summary = summarise(evidence(self._spec, self._folders, self._store, self._cell_size))
+        if summary["front"] != self._front:
+            self._front = summary["front"]
+            write_report(self._folders.report, summary)
