@@ -16,9 +16,9 @@ from halosearch.study.spec import (
     StudySpec,
     check_same_inputs,
     make_spec,
+    make_tier,
     read_yaml,
     tier_space,
-    tier_spec,
 )
 from halosearch.study.tiers import TIERS, choose_tier
 
@@ -153,8 +153,7 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
     named = request.tier or given.get("name")
     if named and named != "custom" and named not in TIERS:
         raise UsageError(f"unknown tier {named!r}", f"tiers are {', '.join(TIERS)}")
-    base = tier_spec(TIERS[named] if named in TIERS else choose_tier(device, max_time_s))
-    tier = base.model_copy(update=given)
+    tier = make_tier(TIERS[named] if named in TIERS else choose_tier(device, max_time_s), given)
     space = tier_space(tier, values.get("space") or {})
     budget = dict(values.get("budget") or {})
     for key, flag in (("params", request.params), ("tolerance", request.tolerance), ("max_macs", request.max_macs)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -85,11 +85,6 @@ class StudySpec(_Frozen):
         return SearchSpace().with_overrides(dict(self.space))
 
 
-def tier_spec(tier: Tier) -> TierSpec:
-    """A tier's numbers."""
-    return TierSpec(**asdict(tier))
-
-
 def tier_space(tier: TierSpec, overrides: dict[str, Any]) -> SearchSpace:
     """The default space with the tier's image sizes, then the user's overrides (which win).
 
@@ -138,20 +133,36 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _validated(model: type[_Model], values: dict[str, Any]) -> _Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"study: {'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r})",
+            "see How it works in the README for a study file",
+        ) from error
+
+
+def make_tier(base: Tier, changes: dict[str, Any]) -> TierSpec:
+    """A tier's numbers with some replaced.
+
+    Raises:
+        UsageError: a number is out of its domain.
+    """
+    return _validated(TierSpec, {**asdict(base), **changes})
+
+
 def make_spec(values: dict[str, Any]) -> StudySpec:
     """A whole spec from whole values.
 
     Raises:
         UsageError: a value is missing or out of its domain.
     """
-    try:
-        spec = StudySpec.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(
-            f"study: {'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r})",
-            "see the README's section on study.yaml",
-        ) from error
+    spec = _validated(StudySpec, values)
     if spec.sampler not in SAMPLERS:
         raise UsageError(f"unknown sampler {spec.sampler!r}", f"samplers are {', '.join(SAMPLERS)}")
     if spec.tier.name not in TIERS and spec.tier.name != "custom":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,50 +33,76 @@ class Tier:
     timing_anchor: int
 
 
+_CPU = Tier(
+    name="cpu-10m",
+    device="cpu",
+    minutes=10,
+    smallest=48,
+    largest=128,
+    width_multiplier=0.125,
+    rungs=(2048,),
+    batch=32,
+    learning_rate=1e-2,
+    train_images=20_000,
+    test_images=512,
+    trials=18,
+    retests=6,
+    scenes="scenes-easy-1",
+    timing_batch=4,
+    timing_rounds=5,
+    timing_anchor=32,
+)
+_GPU = Tier(
+    name="gpu-1h",
+    device="cuda",
+    minutes=60,
+    smallest=64,
+    largest=320,
+    width_multiplier=0.25,
+    rungs=(12_800, 51_200),
+    batch=256,
+    learning_rate=4e-3,
+    train_images=50_000,
+    test_images=4096,
+    trials=48,
+    retests=16,
+    scenes="scenes-1",
+    timing_batch=64,
+    timing_rounds=9,
+    timing_anchor=224,
+)
 TIERS = {
     tier.name: tier
     for tier in (
-        Tier("cpu-2m", "cpu", 2, 48, 64, 0.125, (512,), 32, 1e-2, 2_000, 256, 8, 4, "scenes-easy-1", 2, 5, 32),
-        Tier("cpu-10m", "cpu", 10, 48, 128, 0.125, (2048,), 32, 1e-2, 20_000, 512, 18, 6, "scenes-easy-1", 4, 5, 32),
-        Tier("cpu-1h", "cpu", 60, 48, 128, 0.125, (6144,), 32, 1e-2, 20_000, 1024, 40, 12, "scenes-easy-1", 4, 7, 32),
-        Tier("cpu-6h", "cpu", 360, 48, 128, 0.25, (12_288,), 64, 5e-3, 20_000, 2048, 64, 20, "scenes-easy-1", 4, 9, 32),
-        Tier(
-            "gpu-1h",
-            "cuda",
-            60,
-            64,
-            320,
-            0.25,
-            (12_800, 51_200),
-            256,
-            4e-3,
-            50_000,
-            4096,
-            48,
-            16,
-            "scenes-1",
-            64,
-            9,
-            224,
+        replace(
+            _CPU, name="cpu-2m", minutes=2, largest=64, rungs=(768,), batch=16, test_images=256, trials=8, retests=4
         ),
-        Tier(
-            "gpu-1d",
-            "cuda",
-            1440,
-            64,
-            640,
-            0.5,
-            (12_800, 51_200, 204_800),
-            256,
-            3e-3,
-            50_000,
-            20_000,
-            128,
-            40,
-            "scenes-1",
-            64,
-            9,
-            224,
+        _CPU,
+        replace(
+            _CPU, name="cpu-1h", minutes=60, rungs=(6144,), test_images=1024, trials=40, retests=12, timing_rounds=7
+        ),
+        replace(
+            _CPU,
+            name="cpu-6h",
+            minutes=360,
+            width_multiplier=0.25,
+            rungs=(12_288,),
+            test_images=2048,
+            trials=64,
+            retests=20,
+            timing_rounds=9,
+        ),
+        _GPU,
+        replace(
+            _GPU,
+            name="gpu-1d",
+            minutes=1440,
+            largest=640,
+            width_multiplier=0.5,
+            rungs=(12_800, 51_200, 204_800),
+            test_images=20_000,
+            trials=128,
+            retests=40,
         ),
     )
 }

@@ -39,7 +39,9 @@ def by_brute_force(space, limits):
     return found
 
 
-@pytest.mark.parametrize("budget", [5_000_000, 8_000_000, 20_000_000])
+@pytest.mark.parametrize(
+    "budget", [8_000_000, *(pytest.param(b, marks=pytest.mark.slow) for b in (5_000_000, 20_000_000))]
+)
 def test_a_cell_is_exactly_what_brute_force_finds(budget):
     limits = Limits(budget, 0.1)
     rows = cell(SMALL, limits)
