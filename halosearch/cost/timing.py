@@ -23,12 +23,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from halosearch.cost.devices import fingerprint
+from halosearch.errors import UsageError
 from halosearch.halonet.network import HaloNet
 from halosearch.space.config import CONV, HaloNetConfig, heads_by_width
 
 CLASSES = 1000
 BATCHES = 4
 BOOTSTRAPS = 2000
+MIN_TRAINING_BATCH = 2
 WIDE = 0.02
 """An interval of more than +-2 % does not separate neighbours; it is marked, not hidden."""
 
@@ -48,7 +50,11 @@ def anchor_config(image_size: int) -> HaloNetConfig:
 
 @dataclass(frozen=True, slots=True)
 class TimingPlan:
-    """How to measure: images per step, rounds, steps per round, warm-up steps, training step or forward only."""
+    """How to measure: images per step, rounds, steps per round, warm-up steps, training step or forward only.
+
+    Raises:
+        UsageError: a training step of one image, whose batch norm is undefined on a map of one position.
+    """
 
     batch_size: int
     rounds: int
@@ -56,6 +62,13 @@ class TimingPlan:
     warmup: int = 1
     train: bool = True
     anchor_size: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse a plan that no network can run."""
+        if self.train and self.batch_size < MIN_TRAINING_BATCH:
+            raise UsageError(
+                f"a training step of {self.batch_size} image cannot be measured", "--batch-size 2, or --infer"
+            )
 
 
 @dataclass(frozen=True, slots=True)

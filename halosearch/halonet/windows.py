@@ -40,6 +40,7 @@ class Axis:
 
 
 @lru_cache(maxsize=512)
+@torch.inference_mode(mode=False)  # what is cached must serve training, too
 def axis(size: int, block_size: int, halo_size: int, stride: int, device: torch.device) -> Axis:
     """Geometry of a `size`-long axis under blocks of `block_size`, halos of `halo_size` and queries every `stride`.
 

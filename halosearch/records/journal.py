@@ -50,8 +50,8 @@ def hold_study(folder: Path) -> FileLock:
     return lock
 
 
-def mend(journal: Path) -> int:
-    """Cut an unterminated last line; returns the bytes cut. Call under `hold_study`.
+def check(journal: Path) -> int:
+    """Length of an unterminated last line, 0 where the journal is whole or absent.
 
     Raises:
         StoreError: a line inside the journal is no JSON: it was damaged by something else than an interruption.
@@ -67,10 +67,20 @@ def mend(journal: Path) -> int:
                 f"the store {journal} is damaged at line {number}",
                 "restore the file from a backup, or start anew under another --name",
             ) from None
-    if lines[-1]:
-        with journal.open("rb+") as file:
-            file.truncate(sum(len(line) + 1 for line in lines[:-1]))
     return len(lines[-1])
+
+
+def mend(journal: Path) -> int:
+    """Cut an unterminated last line; returns the bytes cut. Call under `hold_study`.
+
+    Raises:
+        StoreError: as `check`.
+    """
+    cut = check(journal)
+    if cut:
+        with journal.open("rb+") as file:
+            file.truncate(journal.stat().st_size - cut)
+    return cut
 
 
 def open_storage(journal: Path) -> JournalStorage:

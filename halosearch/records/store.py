@@ -12,7 +12,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from halosearch.errors import StoreError, VersionError
-from halosearch.records.journal import mend, open_storage
+from halosearch.records.journal import check, mend, open_storage
 
 FORMAT = 1
 """Version of what is written; a study of another one is refused, not guessed at."""
@@ -52,7 +52,8 @@ class Store:
         if not create and not path.exists():
             raise StoreError(f"the store {path} is missing", "restore it, or start anew under another --name")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.cut_bytes = 0 if read_only else mend(path)
+        unterminated = check(path) if read_only else mend(path)
+        self.cut_bytes = 0 if read_only else unterminated
         self.path = path
         try:
             storage = open_storage(path)

@@ -32,9 +32,10 @@ def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) ->
     """What the report is made of."""
     facts_file = folders.study / DATA_FILE
     facts = json.loads(facts_file.read_text()) if facts_file.exists() else {"description": spec.data}
-    return Evidence(
-        spec.model_dump(mode="json"), store.trials(), store.notes(), cell_size, facts, comparison_with_published(spec)
-    )
+    shown = spec.model_dump(mode="json") | {
+        "data": Path(spec.data).name
+    }  # no path of a machine in what is mailed around
+    return Evidence(shown, store.trials(), store.notes(), cell_size, facts, comparison_with_published(spec))
 
 
 class Publisher:

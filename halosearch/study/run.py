@@ -31,7 +31,7 @@ from halosearch.study.candidates import nearest_published, past, reference_dials
 from halosearch.study.evaluate import Settings, make_evaluate
 from halosearch.study.publish import DATA_FILE, Publisher, data_facts
 from halosearch.study.session import Folders, check_inputs, data_request
-from halosearch.study.spec import StudySpec, write_spec
+from halosearch.study.spec import FILE, StudySpec, write_spec
 
 MIN_FREE_BYTES = 200 * 2**20
 STARTUP_SHARE = 0.5
@@ -158,13 +158,8 @@ def _run(
     make_workers: Callable[[StudySpec, Settings, Folders], Workers],
 ) -> Ended:
     check_disk(folders.study)
-    store = Store(folders.journal, create=not folders.journal.exists())
-    if store.cut_bytes:
-        watcher.message(f"mended the store: {store.cut_bytes} bytes of an unfinished last line were cut")
-    check_inputs(store, spec)
-    write_spec(folders.study, spec)
-    store.finish_interrupted()
     data = open_data(data_request(spec, folders))
+    store = _open_store(spec, folders, watcher)
     _tell_of_data(data, spec, watcher)
     write_text(folders.study / DATA_FILE, json.dumps(data_facts(data, spec), indent=1))
     pool = Pool(cell, DIALS)
@@ -179,6 +174,22 @@ def _run(
     if finished:
         shutil.rmtree(folders.checkpoints, ignore_errors=True)
     return Ended(summary, page, finished)
+
+
+def _open_store(spec: StudySpec, folders: Folders, watcher: Watcher) -> Store:
+    """The record, mended; study.yaml is written once it is known to belong to it."""
+    begun = (folders.study / FILE).exists()
+    if not begun:
+        write_spec(folders.study, spec)
+    elif not folders.journal.exists():
+        watcher.message(f"no record was found in {folders.study}: the study begins anew")
+    store = Store(folders.journal, create=True)
+    if store.cut_bytes:
+        watcher.message(f"mended the store: {store.cut_bytes} bytes of an unfinished last line were cut")
+    check_inputs(store, spec)
+    write_spec(folders.study, spec)
+    store.finish_interrupted()
+    return store
 
 
 def _loop(

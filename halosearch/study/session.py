@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.errors import UsageError
+from halosearch.proxy.scenes import DIFFICULTIES
 from halosearch.proxy.sources import DataRequest
 from halosearch.records.store import Store
 from halosearch.study.spec import (
@@ -21,6 +22,8 @@ from halosearch.study.spec import (
     tier_space,
 )
 from halosearch.study.tiers import TIERS, choose_tier
+
+LEFT_BY_A_FALSE_START = frozenset({"driver.lock", "cache"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +136,27 @@ def resolve(request: Request, resolve_device: Any) -> tuple[StudySpec, Folders, 
     folders = find_study(request.root, name) if (Path(name) / FILE).exists() else folders_of(request.root, name)
     if (folders.study / FILE).exists():
         return _continued(request, folders), folders, True
-    if folders.study.exists() and any(folders.study.iterdir()):
-        raise UsageError(f"{folders.study} exists and is not a study", "choose another name with --name")
+    _check_free(folders)
     if params is None:
         raise UsageError(
             f"there is no study {name!r} here, and a new one needs a budget",
             "for example: halosearch study --budget-params 20M",
         )
     return _new(request, values, name, resolve_device), folders, False
+
+
+def _check_free(folders: Folders) -> None:
+    """Refuse to write into folders that hold something else than what a study that never began leaves behind."""
+    held = {path.name for path in folders.study.iterdir()} if folders.study.is_dir() else set()
+    if held - LEFT_BY_A_FALSE_START or (folders.study.exists() and not folders.study.is_dir()):
+        raise UsageError(f"{folders.study} exists and is not a study", "choose another name with --name")
+    if folders.report.exists() and not (folders.report / "summary.json").exists():
+        raise UsageError(f"{folders.report} exists and is not a report", "choose another name with --name")
+
+
+def _full_path(data: str | None) -> str | None:
+    """Where the data lies, whatever folder the study is continued from; names of built-in scenes stay as they are."""
+    return data if data is None or data in DIFFICULTIES else str(Path(data).expanduser().resolve())
 
 
 def _new(request: Request, values: dict[str, Any], name: str, resolve_device: Any) -> StudySpec:
@@ -168,7 +184,7 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
             "seed": pick(request.seed, "seed", 0),
             "device": device,
             "tier": tier.model_dump(),
-            "data": pick(request.data, "data", tier.scenes),
+            "data": _full_path(pick(request.data, "data", tier.scenes)),
             "sampler": pick(request.sampler, "sampler", "tpe"),
             "lookahead": lookahead,
             "trials": pick(request.trials, "trials", tier.trials),
@@ -210,7 +226,7 @@ def _continued(request: Request, folders: Folders) -> StudySpec:
         for key, value in (
             ("seed", request.seed),
             ("sampler", request.sampler),
-            ("data", request.data),
+            ("data", _full_path(request.data)),
             ("device", None if request.device == "auto" else request.device),
         )
         if value is not None

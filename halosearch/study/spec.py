@@ -46,14 +46,14 @@ class TierSpec(_Frozen):
     largest: int
     width_multiplier: float = Field(gt=0, le=1)
     rungs: tuple[int, ...] = Field(min_length=1)
-    batch: int = Field(gt=0)
+    batch: int = Field(gt=1)
     learning_rate: float = Field(gt=0)
     train_images: int = Field(gt=0)
     test_images: int = Field(gt=0)
     trials: int
     retests: int
     scenes: str
-    timing_batch: int = Field(gt=0)
+    timing_batch: int = Field(gt=1)
     timing_rounds: int = Field(gt=1)
     timing_anchor: int = Field(ge=32)
 

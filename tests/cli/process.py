@@ -1,8 +1,12 @@
 """The command as a real process."""
 
+import contextlib
+import io
 import subprocess
 import sys
 from pathlib import Path
+
+from halosearch.cli.main import main
 
 TINY = """
 name: tiny
@@ -15,7 +19,7 @@ trials: {trials}
 retests: {retests}
 workers: 2
 tier: {{name: custom, smallest: 48, largest: 48, width_multiplier: 0.125, rungs: [{images}], batch: 16, learning_rate: 0.01, train_images: 64,
-       test_images: 32, timing_batch: 1, timing_rounds: 2, timing_anchor: 32}}
+       test_images: 32, timing_batch: 2, timing_rounds: 2, timing_anchor: 32}}
 space: {{s: [48], l3: [1, 2, 3], rb: [0.5, 0.75, 1, 1.25]}}
 """
 
@@ -34,6 +38,19 @@ def halosearch(*words, cwd=None, check=None, env=None, timeout=300):
         assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
     assert "Traceback" not in done.stderr
     return done
+
+
+def here(*words, cwd, monkeypatch):
+    """The command in this process: its parser, its errors and its exit code, without a second start of Python."""
+    monkeypatch.chdir(cwd)
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(word) for word in words])
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def start(*words, cwd=None):

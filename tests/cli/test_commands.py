@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.cli.process import error_of, halosearch, tiny
+from tests.cli.process import error_of, halosearch, here, tiny
 from tests.cost.test_counts import PUBLISHED_PARAMS
 
 HEAVY = ("torch", "ray", "optuna", "pandas", "plotly", "fvcore", "numpy", "scipy", "rich", "pydantic.main")
@@ -92,7 +92,7 @@ def test_time_measures_with_an_interval_and_a_fingerprint():
             "--rounds",
             3,
             "--batch-size",
-            1,
+            2,
             "--json",
             check=0,
         ).stdout
@@ -132,21 +132,23 @@ def test_train_scores_a_twin():
         (["study", "--budget-params", "20M", "--tier", "huge"], 2, "unknown tier 'huge'"),
         (["study", "--budget-params", "20M", "--device", "cuda"], 4, "no CUDA device"),
         (["time", "h0", "--device", "tpu"], 4, "device 'tpu'"),
-        (["study", "--budget-params", "5M", "--data", "nowhere"], 4, "there is no data at nowhere"),
+        (["study", "--budget-params", "5M", "--data", "nowhere"], 4, "there is no data at"),
         (["nonsense"], 2, "No such command"),
         (["cost", "h0", "--nope"], 2, "No such option"),
+        (["time", "h0", "--batch-size", "1", "--train"], 2, "training step of 1 image"),
         (["cost", "none#3"], 2, "no study 'none'"),
         (["study", "--budget-params", "20M", "--name", "../x"], 2, "name"),
         (["study", "absent.yaml"], 2, "cannot be read"),
     ],
 )
-def test_errors_are_one_sentence_one_way_out_and_their_exit_code(words, code, sentence, tmp_path):
+def test_errors_are_one_sentence_one_way_out_and_their_exit_code(words, code, sentence, tmp_path, monkeypatch):
     if "cuda" in words:
         import torch
 
         if torch.cuda.is_available():
             pytest.skip("this machine has CUDA")
-    done = halosearch(*words, cwd=tmp_path, check=code)
+    done = here(*words, cwd=tmp_path, monkeypatch=monkeypatch)
+    assert done.returncode == code
     assert sentence in error_of(done)
     assert not list(tmp_path.glob("studies/*/trials.journal"))
 
@@ -174,9 +176,11 @@ def test_budget_errors_answer_before_torch_is_imported(tmp_path):
         ("a: [\n", "cannot be read"),
     ],
 )
-def test_a_study_file_that_is_off_is_refused_by_key(text, sentence, tmp_path):
+def test_a_study_file_that_is_off_is_refused_by_key(text, sentence, tmp_path, monkeypatch):
     (tmp_path / "s.yaml").write_text(text)
-    assert sentence in error_of(halosearch("study", "s.yaml", cwd=tmp_path, check=2))
+    done = here("study", "s.yaml", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert done.returncode == 2
+    assert sentence in error_of(done)
 
 
 def test_a_study_file_of_another_version_exits_6(tmp_path):

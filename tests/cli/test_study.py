@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from halosearch.records.store import Store
-from tests.cli.process import error_of, halosearch, start, tiny
+from tests.cli.process import error_of, halosearch, here, start, tiny
 from tests.proxy.pictures import make_cifar, make_tree
 
 
@@ -59,6 +59,7 @@ def test_a_study_ends_with_trials_inside_the_budget_none_twice_and_a_report(undi
     assert not (folder / "studies" / "tiny" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_reading_commands_agree_with_the_summary(undisturbed):
     folder, summary = undisturbed
     status = json.loads(halosearch("status", "tiny", "--json", cwd=folder, check=0).stdout)
@@ -76,7 +77,7 @@ def test_reading_commands_agree_with_the_summary(undisturbed):
     assert "trial" in halosearch("frontier", "studies/tiny", cwd=folder, check=0).stdout
 
 
-def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturbed):
+def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturbed, monkeypatch):
     folder, summary = undisturbed
     again = json.loads(halosearch("study", "tiny", "--json", cwd=folder, check=0).stdout)
     assert again["trials"] == summary["trials"]
@@ -86,20 +87,20 @@ def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturb
         (["--sampler", "random"], "tpe, not random"),
         (["--tier", "cpu-2m"], "tier custom, not cpu-2m"),
     ):
-        assert words in error_of(halosearch("study", "tiny", *flags, cwd=folder, check=2))
+        assert words in error_of(here("study", "tiny", *flags, cwd=folder, monkeypatch=monkeypatch))
 
 
-def test_an_edited_study_file_is_refused(undisturbed, tmp_path):
+def test_an_edited_study_file_is_refused(undisturbed, tmp_path, monkeypatch):
     import shutil
 
     folder, _ = undisturbed
     shutil.copytree(folder, tmp_path / "c")
     path = tmp_path / "c" / "studies" / "tiny" / "study.yaml"
     path.write_text(path.read_text().replace("seed: 1", "seed: 7"))
-    assert "begun with" in error_of(halosearch("study", "tiny", cwd=tmp_path / "c", check=2))
+    assert "begun with" in error_of(here("study", "tiny", cwd=tmp_path / "c", monkeypatch=monkeypatch))
 
 
-def test_a_damaged_store_exits_5_and_is_left_as_it_is(undisturbed, tmp_path):
+def test_a_damaged_store_exits_5_and_is_left_as_it_is(undisturbed, tmp_path, monkeypatch):
     import shutil
 
     folder, _ = undisturbed
@@ -108,12 +109,17 @@ def test_a_damaged_store_exits_5_and_is_left_as_it_is(undisturbed, tmp_path):
     text = journal.read_bytes()
     journal.write_bytes(text[:200] + b"\n" + text[300:])
     damaged = journal.read_bytes()
-    assert "damaged at line" in error_of(halosearch("study", "tiny", cwd=tmp_path / "c", check=5))
+    done = here("study", "tiny", cwd=tmp_path / "c", monkeypatch=monkeypatch)
+    assert done.returncode == 5
+    assert "damaged at line" in error_of(done)
     assert journal.read_bytes() == damaged
     journal.unlink()
-    assert "missing" in error_of(halosearch("status", "tiny", cwd=tmp_path / "c", check=5))
+    done = here("status", "tiny", cwd=tmp_path / "c", monkeypatch=monkeypatch)
+    assert done.returncode == 5
+    assert "missing" in error_of(done)
 
 
+@pytest.mark.slow
 def test_more_trials_continue_the_same_sequence(undisturbed, tmp_path):
     import shutil
 
