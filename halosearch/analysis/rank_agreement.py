@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
 
 BOOTSTRAPS = 2000
 MIN_PAIRS = 4
@@ -38,6 +37,8 @@ class Agreement:
 
 def test_retest(first: list[float], second: list[float]) -> Agreement | None:
     """Agreement of paired scores, or None where there are fewer than four pairs or all scores of a seed are equal."""
+    from scipy.stats import kendalltau  # a second of import, which most commands do not need
+
     a, b = np.asarray(first, float), np.asarray(second, float)
     if len(a) < MIN_PAIRS or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None

@@ -153,7 +153,7 @@ def time_candidates(
     configs = {text: resolve_candidate(text, root) for text in texts}
     import torch
 
-    from halosearch.cost.devices import resolve_device
+    from halosearch.cost.devices import resolve_device, within_memory
     from halosearch.cost.timing import TimingPlan, measure
 
     resolved = resolve_device(device)
@@ -173,10 +173,9 @@ def time_candidates(
         say(
             f"measuring {'training step' if training else 'forward'} of {len(configs)} candidate(s): {rounds} rounds, {batch} images, {resolved}"
         )
-        documents += [
-            {"measures": "training step" if training else "forward", **timed.to_dict()}
-            for timed in measure(configs, plan, resolved)
-        ]
+        with within_memory(resolved):
+            measured = measure(configs, plan, resolved)
+        documents += [{"measures": "training step" if training else "forward", **timed.to_dict()} for timed in measured]
     if as_json:
         put_json({"measurements": documents})
         return

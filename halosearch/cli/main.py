@@ -5,7 +5,6 @@ Only typer and the standard library are imported here, so that `--help` answers 
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -266,11 +265,10 @@ def main(arguments: list[str] | None = None) -> None:
         if "--debug" in words:
             raise
         _end(error.sentence, error.hint, error.exit_code)
+    except MemoryError:
+        _end("out of memory", "try a smaller image size or batch", 4)
     except (KeyboardInterrupt, typer.Abort):
         _end("interrupted", "", 130)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # the reader of the pipe has left; say nothing more
-        sys.exit(0)
     except Exception as error:  # the last resort: a bug of ours is one sentence too
         if "--debug" in words:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +16,18 @@ def say(text: str) -> None:
 
 
 def put(text: str) -> None:
-    """Data for people."""
-    sys.stdout.write(text + "\n")
+    """Data on stdout; a reader of the pipe that has left ends the command quietly."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
 
 
 def put_json(value: Any) -> None:
     """Data for programs: one document, strict JSON."""
-    sys.stdout.write(json.dumps(value, allow_nan=False, indent=2) + "\n")
+    put(json.dumps(value, allow_nan=False, indent=2))
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

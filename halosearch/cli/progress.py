@@ -83,23 +83,25 @@ class Lines:
     def __init__(self, tally: Tally, write: Callable[[str], Any] | None = None) -> None:
         """Write to stderr unless told otherwise."""
         self.tally, self._write, self._last = tally, write or sys.stderr.write, time.monotonic()
+        self._closed = threading.Event()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        """A sign of life whenever nothing was said for five minutes, whatever the study is busy with."""
+        while not self._closed.wait(1.0):
+            if time.monotonic() - self._last >= HEARTBEAT_S:
+                done = f"{self.tally.done}/{self.tally.total}"
+                self._line(event="heartbeat", running=len(self.tally.running), done=done, left=self.tally.remaining())
 
     def message(self, text: str) -> None:
         """A line that is no event of a job."""
         self._line(event="note", text=text)
 
     def event(self, kind: str, job: Job, info: dict[str, Any]) -> None:
-        """An event of a job; progress only as a heartbeat."""
+        """An event of a job; progress is silent."""
         words = self.tally.event(kind, job, info)
         if words is not None:
             self._line(event=kind, job=job.key, done=f"{self.tally.done}/{self.tally.total}", text=words)
-        elif time.monotonic() - self._last >= HEARTBEAT_S:
-            self._line(
-                event="heartbeat",
-                running=len(self.tally.running),
-                done=f"{self.tally.done}/{self.tally.total}",
-                left=self.tally.remaining(),
-            )
 
     def _line(self, **fields: Any) -> None:
         self._last = time.monotonic()
@@ -112,7 +114,8 @@ class Lines:
         sys.stderr.flush()
 
     def close(self) -> None:
-        """Nothing to clear."""
+        """No more signs of life."""
+        self._closed.set()
 
 
 class JsonLines(Lines):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halosearch.cli.output import format_table, put, put_json, say
-from halosearch.cli.parsing import parse_count, parse_duration, parse_tolerance
 from halosearch.errors import NothingUsableError, UsageError
+from halosearch.space.quantities import parse_count, parse_duration, parse_tolerance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> No
     low, high = document["study_seconds"]
     disk = document["disk_bytes"]
     put(
-        f"study {spec.name}: {document['cell_size']:,} candidates within {spec.budget.params:,} parameters ±{spec.budget.tolerance:.0%}, "
+        f"study {spec.name}: {document['cell_size']:,} candidates within {spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %, "
         f"of {document['space_size']:,} combinations of dials"
     )
     put(
@@ -132,10 +132,11 @@ def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, *, ex
     from halosearch.cli.progress import JsonLines, Lines, Panel, Tally
     from halosearch.study.run import Control, exit_code, run_study
 
-    tally = Tally(spec.trials + spec.retests + 1, workers=min(spec.workers, spec.lookahead))
+    tally = Tally(spec.trials + min(spec.retests, spec.trials) + 1, workers=min(spec.workers, spec.lookahead))
     if exists:
         _count_past(tally, folders)
-    title = f"study {spec.name}: {spec.budget.params:,} parameters ±{spec.budget.tolerance:.0%}, {len(cell):,} candidates, tier {spec.tier.name}"
+    budget = f"{spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %"
+    title = f"study {spec.name}: {budget}, {len(cell):,} candidates, tier {spec.tier.name}"
     where = f"log {folders.log}   report {folders.report / 'index.html'}"
     interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and json != "lines"
     watcher = Panel(tally, title, where) if interactive else JsonLines(tally) if json == "lines" else Lines(tally)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halosearch.cli.output import format_table, put, put_json
-from halosearch.cli.parsing import parse_count, parse_tolerance
 from halosearch.errors import UsageError
+from halosearch.space.quantities import parse_count, parse_tolerance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def show_space(
         put_json(document)
         return
     put(
-        f"{len(rows):,} candidates have {wanted:,} parameters ±{share:.1%}"
+        f"{len(rows):,} candidates have {wanted:,} parameters ±{100 * share:g} %"
         + (f" and at most {ceiling:,} MACs" if ceiling else "")
     )
     put(

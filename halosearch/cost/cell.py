@@ -114,6 +114,14 @@ def _dials(columns: dict[str, Any], heads: tuple[int, int, int, int], conv_stage
     )
 
 
+def _with_heads(columns: dict[str, np.ndarray], conv: int, heads: tuple[int, int, int, int]) -> dict[str, np.ndarray]:
+    """The bodies whose value channels the heads of every attention stage divide."""
+    keep = np.ones(len(columns["value_ratio"]), dtype=bool)
+    for stage in range(conv, STAGES):
+        keep &= (columns["value_ratio"] * (64 << stage)).astype(np.int64) % heads[stage] == 0
+    return {name: column[keep] for name, column in columns.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Bodies:
     """Bodies of one (conv stages, heads) with their parameters, which are linear in the window: base + slope x window."""
@@ -124,7 +132,7 @@ class _Bodies:
 
 
 def _bodies_with_params(space: SearchSpace, conv: int, heads: tuple[int, int, int, int]) -> _Bodies:
-    columns = _bodies(space, conv)
+    columns = _with_heads(_bodies(space, conv), conv, heads)
     wide = {name: column.astype(float if name.endswith("ratio") else np.int64) for name, column in columns.items()}
     same = np.ones(len(columns["stage3_depth"]), dtype=np.int64)
     at = [
@@ -142,7 +150,9 @@ def _families(space: SearchSpace) -> Iterator[tuple[int, int, pd.DataFrame, _Bod
         geometry = geometries(space, conv)
         geometry["window"] = geometry["block_size"] + 2 * geometry["halo_size"]
         for head, group in ((int(str(key)), part) for key, part in geometry.groupby("heads")):
-            yield conv, head, group, _bodies_with_params(space, conv, _heads(space.heads[head]))
+            bodies = _bodies_with_params(space, conv, _heads(space.heads[head]))
+            if len(bodies.base):
+                yield conv, head, group, bodies
 
 
 def _parts(space: SearchSpace, limits: Limits) -> Iterator[pd.DataFrame]:
@@ -198,6 +208,11 @@ def cell(space: SearchSpace, limits: Limits) -> pd.DataFrame:
                 f"the budget admits more than {MAX_ROWS:,} candidates", "narrow the space or the tolerance"
             )
         parts.append(part)
+    if not parts:
+        raise InfeasibleError(
+            "no combination of this space's dials can be built",
+            "ratios times 64 must be whole numbers that the heads divide, and blocks must tile the maps",
+        )
     rows = pd.concat(parts, ignore_index=True)
     codes = [int(code) for code in rows["heads"].unique()]
     rows["heads"] = rows["heads"].astype("category").cat.rename_categories({code: space.heads[code] for code in codes})
@@ -219,7 +234,7 @@ def _nothing_fits(space: SearchSpace, limits: Limits, before_macs: pd.DataFrame)
     least, below, above, most = _nearest_params(space, limits.params)
     near = [f"{count:,}" for count in (below, above) if count is not None]
     return InfeasibleError(
-        f"no candidate has {limits.params:,} parameters within {limits.tolerance:.0%}; the smallest feasible budget is "
+        f"no candidate has {limits.params:,} parameters within {100 * limits.tolerance:g} %; the smallest feasible budget is "
         f"{least:,}, the largest {most:,}",
         f"nearest feasible: {' and '.join(near)} parameters; try --budget-params {below if above is None else above}",
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import torch
 
 from halosearch import __version__
 from halosearch.errors import EnvironmentFault
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -59,3 +63,25 @@ def fingerprint(device: torch.device) -> dict[str, Any]:
             "precision": "bfloat16 autocast",
         }
     return base | {"device": f"CPU, {cpu_name()}", "threads": torch.get_num_threads(), "precision": "float32"}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, by CUDA's own exception or the words of the CPU allocator."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+@contextmanager
+def within_memory(device: torch.device) -> Iterator[None]:
+    """Says that memory ran out as a fault of the environment.
+
+    Raises:
+        EnvironmentFault: it did.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EnvironmentFault(f"out of memory on {device}", "try a smaller image size or batch size") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
@@ -22,13 +24,19 @@ class ArrayImages:
         labels: split -> (N,) int64.
         classes: number of classes of the one factor, `class`.
         report: where the images come from and what was left out.
+        folder: cache folder that the arrays lie in, if any.
     """
 
     def __init__(
-        self, images: dict[str, np.ndarray], labels: dict[str, np.ndarray], classes: int, report: DataReport
+        self,
+        images: dict[str, np.ndarray],
+        labels: dict[str, np.ndarray],
+        classes: int,
+        report: DataReport,
+        folder: Path | None = None,
     ) -> None:
         """Keep the arrays as they are."""
-        self._images, self._labels, self.report = images, labels, report
+        self._images, self._labels, self.report, self.folder = images, labels, report, folder
         self.factors: tuple[Factor, ...] = (Factor("class", classes),)
         self._cache = BatchCache()
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from halosearch.files import write_bytes
+
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Replace the checkpoint in one step; a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    bytes_ = io.BytesIO()
+    torch.save(state, bytes_)  # straight to a full disk, torch raises an error that does not say so
+    write_bytes(path, bytes_.getbuffer())
 
 
 def load(path: Path, job: dict[str, Any]) -> dict[str, Any] | None:

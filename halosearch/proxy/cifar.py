@@ -6,6 +6,7 @@ behind one label byte (CIFAR-10) or two (CIFAR-100: coarse, fine).
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from pathlib import Path
@@ -32,6 +33,20 @@ ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("_codecs", "encode"),
 }
+
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ImportError,
+    EOFError,
+    pickle.UnpicklingError,
+)
+"""What a damaged file may raise, in numpy's and pickle's documentation."""
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -70,7 +85,7 @@ def open_cifar(root: Path, train_images: int, test_images: int) -> ArrayImages:
     for file in (*train_files, test_file):
         try:
             parts.append((file == test_file, *_read(root / file, classes, pickled=layout.endswith("pickled"))))
-        except (OSError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        except UNREADABLE as error:
             unreadable.append((file, f"{type(error).__name__}: {error}".replace(str(root), "")))
     train, test = ([part[1:] for part in parts if part[0] is flag] for flag in (False, True))
     if not train or not test:
@@ -80,12 +95,14 @@ def open_cifar(root: Path, train_images: int, test_images: int) -> ArrayImages:
     half = -(-len(test[0][1]) // 2)
     kept, tested = min(train_images, len(labels)), min(test_images, half)
     held = min(test_images, len(test[0][1]) - half)
+    digest = hashlib.sha256(b"".join(part.tobytes() for part in (images, labels, *test[0])))
     report = DataReport(
         f"{layout} files of {root.name}",
         {TRAIN: kept, TEST: tested, HELD_OUT: held},
         32,
         tuple(unreadable),
         unused=len(labels) + len(test[0][1]) - kept - tested - held,
+        fingerprint=digest.hexdigest(),
     )
     return ArrayImages(
         {TRAIN: images[:kept], TEST: test[0][0][:tested], HELD_OUT: test[0][0][half : half + held]},

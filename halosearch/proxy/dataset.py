@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import torch
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import torch
 
 TRAIN, TEST, HELD_OUT = "train", "test", "held-out"
 """The search reads train and test only; the held-out split is for the last word on the finalists."""
@@ -25,6 +28,7 @@ class DataReport:
     """What was found where the data was looked for; nothing is dropped without being named here.
 
     `unreadable` and `skipped` are (file, reason); `empty_classes` are folders without one readable image.
+    `fingerprint` changes with the pixels and labels themselves, not with the names or dates of files.
     """
 
     description: str
@@ -34,6 +38,7 @@ class DataReport:
     skipped: tuple[tuple[str, str], ...] = ()
     empty_classes: tuple[str, ...] = ()
     unused: int = 0
+    fingerprint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -45,7 +50,24 @@ class DataReport:
             "skipped": [list(pair) for pair in self.skipped],
             "empty_classes": list(self.empty_classes),
             "unused": self.unused,
+            "fingerprint": self.fingerprint,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class DataRequest:
+    """`source` is a scenes version or a path; `seed` keys scenes; limits and the largest image size come from the tier.
+
+    `decoded` is the cache folder that another process has already made of the source.
+    """
+
+    source: str
+    seed: int
+    train_images: int
+    test_images: int
+    largest_size: int
+    cache: Path
+    decoded: Path | None = None
 
 
 class Dataset(Protocol):

@@ -1,7 +1,7 @@
 """A folder of images, one sub-folder per class (ImageFolder trees), decoded once into a shared cache.
 
-With train/ and val/ (or test/, valid/, validation/) inside, those are the splits, and half of val is held out; without,
-images are dealt by the hash of their path: 70 % train, 15 % test, 15 % held out, in every class.
+With train/ and val/ (or valid/, validation/, test/) inside, those are the splits; test/ beside val/ is held out, and without
+it half of val is. Otherwise images are dealt by the hash of their path: 70 % train, 15 % test, 15 % held out, in every class.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from halosearch.errors import EnvironmentFault
+from halosearch.files import write_text
 from halosearch.proxy.arrays import ArrayImages
 from halosearch.proxy.dataset import HELD_OUT, TEST, TRAIN, DataReport
 
@@ -23,6 +28,20 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
 TEST_SHARE, HELD_OUT_SHARE = 0.15, 0.15
 MIN_IMAGES = 8
+MIN_CLASSES = 2
+SIXTEEN_BITS = 65_535
+ALL = "all"
+META = "meta.json"
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    MemoryError,
+    Image.DecompressionBombError,
+)
 Item = tuple[str, int]
 """A file's path below the root, and its class."""
 
@@ -55,38 +74,65 @@ def open_folder(root: Path, cache: Path, limits: FolderLimits) -> ArrayImages:
             f"{root} is not a folder", "give a folder with one sub-folder of images per class: --data FOLDER"
         )
     listing = _list(root, limits)
-    key = _key(root, listing, limits)
-    folder = cache / f"images-{key}"
-    if not (folder / "meta.json").exists():
+    folder = cache / f"images-{_key(root, listing, limits)}"
+    if not (folder / META).exists():
         _decode(root, listing, limits, folder)
-    return _open_cache(folder, root)
+    return open_decoded(folder, root)
 
 
 def _rank(path: str) -> str:
-    return hashlib.sha256(path.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
+
+
+def _shown(path: str) -> str:
+    """A path that can be printed whatever bytes it is made of."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _tops(root: Path) -> dict[str, Path]:
+    """Which folders hold the classes of which split; "all" where the images have to be dealt."""
+    if not (root / "train").is_dir():
+        return {ALL: root}
+    others = [name for name in VALIDATION_FOLDERS if (root / name).is_dir()]
+    if not others:
+        return {ALL: root / "train"}
+    tops = {TRAIN: root / "train", TEST: root / others[0]}
+    return tops | ({HELD_OUT: root / "test"} if "test" in others[1:] else {})
 
 
 def _list(root: Path, limits: FolderLimits) -> _Listing:
-    validation = next((name for name in VALIDATION_FOLDERS if (root / name).is_dir()), None)
-    explicit = (root / "train").is_dir() and validation is not None
-    tops = {TRAIN: root / "train", TEST: root / str(validation)} if explicit else {"all": root}
+    tops = _tops(root)
     classes = sorted(
         {d.name for top in tops.values() for d in top.iterdir() if d.is_dir() and not d.name.startswith(".")}
     )
-    if len(classes) < 2:
+    if len(classes) < MIN_CLASSES:
+        where = next(iter(tops.values()))
         raise EnvironmentFault(
-            f"{root} holds {len(classes)} class folder(s); at least two are needed",
+            f"{where} holds {len(classes)} class folder(s); at least two are needed",
             "put the images into one sub-folder per class, for example cats/ and dogs/",
         )
     found, skipped = _walk(root, tops, classes)
     splits: dict[str, list[Item]] = {TRAIN: [], TEST: [], HELD_OUT: []}
     for label in range(len(classes)):
-        for split, items in _deal(found, label, explicit=explicit).items():
+        for split, items in _deal(found, label, set(tops)).items():
             splits[split] += items
     wanted = {TRAIN: limits.train_images, TEST: limits.test_images, HELD_OUT: limits.test_images}
     kept = {split: _stratified(items, wanted[split]) for split, items in splits.items()}
     unused = sum(len(splits[s]) - len(kept[s]) for s in splits)
     return _Listing(classes, kept, skipped, unused)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Every file below `root`, in a fixed order, through links to folders but never round in circles."""
+    seen: set[str] = set()
+    for folder, names, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        names.sort()
+        yield from (Path(folder) / name for name in sorted(files))
 
 
 def _walk(
@@ -95,33 +141,33 @@ def _walk(
     """Image files by (top folder, class), and every other file with the reason why it is not used."""
     found: dict[tuple[str, int], list[str]] = {}
     skipped: list[tuple[str, str]] = []
-    for name, top in tops.items():
-        for path in sorted(top.rglob("*")):
-            relative = path.relative_to(root).as_posix()
-            parts = path.relative_to(top).parts
-            if path.is_dir():
-                continue
-            if len(parts) < 2 or parts[0] not in classes:
-                skipped.append((relative, "not inside a class folder"))
-            elif path.suffix.lower() not in SUFFIXES:
-                skipped.append((relative, "not an image file by its name"))
-            else:
-                found.setdefault((name, classes.index(parts[0])), []).append(relative)
+    for path in _files(root):
+        relative = path.relative_to(root).as_posix()
+        top = next((name for name, folder in tops.items() if path.is_relative_to(folder)), None)
+        parts = () if top is None else path.relative_to(tops[top]).parts
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
+            skipped.append((_shown(relative), "hidden"))
+        elif top is None or len(parts) < 2 or parts[0] not in classes:
+            skipped.append((_shown(relative), "not inside a class folder"))
+        elif path.suffix.lower() not in SUFFIXES:
+            skipped.append((_shown(relative), "not an image file by its name"))
+        else:
+            found.setdefault((top, classes.index(parts[0])), []).append(relative)
     return found, skipped
 
 
-def _deal(found: dict[tuple[str, int], list[str]], label: int, *, explicit: bool) -> dict[str, list[Item]]:
+def _deal(found: dict[tuple[str, int], list[str]], label: int, tops: set[str]) -> dict[str, list[Item]]:
     def ranked(top: str) -> list[Item]:
         return [(path, label) for path in sorted(found.get((top, label), []), key=_rank)]
 
-    if explicit:
-        validation = ranked(TEST)
-        half = -(-len(validation) // 2)
-        return {TRAIN: ranked(TRAIN), TEST: validation[:half], HELD_OUT: validation[half:]}
-    items = ranked("all")
-    test = max(1, round(TEST_SHARE * len(items))) if len(items) > 1 else 0
+    if ALL not in tops:
+        test = ranked(TEST)
+        half = len(test) if HELD_OUT in tops else -(-len(test) // 2)
+        return {TRAIN: ranked(TRAIN), TEST: test[:half], HELD_OUT: ranked(HELD_OUT) + test[half:]}
+    items = ranked(ALL)
+    tested = max(1, round(TEST_SHARE * len(items))) if len(items) > 1 else 0
     held = round(HELD_OUT_SHARE * len(items)) if len(items) > 2 else 0
-    return {TEST: items[:test], HELD_OUT: items[test : test + held], TRAIN: items[test + held :]}
+    return {TEST: items[:tested], HELD_OUT: items[tested : tested + held], TRAIN: items[tested + held :]}
 
 
 def _stratified(items: list[Item], limit: int) -> list[Item]:
@@ -147,79 +193,91 @@ def read_image(path: Path, side: int) -> tuple[np.ndarray, int]:
     """The file as (side, side, 3) uint8, upright, its middle square; and its shorter side as it was.
 
     Raises:
-        OSError, ValueError, SyntaxError: the file is no image that can be read whole.
+        OSError, ValueError, SyntaxError: the file is no image that can be read whole, or its pixels are not bytes or 16 bits.
     """
     with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
         native = min(upright.size)
-        return np.asarray(
-            ImageOps.fit(
-                upright, (side, side), Image.Resampling.BOX if native > 2 * side else Image.Resampling.BILINEAR
-            )
-        ), native
+        method = Image.Resampling.BOX if native > 2 * side else Image.Resampling.BILINEAR
+        return np.asarray(ImageOps.fit(upright, (side, side), method)), native
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey; Pillow's own conversion would clip it to white."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > SIXTEEN_BITS:
+            raise ValueError("pixels are outside 16 bits")
+        return Image.fromarray((values // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    return image
 
 
 def _decode(root: Path, listing: _Listing, limits: FolderLimits, folder: Path) -> None:
+    for stale in folder.parent.glob(f"{folder.name}.partial-*"):
+        shutil.rmtree(stale, ignore_errors=True)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True, exist_ok=True)
-    unreadable, sizes, labels = [], [], {}
+    partial.mkdir(parents=True)
+    unreadable: list[tuple[str, str]] = []
+    sizes: list[int] = []
+    labels: dict[str, list[int]] = {}
+    digest = hashlib.sha256()
     for split, items in listing.splits.items():
-        pixels = np.empty((len(items), limits.side, limits.side, 3), np.uint8)
+        shape = (max(1, len(items)), limits.side, limits.side, 3)
+        pixels = np.lib.format.open_memmap(partial / f"{split}.npy", mode="w+", dtype=np.uint8, shape=shape)
         kept: list[int] = []
         for path, label in items:
             try:
                 pixels[len(kept)], native = read_image(root / path, limits.side)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                unreadable.append((path, f"{type(error).__name__}: {error}".replace(str(root), "")))
+            except UNREADABLE as error:
+                unreadable.append((_shown(path), f"{type(error).__name__}: {error}".replace(str(root), "")))
                 continue
+            digest.update(pixels[len(kept)].tobytes() + bytes(listing.classes[label], "utf-8", "surrogateescape"))
             kept.append(label)
             sizes.append(native)
-        np.save(partial / f"{split}.npy", pixels[: len(kept)])
+        pixels.flush()
         labels[split] = kept
-    readable = {label for split in (TRAIN, TEST) for label in labels[split]}
-    empty = [name for label, name in enumerate(listing.classes) if label not in readable]
     meta = {
         "classes": listing.classes,
         "labels": labels,
         "unreadable": unreadable,
         "skipped": listing.skipped,
-        "empty": empty,
         "unused": listing.unused,
         "native_size": int(np.median(sizes)) if sizes else None,
+        "sha256": digest.hexdigest(),
     }
-    (partial / "meta.json").write_text(json.dumps(meta))
-    if folder.exists():  # another process was faster with the same images
-        return
+    write_text(partial / META, json.dumps(meta))
     partial.rename(folder)
 
 
-def _open_cache(folder: Path, root: Path) -> ArrayImages:
-    meta = json.loads((folder / "meta.json").read_text())
-    counts = {split: len(labels) for split, labels in meta["labels"].items()}
-    classes = len(meta["classes"]) - len(meta["empty"])
-    if classes < 2 or counts[TRAIN] + counts[TEST] < MIN_IMAGES or not counts[TEST]:
-        broken = (
-            f"; {len(meta['unreadable'])} could not be read, the first is {meta['unreadable'][0][0]}"
-            if meta["unreadable"]
-            else ""
-        )
+def open_decoded(folder: Path, root: Path) -> ArrayImages:
+    """The images that a process has decoded into `folder`.
+
+    Raises:
+        EnvironmentFault: too few images or classes to train on.
+    """
+    meta = json.loads((folder / META).read_text())
+    labels = {split: np.array(found, dtype=np.int64) for split, found in meta["labels"].items()}
+    counts = {split: len(found) for split, found in labels.items()}
+    classes: list[str] = meta["classes"]
+    trained = set(labels[TRAIN].tolist())
+    if len(trained) < MIN_CLASSES or sum(counts.values()) < MIN_IMAGES or not counts[TEST]:
+        broken = meta["unreadable"]
+        first = f"; {len(broken)} could not be read, the first is {broken[0][0]}" if broken else ""
         raise EnvironmentFault(
-            f"{root} has {counts[TRAIN] + counts[TEST]} readable images in {classes} classes, too few to train on{broken}",
+            f"{root} has {counts[TRAIN]} readable training images in {len(trained)} classes and {counts[TEST]} to test on{first}",
             f"at least two classes and {MIN_IMAGES} images are needed",
         )
     report = DataReport(
-        f"images of {root.name} ({folder.name})",
+        f"images of {_shown(root.name)}",
         counts,
         meta["native_size"],
-        tuple(map(tuple, meta["unreadable"])),
-        tuple(map(tuple, meta["skipped"])),
-        tuple(meta["empty"]),
+        tuple((path, reason) for path, reason in meta["unreadable"]),
+        tuple((path, reason) for path, reason in meta["skipped"]),
+        tuple(_shown(name) for label, name in enumerate(classes) if label not in trained),
         meta["unused"],
+        meta["sha256"],
     )
-    images = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in counts}
-    return ArrayImages(
-        images,
-        {split: np.array(labels, dtype=np.int64) for split, labels in meta["labels"].items()},
-        len(meta["classes"]),
-        report,
-    )
+    images = {split: np.load(folder / f"{split}.npy", mmap_mode="r")[: counts[split]] for split in counts}
+    return ArrayImages(images, labels, len(classes), report, folder)

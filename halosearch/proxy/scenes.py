@@ -14,13 +14,13 @@ Shape suffixes: N images, S pixels a side, P draws.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from halosearch.proxy.dataset import HELD_OUT, TEST, TRAIN, BatchCache, DataReport, Factor
+from halosearch.proxy.difficulty import DIFFICULTIES, Difficulty
 
 CONTOURS = ((2, 5), (3, 5), (4, 7), (5, 7), (6, 9), (3, 8))
 FREQUENCIES = tuple(4.0 * 2 ** (0.5 * i) for i in range(6))
@@ -29,28 +29,6 @@ FACTORS = (Factor("shape", len(CONTOURS)), Factor("texture", len(FREQUENCIES)), 
 SPLITS = {TRAIN: 0, TEST: 1, HELD_OUT: 2}
 DRAWS = 48
 RENDER_BATCH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Difficulty:
-    """What makes scenes harder: contour amplitude, noise deviation at 64 pixels, occluding bars, background strength."""
-
-    amplitude: float
-    noise: float
-    bars: int
-    background: float
-    texture_contrast: float
-    train_images: int
-
-
-DIFFICULTIES = {
-    "scenes-easy-1": Difficulty(
-        amplitude=0.34, noise=0.02, bars=0, background=0.12, texture_contrast=0.9, train_images=20_000
-    ),
-    "scenes-1": Difficulty(
-        amplitude=0.26, noise=0.05, bars=2, background=0.25, texture_contrast=0.7, train_images=50_000
-    ),
-}
 
 
 class Scenes:
@@ -68,7 +46,11 @@ class Scenes:
         """Nothing is rendered yet."""
         self.version, self.seed, self.difficulty = version, seed, DIFFICULTIES[version]
         self._sizes = {TRAIN: self.difficulty.train_images, TEST: test_images, HELD_OUT: test_images}
-        self.report = DataReport(f"procedural scenes, version {version}, seed {seed} (synthetic)", dict(self._sizes))
+        self.report = DataReport(
+            f"procedural scenes, version {version}, seed {seed} (synthetic)",
+            dict(self._sizes),
+            fingerprint=f"{golden_hash(version)}-{seed}",
+        )
         self._cache = BatchCache()
 
     def size(self, split: str) -> int:

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from halosearch.errors import EnvironmentFault
 from halosearch.proxy.cifar import layout_of, open_cifar
-from halosearch.proxy.dataset import Dataset
-from halosearch.proxy.folder import FolderLimits, open_folder
-from halosearch.proxy.scenes import DIFFICULTIES, Scenes
+from halosearch.proxy.dataset import DataRequest, Dataset
+from halosearch.proxy.difficulty import DIFFICULTIES
+from halosearch.proxy.folder import FolderLimits, open_decoded, open_folder
+from halosearch.proxy.scenes import Scenes
 
 UPSAMPLING_LIMIT = 1.5
 STORE_MARGIN = 1.15
-
-
-@dataclass(frozen=True, slots=True)
-class DataRequest:
-    """`source` is a scenes version or a path; `seed` keys scenes; limits and the largest image size come from the tier."""
-
-    source: str
-    seed: int
-    train_images: int
-    test_images: int
-    largest_size: int
-    cache: Path
 
 
 def open_data(request: DataRequest) -> Dataset:
@@ -41,6 +29,8 @@ def open_data(request: DataRequest) -> Dataset:
             f"there is no data at {request.source}",
             f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}",
         )
+    if request.decoded is not None:
+        return open_decoded(request.decoded, root)
     if layout_of(root):
         return open_cifar(root, request.train_images, request.test_images)
     side = round(STORE_MARGIN * request.largest_size)

@@ -203,7 +203,7 @@ class Trainer:
             "seed": job.seed,
             "test_images": job.test_images,
             "split": job.split,
-            "data": self.data.report.description,
+            "data": self.data.report.fingerprint,
         }
 
     def _save(self, network: HaloNet, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:

@@ -57,23 +57,17 @@ class Store:
         self.path = path
         try:
             storage = open_storage(path)
-            self._study = optuna.create_study(
-                storage=storage,
-                study_name=STUDY,
-                directions=["maximize", "minimize"],
-                sampler=optuna.samplers.RandomSampler(seed=0),
-                load_if_exists=True,
-            )
+            self._study = _find_study(storage, create=not read_only)
         except (KeyError, AttributeError, ValueError) as error:
             raise StoreError(
                 f"the store {path} is damaged ({type(error).__name__})",
                 "restore the file from a backup, or start anew under another --name",
             ) from error
         self._storage = storage
-        found = self._study.user_attrs.get("format")
-        if found is None and not self._study.trials and not read_only:
+        if not read_only and not self._study.user_attrs and not self._study.trials:
             self._study.set_user_attr("format", FORMAT)
-        elif found not in ((None, FORMAT) if read_only else (FORMAT,)):
+        found = self._study.user_attrs.get("format", FORMAT)
+        if found != FORMAT:
             raise VersionError(
                 f"the study was written in format {found}, this version reads format {FORMAT}",
                 "continue it with the version of halosearch that began it, or start anew under another --name",
@@ -122,6 +116,16 @@ class Store:
     def trials(self) -> list[Trial]:
         """All trials by number."""
         return [_plain(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+
+def _find_study(storage: optuna.storages.BaseStorage, *, create: bool) -> optuna.Study:
+    """The study in a storage; a reader writes nothing, and finds an empty one where none was begun."""
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    if any(study.study_name == STUDY for study in storage.get_all_studies()):
+        return optuna.load_study(storage=storage, study_name=STUDY, sampler=sampler)
+    return optuna.create_study(
+        storage=storage if create else None, study_name=STUDY, directions=["maximize", "minimize"], sampler=sampler
+    )
 
 
 def _plain(trial: FrozenTrial) -> Trial:

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from halosearch.records.files import write_text
+from halosearch.files import write_text
 from halosearch.records.store import to_json
 from halosearch.report.figures import (
     draw_curves,

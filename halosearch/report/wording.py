@@ -40,7 +40,7 @@ def seconds_words(seconds: float | None) -> str:
 
 def _best(summary: dict[str, Any]) -> str:
     budget = summary["spec"]["budget"]
-    under = f"{budget['params']:,} parameters (±{budget['tolerance']:.0%})"
+    under = f"{budget['params']:,} parameters (±{100 * budget['tolerance']:g} %)"
     if not summary["decisions"]:
         ended = ", ".join(f"{n} {state}" for state, n in summary["counts"].items()) or "no trial"
         return f"No trial under {under} gave a usable result: {ended}."

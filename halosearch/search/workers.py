@@ -52,14 +52,23 @@ class LocalWorkers:
         """Processes start with their first job."""
         self.capacity, self._make, self._argument, self._log = capacity, make_evaluate, argument, log
         self._context = multiprocessing.get_context("spawn")
-        self._stop = self._context.Event()
+        # A plain byte, no Event: a worker killed inside an Event's lock would block every other worker.
+        self._stop = self._context.RawValue("b", 0)
         self._workers: list[_Worker] = []
 
     def submit(self, job: Job) -> None:
         """Give a job to an idle worker, starting one if need be."""
-        idle = next((worker for worker in self._workers if worker.job is None), None) or self._start()
-        idle.job = job
-        idle.pipe.send(job)
+        for worker in [worker for worker in self._workers if worker.job is None]:
+            try:
+                worker.pipe.send(job)
+            except OSError:  # it died while idle
+                self._workers.remove(worker)
+            else:
+                worker.job = job
+                return
+        started = self._start()
+        started.job = job
+        started.pipe.send(job)
 
     def poll(self, timeout_s: float) -> list[Event]:
         """News of all workers; a dead worker's job is reported as died."""
@@ -103,7 +112,7 @@ class LocalWorkers:
 
     def stop(self) -> None:
         """Ask all jobs to stop at their next step."""
-        self._stop.set()
+        self._stop.value = 1
 
     def close(self) -> None:
         """End every process at once; its checkpoints are whole."""
@@ -132,7 +141,7 @@ class _PipeWorld:
 
     def should_stop(self) -> bool:
         """Whether the driver asked."""
-        return bool(self.stop.is_set())
+        return bool(self.stop.value)
 
     def report(self, images: int, total: int, loss: float) -> None:
         """Send progress."""

@@ -12,6 +12,7 @@ from halosearch.errors import StoreError
 from halosearch.records.store import Store, Trial
 from halosearch.search.loop import State
 from halosearch.search.sampler import Outcome, Pool
+from halosearch.space.config import HaloNetConfig
 from halosearch.space.family import FAMILY
 from halosearch.space.search_space import DIALS, dials_from_config
 from halosearch.study.spec import StudySpec
@@ -86,18 +87,38 @@ def reference_dials(pool: Pool, params: int) -> dict[str, Any]:
 
 
 def comparison_with_published(spec: StudySpec) -> list[str]:
-    """One sentence for every H model at this budget: whether this study can hold it."""
-    space, sentences = spec.search_space(), []
+    """One sentence for every H model near this budget: whether the study's cell holds it, and if not, why."""
+    sentences = []
+    low, high = Limits(spec.budget.params, spec.budget.tolerance).params_range()
     for name, config in FAMILY.items():
-        params = count(config).params
-        if not name[1:].isdigit() or abs(params / spec.budget.params - 1) > max(H_TOLERANCE, spec.budget.tolerance):
+        cost = count(config)
+        if not name[1:].isdigit() or abs(cost.params / spec.budget.params - 1) > max(
+            H_TOLERANCE, spec.budget.tolerance
+        ):
             continue
-        dials = dials_from_config(config)
-        inside = dials is not None and all(dials[dial] in getattr(space, dial) for dial in DIALS)
+        reasons = _outside(spec, config)
+        if not low <= cost.params <= high:
+            reasons.append(f"has {cost.params:,} parameters, outside the budget")
+        if spec.budget.max_macs is not None and cost.macs > spec.budget.max_macs:
+            reasons.append(f"has {cost.macs:,} MACs, above the ceiling")
         sentences.append(
-            f"{name.upper()} ({params:,} parameters) is inside this study's space."
-            if inside
-            else f"{name.upper()} needs {config.image_size}-pixel images; this study's tier ({spec.tier.name}) searches "
-            f"{min(space.image_size)} to {max(space.image_size)} pixels, so it is not compared with."
+            f"{name.upper()} ({cost.params:,} parameters) is a candidate of this study."
+            if not reasons
+            else f"{name.upper()} {' and '.join(reasons)}, so it is not compared with."
         )
     return sentences
+
+
+def _outside(spec: StudySpec, config: HaloNetConfig) -> list[str]:
+    """Which dials of a published model this study does not search."""
+    space, dials = spec.search_space(), dials_from_config(config)
+    assert dials is not None
+    missing = [dial for dial in DIALS if dials[dial] not in getattr(space, dial)]
+    sizes = space.image_size
+    reasons = []
+    if "image_size" in missing:
+        reasons.append(
+            f"needs {config.image_size}-pixel images and this study's tier ({spec.tier.name}) searches {min(sizes)} to {max(sizes)}"
+        )
+    others = [f"{dial} {dials[dial]}" for dial in missing if dial != "image_size"]
+    return reasons + ([f"has {', '.join(others)}, which this study's space leaves out"] if others else [])

@@ -11,19 +11,19 @@ from typing import Any
 import torch
 
 from halosearch.cost.counts import count
+from halosearch.cost.devices import is_out_of_memory
 from halosearch.cost.timing import TimingPlan, measure
 from halosearch.halonet.twin import twin_of
 from halosearch.proxy.checkpoint import remove
-from halosearch.proxy.dataset import Dataset
+from halosearch.proxy.dataset import DataRequest, Dataset
 from halosearch.proxy.recipe import Recipe
-from halosearch.proxy.sources import DataRequest, open_data
+from halosearch.proxy.sources import open_data
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingResult, TrainingStoppedError
 from halosearch.search.jobs import RETEST, Evaluate, Job, MachineFaultError, StoppedError, World
 from halosearch.space.config import HaloNetConfig
 from halosearch.space.search_space import config_from_dials
 
 MAX_ACCUMULATION = 8
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def make_evaluate(settings: Settings) -> Evaluate:
         except TrainingStoppedError:
             raise StoppedError from None
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise MachineFaultError("the disk is full") from error
             raise
 
@@ -69,7 +69,7 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
             result |= step_time(config, settings.timing, settings.anchor_step_time_s, device)
         if world.should_stop():
             raise StoppedError
-        trained = _train(settings, data, job, config, device, world)
+        trained, parts = _train(settings, data, job, config, device, world)
     except DivergedError as error:
         return result | {"state": "failed", "reason": str(error), "seconds": time.monotonic() - started}
     except (RuntimeError, MemoryError) as error:
@@ -80,7 +80,11 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
             "reason": f"out of memory on {settings.device}",
             "seconds": time.monotonic() - started,
         }
-    return result | _scores(trained, settings) | {"state": "complete", "seconds": time.monotonic() - started}
+    return (
+        result
+        | _scores(trained, settings)
+        | {"state": "complete", "batch_parts": parts, "seconds": time.monotonic() - started}
+    )
 
 
 def step_time(
@@ -102,8 +106,8 @@ def step_time(
 
 def _train(
     settings: Settings, data: Dataset, job: Job, config: HaloNetConfig, device: torch.device, world: World
-) -> TrainingResult:
-    """Train the twin; out of memory is first answered with smaller parts of a batch."""
+) -> tuple[TrainingResult, int]:
+    """Train the twin; out of memory is first answered with smaller parts of a batch. Also returns the parts of a batch."""
     twin = twin_of(config, settings.width_multiplier)
     training = TrainingJob(twin, settings.recipe, settings.rungs, job.seed, settings.data.test_images)
     path = settings.checkpoints / f"{job.key}.pt"
@@ -118,14 +122,7 @@ def _train(
             accumulate *= 2
         else:
             remove(path)
-            return trained
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, by CUDA's own exception or the words of the CPU allocator."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(error) for words in OUT_OF_MEMORY
-    )
+            return trained, accumulate
 
 
 def _scores(trained: TrainingResult, settings: Settings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from halosearch.cost.timing import measure
 from halosearch.halonet.network import HaloNet
 from halosearch.halonet.twin import twin_of
+from halosearch.proxy.difficulty import DIFFICULTIES
 from halosearch.space.config import HaloNetConfig
 from halosearch.space.notation import candidate_text
 from halosearch.space.search_space import config_from_dials
@@ -60,7 +61,7 @@ def space_size(spec: StudySpec) -> int:
 
 def cache_bytes(spec: StudySpec) -> int:
     """Most that decoded images can take; none for built-in scenes."""
-    if spec.data in ("scenes-easy-1", "scenes-1"):
+    if spec.data in DIFFICULTIES:
         return 0
     return int(
         (spec.tier.train_images + 2 * spec.tier.test_images) * 3 * (1.15 * max(spec.search_space().image_size)) ** 2

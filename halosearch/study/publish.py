@@ -6,9 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from halosearch.proxy.dataset import Dataset
-from halosearch.proxy.scenes import DIFFICULTIES, golden_hash
-from halosearch.proxy.sources import upsampled_sizes
 from halosearch.records.store import Store
 from halosearch.report.page import write_report
 from halosearch.report.summary import Evidence, summarise
@@ -17,15 +14,6 @@ from halosearch.study.session import Folders
 from halosearch.study.spec import StudySpec
 
 DATA_FILE = "data.json"
-
-
-def data_facts(data: Dataset, spec: StudySpec) -> dict[str, Any]:
-    """The data's report, its factors, and for built-in scenes the hash of the task."""
-    facts = data.report.to_dict() | {
-        "factors": [[factor.name, factor.classes] for factor in data.factors],
-        "upsampled": upsampled_sizes(data, spec.search_space().image_size),
-    }
-    return facts | ({"task_hash": golden_hash(spec.data)} if spec.data in DIFFICULTIES else {})
 
 
 def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) -> Evidence:

@@ -55,7 +55,9 @@ def is_running(folders: Folders) -> bool:
 
 def summary_of(opened: Opened) -> dict[str, Any]:
     """The study's summary, computed from its record."""
-    return summarise(evidence(opened.spec, opened.folders, opened.store, len(cell_of(opened.spec))))
+    known = opened.store.notes().get("cell")
+    size = int(known["size"]) if known else len(cell_of(opened.spec))
+    return summarise(evidence(opened.spec, opened.folders, opened.store, size))
 
 
 def rewrite_report(opened: Opened) -> tuple[dict[str, Any], Path]:

@@ -7,19 +7,20 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 import torch
 
+from halosearch.cost.devices import fingerprint
 from halosearch.cost.timing import TimingPlan, anchor_config, measure
-from halosearch.errors import EnvironmentFault
-from halosearch.proxy.dataset import Dataset
+from halosearch.errors import EnvironmentFault, StoreError, VersionError
+from halosearch.files import write_text
 from halosearch.proxy.recipe import Recipe
-from halosearch.proxy.sources import open_data, upsampled_sizes
-from halosearch.records.files import write_text
+from halosearch.proxy.sources import open_data
+from halosearch.proxy.training import NORM_BATCHES
 from halosearch.records.journal import hold_study
 from halosearch.records.store import FAILED, Store
 from halosearch.search.jobs import REFERENCE, RETEST, TRIAL, Job, MachineFaultError, Workers
@@ -28,10 +29,11 @@ from halosearch.search.sampler import Pool, Proposer
 from halosearch.search.workers import LocalWorkers
 from halosearch.space.search_space import DIALS
 from halosearch.study.candidates import nearest_published, past, reference_dials, row_costs
+from halosearch.study.data import check_same_data, data_facts, tell_of_data
 from halosearch.study.evaluate import Settings, make_evaluate
-from halosearch.study.publish import DATA_FILE, Publisher, data_facts
+from halosearch.study.publish import DATA_FILE, Publisher
 from halosearch.study.session import Folders, check_inputs, data_request
-from halosearch.study.spec import FILE, StudySpec, write_spec
+from halosearch.study.spec import StudySpec, write_spec
 
 MIN_FREE_BYTES = 200 * 2**20
 STARTUP_SHARE = 0.5
@@ -160,11 +162,14 @@ def _run(
     check_disk(folders.study)
     data = open_data(data_request(spec, folders))
     store = _open_store(spec, folders, watcher)
-    _tell_of_data(data, spec, watcher)
+    check_same_data(data, store)
+    check_same_recipe(store, spec)
+    store.note("cell", {"size": len(cell)})
+    tell_of_data(data, spec, watcher.message)
     write_text(folders.study / DATA_FILE, json.dumps(data_facts(data, spec), indent=1))
     pool = Pool(cell, DIALS)
     publisher = Publisher(spec, folders, store, len(cell))
-    settings = settings_of(spec, folders, _clock(spec, store, watcher))
+    settings = settings_of(spec, folders, _clock(spec, store, watcher), decoded=getattr(data, "folder", None))
     workers = make_workers(spec, settings, folders)
     try:
         finished = _loop(spec, store, pool, workers, watcher, control, publisher.refresh).run()
@@ -178,11 +183,12 @@ def _run(
 
 def _open_store(spec: StudySpec, folders: Folders, watcher: Watcher) -> Store:
     """The record, mended; study.yaml is written once it is known to belong to it."""
-    begun = (folders.study / FILE).exists()
-    if not begun:
+    if not folders.journal.exists():
+        if (folders.study / DATA_FILE).exists():
+            raise StoreError(
+                f"the store {folders.journal} is missing", "restore it, or start anew under another --name"
+            )
         write_spec(folders.study, spec)
-    elif not folders.journal.exists():
-        watcher.message(f"no record was found in {folders.study}: the study begins anew")
     store = Store(folders.journal, create=True)
     if store.cut_bytes:
         watcher.message(f"mended the store: {store.cut_bytes} bytes of an unfinished last line were cut")
@@ -223,12 +229,12 @@ def local_workers(spec: StudySpec, settings: Settings, folders: Folders) -> Work
     return LocalWorkers(min(spec.workers, spec.lookahead), make_evaluate, settings, folders.log)
 
 
-def settings_of(spec: StudySpec, folders: Folders, anchor_step_time_s: float) -> Settings:
+def settings_of(spec: StudySpec, folders: Folders, anchor_step_time_s: float, decoded: Path | None = None) -> Settings:
     """What evaluations need of a spec."""
     tier = spec.tier
     return Settings(
-        data_request(spec, folders),
-        Recipe(batch=tier.batch, learning_rate=tier.learning_rate),
+        replace(data_request(spec, folders), decoded=decoded),
+        recipe_of(spec),
         tier.rungs,
         tier.width_multiplier,
         timing_plan(spec),
@@ -239,6 +245,29 @@ def settings_of(spec: StudySpec, folders: Folders, anchor_step_time_s: float) ->
     )
 
 
+def recipe_of(spec: StudySpec) -> Recipe:
+    """How this study's twins are trained."""
+    return Recipe(batch=spec.tier.batch, learning_rate=spec.tier.learning_rate)
+
+
+def check_same_recipe(store: Store, spec: StudySpec) -> None:
+    """Scores of another recipe cannot be compared with those recorded.
+
+    Raises:
+        VersionError: this version trains otherwise than the one that began the study.
+    """
+    now = json.loads(json.dumps(asdict(recipe_of(spec)) | {"norm_batches": NORM_BATCHES}))
+    known = store.notes().get("recipe")
+    if known is None:
+        store.note("recipe", now)
+    elif known != now:
+        changed = ", ".join(key for key in now if known.get(key) != now[key])
+        raise VersionError(
+            f"this version of halosearch trains by another recipe ({changed}) than the one that began the study",
+            "continue it with that version, or start anew under another --name",
+        )
+
+
 def timing_plan(spec: StudySpec) -> TimingPlan:
     """How step times are measured in a study."""
     return TimingPlan(spec.tier.timing_batch, spec.tier.timing_rounds, anchor_size=spec.tier.timing_anchor)
@@ -247,32 +276,23 @@ def timing_plan(spec: StudySpec) -> TimingPlan:
 def _clock(spec: StudySpec, store: Store, watcher: Watcher) -> float:
     """The anchor's step time, measured once, on the machine before any worker runs."""
     known = store.notes().get("clock")
+    torch.set_num_threads(spec.threads)
     if known is None:
         watcher.message("measuring the anchor's step time on the idle machine")
-        torch.set_num_threads(spec.threads)
         plan = TimingPlan(
             spec.tier.timing_batch, 2 * spec.tier.timing_rounds, warmup=2, anchor_size=spec.tier.timing_anchor
         )
         known = measure({"anchor": anchor_config(plan.anchor_size)}, plan, torch.device(spec.device))[0].to_dict()
         store.note("clock", known)
-    return float(known["seconds"]["median"])
-
-
-def _tell_of_data(data: Dataset, spec: StudySpec, watcher: Watcher) -> None:
-    report = data.report
-    watcher.message(f"data: {report.description}; " + ", ".join(f"{n:,} {split}" for split, n in report.images.items()))
-    for name, found in (("unreadable", report.unreadable), ("skipped", report.skipped)):
-        if found:
-            watcher.message(f"{len(found)} {name} file{'s' if len(found) > 1 else ''}:")
-        for path, reason in found:
-            watcher.message(f"  {name}: {path} ({reason})")
-    for name in report.empty_classes:
-        watcher.message(f"  class without a readable image: {name}")
-    sizes = upsampled_sizes(data, spec.search_space().image_size)
-    if sizes:
-        watcher.message(
-            f"warning: image sizes {', '.join(map(str, sizes))} exceed 1.5x the images' own {report.native_size} pixels: they are only enlarged"
+    here = fingerprint(torch.device(spec.device))
+    changed = [key for key in here if known["device"].get(key) != here[key] and key not in ("halosearch", "python")]
+    if changed:
+        raise EnvironmentFault(
+            f"step times of this study were measured with {changed[0]} {known['device'].get(changed[0])}; here it is "
+            f"{here[changed[0]]}, and the two cannot be compared",
+            "continue it where it began, or start another study with --name",
         )
+    return float(known["seconds"]["median"])
 
 
 def check_disk(folder: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.errors import UsageError
-from halosearch.proxy.scenes import DIFFICULTIES
-from halosearch.proxy.sources import DataRequest
+from halosearch.proxy.dataset import DataRequest
+from halosearch.proxy.difficulty import DIFFICULTIES
 from halosearch.records.store import Store
 from halosearch.study.spec import (
+    DEFAULT_LOOKAHEAD,
     FILE,
     MAY_CHANGE,
     StudySpec,
@@ -23,7 +24,7 @@ from halosearch.study.spec import (
 )
 from halosearch.study.tiers import TIERS, choose_tier
 
-LEFT_BY_A_FALSE_START = frozenset({"driver.lock", "cache"})
+LEFT_BY_A_FALSE_START = frozenset({"driver.lock", "cache", FILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,10 @@ def find_study(root: Path, study: str) -> Folders:
     Raises:
         UsageError: there is no such study.
     """
-    direct = Path(study)
+    direct = Path(study).resolve()
     if (direct / FILE).exists():
-        return Folders(direct, direct.parent.parent / "reports" / direct.resolve().name)
+        beside = direct.parent.parent / "reports" / direct.name
+        return Folders(direct, beside if direct.parent.name == "studies" else direct / "report")
     folders = folders_of(root, study)
     if not (folders.study / FILE).exists():
         parent = root / "studies"
@@ -118,24 +120,20 @@ def resolve(request: Request, resolve_device: Any) -> tuple[StudySpec, Folders, 
     Raises:
         UsageError: no budget, a folder that is no study, a study begun with other inputs.
     """
-    values: dict[str, Any] = {}
     source = Path(request.study) if request.study and request.study.endswith((".yaml", ".yml")) else None
-    if source is not None:
-        values = read_yaml(source)
-    name = (
-        request.name
-        or values.get("name")
-        or (request.study if source is None else None)
-        or (source.stem if source else None)
-    )
+    values = read_yaml(source) if source is not None else {}
     params = request.params or (values.get("budget") or {}).get("params")
-    if name is None or (source is not None and name == "study" and params):
-        name = budget_name(params) if params else None
+    name = request.name or values.get("name") or (request.study if source is None else _stem(source))
+    if name is None and params:
+        name = budget_name(params)
     if name is None:
         raise UsageError("a new study needs a budget", "for example: halosearch study --budget-params 20M")
     folders = find_study(request.root, name) if (Path(name) / FILE).exists() else folders_of(request.root, name)
-    if (folders.study / FILE).exists():
-        return _continued(request, folders), folders, True
+    if _is_begun(folders):
+        return _continued(request, values, folders, resolve_device), folders, True
+    if (folders.study / FILE).exists():  # written by hand, nothing recorded yet
+        values = read_yaml(folders.study / FILE) | values
+        params = params or (values.get("budget") or {}).get("params")
     _check_free(folders)
     if params is None:
         raise UsageError(
@@ -145,9 +143,20 @@ def resolve(request: Request, resolve_device: Any) -> tuple[StudySpec, Folders, 
     return _new(request, values, name, resolve_device), folders, False
 
 
+def _stem(source: Path) -> str | None:
+    """A study file's name without its ending; `study.yaml` names nothing."""
+    return None if source.name == FILE else source.stem
+
+
+def _is_begun(folders: Folders) -> bool:
+    """Whether a run has written the whole study.yaml; one written by hand has no hash of its space."""
+    return (folders.study / FILE).exists() and "space_hash" in read_yaml(folders.study / FILE)
+
+
 def _check_free(folders: Folders) -> None:
     """Refuse to write into folders that hold something else than what a study that never began leaves behind."""
     held = {path.name for path in folders.study.iterdir()} if folders.study.is_dir() else set()
+    held = {name for name in held if not name.startswith(".")}  # a file that was being written when a run was killed
     if held - LEFT_BY_A_FALSE_START or (folders.study.exists() and not folders.study.is_dir()):
         raise UsageError(f"{folders.study} exists and is not a study", "choose another name with --name")
     if folders.report.exists() and not (folders.report / "summary.json").exists():
@@ -175,7 +184,7 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
     for key, flag in (("params", request.params), ("tolerance", request.tolerance), ("max_macs", request.max_macs)):
         if flag is not None:
             budget[key] = flag
-    lookahead = values.get("lookahead", 4)
+    lookahead = values.get("lookahead", DEFAULT_LOOKAHEAD)
     return make_spec(
         {
             **values,
@@ -189,7 +198,11 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
             "lookahead": lookahead,
             "trials": pick(request.trials, "trials", tier.trials),
             "retests": pick(request.retests, "retests", tier.retests),
-            "workers": pick(request.workers, "workers", default_workers(device, lookahead)),
+            "workers": pick(
+                request.workers,
+                "workers",
+                default_workers(device, lookahead if isinstance(lookahead, int) else DEFAULT_LOOKAHEAD),
+            ),
             "max_time_s": max_time_s,
             "space": space.to_dict(),
             "space_hash": space.hash(),
@@ -203,46 +216,52 @@ def default_workers(device: str, lookahead: int) -> int:
     return max(1, min(cores, lookahead)) if device == "cpu" else 1
 
 
-def _continued(request: Request, folders: Folders) -> StudySpec:
-    """The spec on disk with what may be changed changed; everything else that was said must agree with it."""
+def _continued(request: Request, values: dict[str, Any], folders: Folders, resolve_device: Any) -> StudySpec:
+    """The spec on disk, with what was said now: what may change is changed, everything else must agree."""
     spec = make_spec(read_yaml(folders.study / FILE))
     if spec.space_hash != spec.search_space().hash():
         raise UsageError(
             f"the search space in {FILE} was changed after the study began",
             "undo the change, or start another study with --name",
         )
-    changes = {
-        key: value
-        for key, value in (
-            ("trials", request.trials),
-            ("retests", request.retests),
-            ("workers", request.workers),
-            ("max_time_s", request.max_time_s),
-        )
-        if value is not None
-    }
-    said = {
-        key: value
-        for key, value in (
-            ("seed", request.seed),
-            ("sampler", request.sampler),
-            ("data", _full_path(request.data)),
-            ("device", None if request.device == "auto" else request.device),
-        )
-        if value is not None
-    }
-    budget = {
-        key: value
-        for key, value in (("params", request.params), ("tolerance", request.tolerance), ("max_macs", request.max_macs))
-        if value is not None
-    }
-    if request.tier is not None and request.tier != spec.tier.name:
+    resolve_device(spec.device)
+    named = request.tier or (values.get("tier") or {}).get("name")
+    if named is not None and named != spec.tier.name:
         raise UsageError(
-            f"the study {spec.name!r} was begun with tier {spec.tier.name}, not {request.tier}",
+            f"the study {spec.name!r} was begun with tier {spec.tier.name}, not {named}",
             "start another study with --name",
         )
-    check_same_inputs(spec, spec.model_copy(update={**said, "budget": spec.budget.model_copy(update=budget)}))
-    return make_spec({**spec.model_dump(mode="json"), **changes})
+    asked = make_spec(_overlaid(spec, request, values))
+    check_same_inputs(spec, asked)
+    return asked
+
+
+def _overlaid(spec: StudySpec, request: Request, values: dict[str, Any]) -> dict[str, Any]:
+    """The spec's values under those of a study file, under those of the flags."""
+    whole = spec.model_dump(mode="json")
+    flags = {
+        "seed": request.seed,
+        "sampler": request.sampler,
+        "data": _full_path(request.data),
+        "device": None if request.device == "auto" else request.device,
+        "trials": request.trials,
+        "retests": request.retests,
+        "workers": request.workers,
+        "max_time_s": request.max_time_s,
+    }
+    budget = {"params": request.params, "tolerance": request.tolerance, "max_macs": request.max_macs}
+    said = {
+        key: value for key, value in values.items() if key not in ("budget", "tier", "space", "data", "device", "name")
+    }
+    whole |= said | {key: value for key, value in flags.items() if value is not None}
+    if "data" in values and request.data is None:
+        whole["data"] = _full_path(values["data"])
+    whole["budget"] |= (values.get("budget") or {}) | {key: value for key, value in budget.items() if value is not None}
+    whole["tier"] |= values.get("tier") or {}
+    if values.get("space"):
+        space = spec.search_space().with_overrides(values["space"])
+        whole |= {"space": space.to_dict(), "space_hash": space.hash()}
+    return whole
 
 
 def inputs(spec: StudySpec) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from halosearch.cost.devices import resolve_device
-from halosearch.errors import UsageError
+from halosearch.cost.devices import resolve_device, within_memory
+from halosearch.errors import NothingUsableError, UsageError
 from halosearch.halonet.twin import twin_of
+from halosearch.proxy.dataset import DataRequest
 from halosearch.proxy.recipe import Recipe
-from halosearch.proxy.sources import DataRequest, open_data
+from halosearch.proxy.sources import open_data
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob
 from halosearch.space.config import HaloNetConfig
 from halosearch.space.notation import candidate_text
@@ -34,7 +35,8 @@ def train_once(
 
     Raises:
         UsageError: an unknown tier.
-        EnvironmentFault: no such device or data; the loss diverged.
+        EnvironmentFault: no such device or data.
+        NothingUsableError: the loss diverged.
     """
     resolved = resolve_device(device)
     if tier is not None and tier not in TIERS:
@@ -64,9 +66,10 @@ def train_once(
                 say(f"images={done} of={total} loss={loss:.3f}")
 
         try:
-            trained = Trainer(job, dataset, resolved, on_step=progress).run()
+            with within_memory(resolved):
+                trained = Trainer(job, dataset, resolved, on_step=progress).run()
         except DivergedError as error:
-            raise UsageError(f"training diverged: {error}", "try another seed or candidate") from error
+            raise NothingUsableError(f"training diverged: {error}", "try another seed or candidate") from error
     final = trained.final.to_dict() | {"images_seen": rungs[-1]}
     return {
         "candidate": candidate_text(config),

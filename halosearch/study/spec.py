@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from halosearch import __version__
 from halosearch.errors import UsageError, VersionError
-from halosearch.records.files import write_text
+from halosearch.files import write_text
 from halosearch.records.store import FORMAT
 from halosearch.search.sampler import SAMPLERS
+from halosearch.space.quantities import parse_count
 from halosearch.space.search_space import SHORT_NAMES, SearchSpace
 from halosearch.study.tiers import TIERS, Tier
 
@@ -22,6 +23,7 @@ FILE = "study.yaml"
 MAY_CHANGE = frozenset({"trials", "retests", "max_time_s", "workers", "note", "halosearch"})
 """Fields that may differ when a study is continued; all others decide what its numbers mean."""
 DEFAULT_LOOKAHEAD = 4
+EXAMPLES = {"budget": "{params: 20M}", "tier": "{name: cpu-1h}", "space": "{s: [64, 96]}"}
 
 
 class _Frozen(BaseModel):
@@ -117,6 +119,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path.name} was written in format {values['format']}, this version reads format {FORMAT}",
             "continue the study with the version of halosearch that began it, or start anew under another --name",
         )
+    values = _whole_mappings(values, path.name)
     for where, known, found in (
         ("", StudySpec.model_fields, values),
         (" under budget", BudgetSpec.model_fields, values.get("budget")),
@@ -131,6 +134,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
                     f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}",
                 )
     return values
+
+
+def _whole_mappings(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """The short forms written out: `budget: 20M`, `params: 20M`, `tier: cpu-1h`."""
+    budget, tier = values.get("budget"), values.get("tier")
+    if budget is not None and not isinstance(budget, dict):
+        budget = {"params": budget}
+    if isinstance(budget, dict):
+        for key in ("params", "max_macs"):
+            if isinstance(budget.get(key), str):
+                budget = budget | {key: parse_count(budget[key], f"budget.{key} in {name}")}
+    if isinstance(tier, str):
+        tier = {"name": tier}
+    whole = values | {key: value for key, value in (("budget", budget), ("tier", tier)) if value is not None}
+    for key in ("budget", "tier", "space"):
+        if not isinstance(whole.get(key, {}), dict):
+            raise UsageError(f"{name}: {key} is {whole[key]!r}, not a mapping", f"for example {key}: {EXAMPLES[key]}")
+    if "name" in whole:
+        whole["name"] = str(whole["name"])
+    return whole
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

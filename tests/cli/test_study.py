@@ -52,7 +52,7 @@ def test_a_study_ends_with_trials_inside_the_budget_none_twice_and_a_report(undi
     assert all(
         trial["step_time_low_s"] <= trial["step_time_s"] <= trial["step_time_high_s"] for trial in summary["trials"]
     )
-    assert summary["agreement"] is None or summary["agreement"]["n"] == 4
+    assert summary["agreement"]["n"] == 4
     assert summary["reference"]["state"] == "complete"
     assert (folder / "reports" / "tiny" / "index.html").stat().st_size > 10**6
     assert len(pd.read_csv(folder / "reports" / "tiny" / "trials.csv")) == 6

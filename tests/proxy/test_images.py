@@ -1,3 +1,5 @@
+import json
+import os
 import pickle
 
 import numpy as np
@@ -8,7 +10,7 @@ from halosearch.errors import EnvironmentFault
 from halosearch.proxy.arrays import CROP_AREA, random_crop
 from halosearch.proxy.cifar import open_cifar
 from halosearch.proxy.dataset import HELD_OUT, TEST, TRAIN
-from halosearch.proxy.folder import FolderLimits, open_folder
+from halosearch.proxy.folder import FolderLimits, open_folder, read_image
 from halosearch.proxy.sources import DataRequest, open_data, upsampled_sizes
 from tests.proxy.pictures import CLASSES, make_cifar, make_tree
 
@@ -154,3 +156,46 @@ def test_the_same_key_gives_the_same_crops_and_another_key_others(tmp_path):
     a, b, c = (data.batch(TRAIN, np.arange(6), 48, key)[0] for key in ((0, 1), (0, 1), (0, 2)))
     assert (a == b).all()
     assert not (a == c).all()
+
+
+def test_test_beside_val_is_held_out_and_a_stray_file_is_named(tmp_path):
+    for split, count in (("train", 6), ("val", 4), ("test", 4)):
+        make_tree(tmp_path / "d" / split, count)
+    Image.new("RGB", (40, 40)).save(tmp_path / "d" / "stray.jpg")
+    report = open_folder(tmp_path / "d", tmp_path / "cache", LIMITS).report
+    assert (report.images[TRAIN], report.images[TEST], report.images[HELD_OUT]) == (19, 13, 13)
+    assert ("stray.jpg", "not inside a class folder") in report.skipped
+    files = sum(path.is_file() for path in (tmp_path / "d").rglob("*"))
+    assert sum(report.images.values()) + len(report.unreadable) + len(report.skipped) == files
+
+
+def test_links_odd_names_and_hidden_folders(tmp_path):
+    root = make_tree(tmp_path / "real")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for folder in root.iterdir():
+        (linked / folder.name).symlink_to(folder)
+    (root / "beach" / ".cache").mkdir()
+    Image.new("RGB", (40, 40)).save(root / "beach" / ".cache" / "x.png")
+    Image.new("RGB", (40, 40)).save(os.fsdecode(os.fsencode(root / "beach") + b"/caf\xe9.png"))
+    (root / "beach" / "loop").symlink_to(root)
+    report = open_folder(linked, tmp_path / "cache", LIMITS).report
+    assert sum(report.images.values()) >= 63
+    assert ("beach/.cache/x.png", "hidden") in report.skipped
+    assert json.dumps(report.to_dict()).encode()
+
+
+def test_sixteen_bit_grey_is_not_white(tmp_path):
+    values = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    pixels, _ = read_image(tmp_path / "deep.png", 64)
+    assert abs(int(pixels.mean()) - 127) < 3
+
+
+def test_unreadable_training_images_are_refused_before_anything_is_trained(tmp_path):
+    make_tree(tmp_path / "d" / "val", 6)
+    for name in CLASSES:
+        (tmp_path / "d" / "train" / name).mkdir(parents=True)
+        (tmp_path / "d" / "train" / name / "x.jpg").write_bytes(b"no image")
+    with pytest.raises(EnvironmentFault, match="0 readable training images"):
+        open_folder(tmp_path / "d", tmp_path / "cache", LIMITS)

@@ -5,7 +5,7 @@ import pytest
 from filelock import FileLock
 
 from halosearch.errors import StoreError, VersionError
-from halosearch.records.files import write_text
+from halosearch.files import write_text
 from halosearch.records.journal import hold_study, mend
 from halosearch.records.store import COMPLETE, FAILED, INFEASIBLE, RUNNING, Store, table, to_json
 
@@ -130,3 +130,19 @@ def test_json_is_strict_and_stable():
     with pytest.raises(ValueError, match="JSON compliant"):
         to_json({"a": float("nan")})
     assert json.loads(to_json({"a": "é"})) == {"a": "é"}
+
+
+def test_a_reader_writes_nothing_even_beside_a_torn_line(tmp_path):
+    filled(tmp_path / "j")
+    whole = (tmp_path / "j").read_bytes()
+    for cut in (len(whole), len(whole) - 1, len(whole) - 30):
+        (tmp_path / "j").write_bytes(whole[:cut])
+        assert len(Store(tmp_path / "j", create=False, read_only=True).trials()) == 4
+        assert (tmp_path / "j").read_bytes() == whole[:cut]
+        assert len(Store(tmp_path / "j", create=False).trials()) == 4
+
+
+def test_a_reader_of_a_journal_in_which_no_study_was_begun_finds_no_trials(tmp_path):
+    (tmp_path / "j").write_bytes(b"")
+    assert Store(tmp_path / "j", create=False, read_only=True).trials() == []
+    assert (tmp_path / "j").read_bytes() == b""

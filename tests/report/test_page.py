@@ -146,7 +146,9 @@ def test_hostile_text_is_text():
     bad = "</script><img src=x onerror=alert(1)>"
     page = render(summarise(evidence([trial(0), trial(1, "failed", reason=bad)], name=bad, description=bad)))
     assert [attrs for tag, attrs in parse(page).found if tag == "img"] == []
-    assert len(re.findall(r"<script", page)) - page.count("\\u003cscript") == 4 or "<img src=x" not in page
+    assert "<img" not in page
+    assert len(re.findall(r"<script[ >]", page)) == 4  # two of data, plotly.js, ours
+    assert page.count("alert(1)") == page.count("onerror=alert(1)")
 
 
 def test_the_front_and_decisions_agree_with_the_table():

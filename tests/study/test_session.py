@@ -1,11 +1,11 @@
 import pytest
 
-from halosearch.errors import UsageError
+from halosearch.cost.devices import is_out_of_memory
+from halosearch.errors import InfeasibleError, UsageError
 from halosearch.proxy.training import DivergedError
 from halosearch.search.sampler import Pool
 from halosearch.space.search_space import DIALS
 from halosearch.study.candidates import cell_of, comparison_with_published, nearest_published, reference_dials
-from halosearch.study.evaluate import is_out_of_memory
 from halosearch.study.session import Request, budget_name, resolve
 from halosearch.study.tiers import TIERS, choose_tier
 
@@ -57,7 +57,7 @@ def test_a_tier_that_cannot_contain_a_published_model_says_so():
     assert "H4 needs 384-pixel images" in sentence
     assert "not compared" in sentence
     spec, _, _ = resolve(Request(params=5_500_000, tier="gpu-1d", device="auto"), lambda _: "cuda")
-    assert comparison_with_published(spec) == ["H0 (5,502,248 parameters) is inside this study's space."]
+    assert comparison_with_published(spec) == ["H0 (5,502,248 parameters) is a candidate of this study."]
 
 
 def test_the_reference_is_a_row_of_the_cell_near_the_published_model():
@@ -77,3 +77,43 @@ def test_running_out_of_memory_is_recognised_by_its_words():
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
     assert not is_out_of_memory(DivergedError("loss is nan"))
+
+
+@pytest.mark.parametrize(
+    "text", ["budget: 5M", "budget: {params: 5M}", "budget: 5000000\ntier: cpu-1h", "budget: 5M\nname: 20"]
+)
+def test_short_forms_of_a_study_file_are_read(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    spec, _, _ = resolve(Request(str(tmp_path / "a.yaml"), tmp_path), cpu)
+    assert spec.budget.params == 5_000_000
+    assert spec.name == ("20" if "name" in text else "a")
+
+
+@pytest.mark.parametrize("text", ["budget: [1]", "space: [1]", "tier: [1]", "lookahead: four", "budget: 5 apples"])
+def test_shapes_that_mean_nothing_are_refused_in_words(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(("" if "budget" in text else "budget: 5M\n") + text)
+    with pytest.raises(UsageError):
+        resolve(Request(str(tmp_path / "a.yaml"), tmp_path), cpu)
+
+
+def test_a_study_file_written_by_hand_in_its_place_begins_the_study(tmp_path):
+    (tmp_path / "studies" / "hand").mkdir(parents=True)
+    (tmp_path / "studies" / "hand" / "study.yaml").write_text("budget: 5M\nseed: 4\n")
+    spec, _, exists = resolve(Request("hand", tmp_path), cpu)
+    assert (spec.seed, spec.name, exists) == (4, "hand", False)
+
+
+def test_a_space_of_which_nothing_can_be_built_is_an_empty_cell(tmp_path):
+    for space in ("{rb: [0.3]}", "{rv: [1.03125]}"):
+        (tmp_path / "a.yaml").write_text(f"budget: 5M\nspace: {space}\n")
+        spec, _, _ = resolve(Request(str(tmp_path / "a.yaml"), tmp_path), cpu)
+        with pytest.raises(InfeasibleError):
+            cell_of(spec)
+
+
+def test_why_a_published_model_is_left_out_is_said_truly(tmp_path):
+    (tmp_path / "a.yaml").write_text("budget: {params: 19.1M, tolerance: 0.05}\ntier: gpu-1d\nspace: {rb: [1]}\n")
+    spec, _, _ = resolve(Request(str(tmp_path / "a.yaml"), tmp_path), lambda _: "cuda")
+    assert "expansion_ratio 3.0" in comparison_with_published(spec)[0]
+    spec, _, _ = resolve(Request(params=20_000_000, tolerance=0.01, tier="gpu-1d"), lambda _: "cuda")
+    assert "outside the budget" in comparison_with_published(spec)[0]
