@@ -30,7 +30,7 @@ def test_the_two_lines_are_one_line_each():
     text = README.read_text(encoding="utf-8")
     for mark, end in (
         ("study line", "halosearch study --budget-params 20M"),
-        ("test line", '.venv/bin/pytest -q -m "not slow"'),
+        ("test line", '.venv/bin/pytest -q -n 2 --dist loadfile -m "not slow"'),
     ):
         block = re.search(rf"<!-- {mark} -->\n```sh\n(.*?)\n```\n<!-- end -->", text, re.DOTALL)
         assert block is not None

@@ -122,17 +122,16 @@ def _list(root: Path, limits: FolderLimits) -> _Listing:
     return _Listing(classes, kept, skipped, unused)
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Every file below `root`, in a fixed order, through links to folders but never round in circles."""
-    seen: set[str] = set()
-    for folder, names, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            names.clear()
-            continue
-        seen.add(real)
-        names.sort()
-        yield from (Path(folder) / name for name in sorted(files))
+def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Every file below `folder`, in a fixed order, through links to folders but never into one that it lies in."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for path in sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name)):
+        if path.is_dir():
+            yield from _files(path, (*above, real))
+        else:
+            yield path
 
 
 def _walk(

@@ -178,9 +178,9 @@ def test_links_odd_names_and_hidden_folders(tmp_path):
     (root / "beach" / ".cache").mkdir()
     Image.new("RGB", (40, 40)).save(root / "beach" / ".cache" / "x.png")
     Image.new("RGB", (40, 40)).save(os.fsdecode(os.fsencode(root / "beach") + b"/caf\xe9.png"))
-    (root / "beach" / "loop").symlink_to(root)
+    (root / "beach" / "loop").symlink_to(root / "beach")
     report = open_folder(linked, tmp_path / "cache", LIMITS).report
-    assert sum(report.images.values()) >= 63
+    assert sum(report.images.values()) == 62  # 61 that can be read and the one with the odd name
     assert ("beach/.cache/x.png", "hidden") in report.skipped
     assert json.dumps(report.to_dict()).encode()
 

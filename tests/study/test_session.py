@@ -104,7 +104,7 @@ def test_a_study_file_written_by_hand_in_its_place_begins_the_study(tmp_path):
 
 
 def test_a_space_of_which_nothing_can_be_built_is_an_empty_cell(tmp_path):
-    for space in ("{rb: [0.3]}", "{rv: [1.03125]}"):
+    for space in ("{rb: [0.3]}", "{rv: [1.03125], conv: [0]}"):
         (tmp_path / "a.yaml").write_text(f"budget: 5M\nspace: {space}\n")
         spec, _, _ = resolve(Request(str(tmp_path / "a.yaml"), tmp_path), cpu)
         with pytest.raises(InfeasibleError):
