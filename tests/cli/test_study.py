@@ -131,7 +131,7 @@ def test_more_trials_continue_the_same_sequence(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0])
 def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_same_proposals(
     undisturbed, tmp_path, seed
 ):
@@ -153,12 +153,16 @@ def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_s
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_in_order_and_the_study_goes_on(tmp_path, number, code):
-    tiny(tmp_path, images=4000, trials=3)
+    tiny(tmp_path, images=6000, trials=3)
     run = start("study", "tiny.yaml", cwd=tmp_path)
     for line in run.stderr:
         if "event=start" in line and "trial-0" in line:
             break
-    time.sleep(6)
+    folder = tmp_path / "studies" / "tiny" / "checkpoints"
+    end = time.monotonic() + 120
+    while not list(folder.glob("*.pt")) and time.monotonic() < end:
+        time.sleep(0.5)  # training writes one every 20 s
+    asked = time.time()
     workers = children_of(run.pid)
     run.send_signal(number)
     out, err = run.communicate(timeout=60)
@@ -167,7 +171,7 @@ def test_a_signal_ends_the_run_in_order_and_the_study_goes_on(tmp_path, number, 
     assert "Traceback" not in err
     assert gone(workers)
     assert (tmp_path / "reports" / "tiny" / "index.html").exists()
-    assert list((tmp_path / "studies" / "tiny" / "checkpoints").glob("*.pt"))
+    assert max(path.stat().st_mtime for path in folder.glob("*.pt")) >= asked  # written anew when asked to stop
     assert trials_of(tmp_path)[0].state == "running"
     del out
 
