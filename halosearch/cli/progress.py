@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 300.0
 RECENT = 5
+SHOWN_RUNNING = 6
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Tally:
     failed: int = 0
     workers: int = 1
     best: tuple[float, int, str] | None = None
+    points: list[tuple[float, float]] = field(default_factory=list)
     running: dict[str, tuple[float, float]] = field(default_factory=dict)
     durations: list[float] = field(default_factory=list)
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -61,11 +63,26 @@ class Tally:
         words = f"{job.key} complete: score {info['score']:.3f}"
         if "step_time_s" in info:
             words += f", step {info['step_time_s']:.3g} s"
+        if job.kind == "trial":
+            self.points.append((info["score"], info["step_time_s"]))
         if job.kind == "trial" and (self.best is None or info["score"] > self.best[0]):
             self.best = (info["score"], job.number, candidate_text(config_from_dials(job.dials)))
             words += " (new best)"
         self.recent.append(words)
         return words
+
+    def front(self) -> str:
+        """The front in one line: how many candidates, from which score and step to which."""
+        from pandas import DataFrame
+
+        from halosearch.analysis.frontier import front_mask
+
+        if not self.points:
+            return "front: none yet"
+        rows = DataFrame(self.points, columns=["score", "step_time_s"])
+        front = sorted(p for p, kept in zip(self.points, front_mask(rows), strict=True) if kept)
+        (low, fast), (high, slow) = front[0], front[-1]
+        return f"front: {len(front)} candidates, score {low:.3f} at {fast:.3g} s to {high:.3f} at {slow:.3g} s"
 
     def remaining(self) -> str:
         """How long the rest may take, as a range of quartiles."""
@@ -159,7 +176,8 @@ class Panel:
 
         with self._lock:
             tally = self.tally
-            grid = Table.grid(padding=(0, 1))
+            grid = Table.grid()
+            grid.add_column(no_wrap=True, overflow="ellipsis")
             elapsed = (time.monotonic() - tally.started) / 60
             width = max(1, round(40 * tally.done / max(1, tally.total)))
             grid.add_row(self._title)
@@ -172,8 +190,12 @@ class Panel:
                 f"best: {tally.best[0]:.3f}, trial {tally.best[1]}, {tally.best[2]}" if tally.best else "best: none yet"
             )
             grid.add_row(best)
-            for key, (begun, share) in sorted(tally.running.items()):
+            grid.add_row(tally.front())
+            running = sorted(tally.running.items())
+            for key, (begun, share) in running[:SHOWN_RUNNING]:
                 grid.add_row(f"  running {key}: {share:.0%}, {time.monotonic() - begun:.0f} s")
+            if len(running) > SHOWN_RUNNING:
+                grid.add_row(f"  and {len(running) - SHOWN_RUNNING} more")
             for line in tally.recent:
                 grid.add_row(f"  {line}")
             grid.add_row(self._where)

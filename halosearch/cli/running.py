@@ -170,6 +170,7 @@ def _count_past(tally: Tally, folders: Folders) -> None:
     ended = [trial for trial in store.trials() if trial.state != "running"]
     tally.done = len(ended) + sum(key == "reference" or key.startswith("retest-") for key in store.notes())
     scored = [trial for trial in ended if trial.state == "complete"]
+    tally.points = [(float(t.result["score"]), float(t.result["step_time_s"])) for t in scored]
     if scored:
         best = max(scored, key=lambda trial: float(trial.result["score"]))
         tally.best = (float(best.result["score"]), best.number, candidate_text(config_from_dials(best.dials)))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from halosearch.errors import EnvironmentFault
 from halosearch.proxy.dataset import Dataset
 from halosearch.proxy.difficulty import DIFFICULTIES
 from halosearch.proxy.scenes import golden_hash
 from halosearch.proxy.sources import upsampled_sizes
-from halosearch.records.store import Store
 from halosearch.study.spec import StudySpec
 
 
@@ -38,20 +36,4 @@ def tell_of_data(data: Dataset, spec: StudySpec, message: Callable[[str], None])
     if sizes:
         message(
             f"warning: image sizes {', '.join(map(str, sizes))} exceed 1.5x the images' own {report.native_size} pixels: they are only enlarged"
-        )
-
-
-def check_same_data(data: Dataset, store: Store) -> None:
-    """Scores on other images cannot be compared with those recorded.
-
-    Raises:
-        EnvironmentFault: the images or labels changed since the study began.
-    """
-    known = store.notes().get("data_fingerprint")
-    if known is None:
-        store.note("data_fingerprint", {"sha256": data.report.fingerprint})
-    elif known["sha256"] != data.report.fingerprint:
-        raise EnvironmentFault(
-            f"the data is no longer what the study began with ({data.report.description})",
-            "bring the old files back, or start another study with --name",
         )

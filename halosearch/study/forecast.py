@@ -18,7 +18,7 @@ from halosearch.space.config import HaloNetConfig
 from halosearch.space.notation import candidate_text
 from halosearch.space.search_space import config_from_dials
 from halosearch.study.candidates import comparison_with_published
-from halosearch.study.run import timing_plan
+from halosearch.study.comparable import timing_plan
 from halosearch.study.spec import StudySpec
 
 QUANTILES = (0.1, 0.5, 0.9)

@@ -7,20 +7,15 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
-import torch
 
-from halosearch.cost.devices import fingerprint
-from halosearch.cost.timing import TimingPlan, anchor_config, measure
-from halosearch.errors import EnvironmentFault, StoreError, VersionError
+from halosearch.errors import EnvironmentFault, StoreError
 from halosearch.files import write_text
-from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.sources import open_data
-from halosearch.proxy.training import NORM_BATCHES
 from halosearch.records.journal import hold_study
 from halosearch.records.store import FAILED, Store
 from halosearch.search.jobs import REFERENCE, RETEST, TRIAL, Job, MachineFaultError, Workers
@@ -29,7 +24,14 @@ from halosearch.search.sampler import Pool, Proposer
 from halosearch.search.workers import LocalWorkers
 from halosearch.space.search_space import DIALS
 from halosearch.study.candidates import nearest_published, past, reference_dials, row_costs
-from halosearch.study.data import check_same_data, data_facts, tell_of_data
+from halosearch.study.comparable import (
+    anchor_step_time,
+    check_same_data,
+    check_same_recipe,
+    recipe_of,
+    timing_plan,
+)
+from halosearch.study.data import data_facts, tell_of_data
 from halosearch.study.evaluate import Settings, make_evaluate
 from halosearch.study.publish import DATA_FILE, Publisher
 from halosearch.study.session import Folders, check_inputs, data_request
@@ -169,7 +171,9 @@ def _run(
     write_text(folders.study / DATA_FILE, json.dumps(data_facts(data, spec), indent=1))
     pool = Pool(cell, DIALS)
     publisher = Publisher(spec, folders, store, len(cell))
-    settings = settings_of(spec, folders, _clock(spec, store, watcher), decoded=getattr(data, "folder", None))
+    settings = settings_of(
+        spec, folders, anchor_step_time(spec, store, watcher.message), decoded=getattr(data, "folder", None)
+    )
     workers = make_workers(spec, settings, folders)
     try:
         finished = _loop(spec, store, pool, workers, watcher, control, publisher.refresh).run()
@@ -243,56 +247,6 @@ def settings_of(spec: StudySpec, folders: Folders, anchor_step_time_s: float, de
         spec.threads,
         folders.checkpoints,
     )
-
-
-def recipe_of(spec: StudySpec) -> Recipe:
-    """How this study's twins are trained."""
-    return Recipe(batch=spec.tier.batch, learning_rate=spec.tier.learning_rate)
-
-
-def check_same_recipe(store: Store, spec: StudySpec) -> None:
-    """Scores of another recipe cannot be compared with those recorded.
-
-    Raises:
-        VersionError: this version trains otherwise than the one that began the study.
-    """
-    now = json.loads(json.dumps(asdict(recipe_of(spec)) | {"norm_batches": NORM_BATCHES}))
-    known = store.notes().get("recipe")
-    if known is None:
-        store.note("recipe", now)
-    elif known != now:
-        changed = ", ".join(key for key in now if known.get(key) != now[key])
-        raise VersionError(
-            f"this version of halosearch trains by another recipe ({changed}) than the one that began the study",
-            "continue it with that version, or start anew under another --name",
-        )
-
-
-def timing_plan(spec: StudySpec) -> TimingPlan:
-    """How step times are measured in a study."""
-    return TimingPlan(spec.tier.timing_batch, spec.tier.timing_rounds, anchor_size=spec.tier.timing_anchor)
-
-
-def _clock(spec: StudySpec, store: Store, watcher: Watcher) -> float:
-    """The anchor's step time, measured once, on the machine before any worker runs."""
-    known = store.notes().get("clock")
-    torch.set_num_threads(spec.threads)
-    if known is None:
-        watcher.message("measuring the anchor's step time on the idle machine")
-        plan = TimingPlan(
-            spec.tier.timing_batch, 2 * spec.tier.timing_rounds, warmup=2, anchor_size=spec.tier.timing_anchor
-        )
-        known = measure({"anchor": anchor_config(plan.anchor_size)}, plan, torch.device(spec.device))[0].to_dict()
-        store.note("clock", known)
-    here = fingerprint(torch.device(spec.device))
-    changed = [key for key in here if known["device"].get(key) != here[key] and key not in ("halosearch", "python")]
-    if changed:
-        raise EnvironmentFault(
-            f"step times of this study were measured with {changed[0]} {known['device'].get(changed[0])}; here it is "
-            f"{here[changed[0]]}, and the two cannot be compared",
-            "continue it where it began, or start another study with --name",
-        )
-    return float(known["seconds"]["median"])
 
 
 def check_disk(folder: Path) -> None:
