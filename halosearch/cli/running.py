@@ -74,6 +74,8 @@ class StudyFlags:
 
 
 def _device_type(name: str) -> str:
+    if name == "cpu":
+        return name
     from halosearch.cost.devices import resolve_device
 
     return resolve_device(name).type

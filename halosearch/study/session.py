@@ -172,12 +172,12 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
     def pick(flag: Any, key: str, default: Any) -> Any:
         return flag if flag is not None else values.get(key, default)
 
-    device = resolve_device(values.get("device", "auto") if request.device == "auto" else request.device)
     max_time_s = pick(request.max_time_s, "max_time_s", None)
     given = values.get("tier") or {}
     named = request.tier or given.get("name")
     if named and named != "custom" and named not in TIERS:
         raise UsageError(f"unknown tier {named!r}", f"tiers are {', '.join(TIERS)}")
+    device = resolve_device(values.get("device", "auto") if request.device == "auto" else request.device)
     tier = make_tier(TIERS[named] if named in TIERS else choose_tier(device, max_time_s), given)
     space = tier_space(tier, values.get("space") or {})
     budget = dict(values.get("budget") or {})
