@@ -2,4 +2,5 @@
 
 from halosearch.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from halosearch.analysis.frontier import complete, frontier, hypervolume_history, knee
-from halosearch.analysis.rank_agreement import VALID_TAU, Agreement, test_retest
+from halosearch.analysis.rank_agreement import Agreement, test_retest
 from halosearch.records.store import Trial, row, table
 from halosearch.report.wording import answer_sentences
 from halosearch.space.notation import candidate_text
@@ -46,7 +46,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         "front": [int(number) for number in front["trial"]] if len(front) else [],
         "decisions": _decisions(done, front, agreement),
         "hypervolume": [list(point) for point in hypervolume_history(rows)],
-        "agreement": None if agreement is None else agreement.to_dict() | {"valid": agreement.tau >= VALID_TAU},
+        "agreement": None if agreement is None else agreement.to_dict() | {"valid": agreement.valid},
         "reference": _reference(evidence),
         "data": evidence.data,
         "published": evidence.published,

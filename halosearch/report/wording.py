@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
+
 
 def answer_sentences(summary: dict[str, Any]) -> list[str]:
     """What was found, how sure, on what; the first sentence is the answer."""
@@ -70,7 +72,13 @@ def _noise(summary: dict[str, Any]) -> list[str]:
         if near
         else "no other candidate is within noise of it"
     )
-    verdict = "the ranking can be used" if agreement["valid"] else "below .7, so the ranking itself is weak evidence"
+    verdict = (
+        "the ranking can be used"
+        if agreement["valid"]
+        else f"below {VALID_TAU:g}, so the ranking itself is weak evidence"
+        if agreement["tau"] < VALID_TAU
+        else f"an indication, not the {VALID_PAIRS} candidates that would show that this proxy ranks"
+    )
     return [
         f"Scores are from one seed each; the standard deviation of one score is {agreement['noise']:.3f} (n = {agreement['n']} pairs), and {tied}.",
         f"Test-retest agreement of the ranking: Kendall tau {agreement['tau']:.2f} [{agreement['low']:.2f}, {agreement['high']:.2f}], "

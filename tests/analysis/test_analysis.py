@@ -93,6 +93,26 @@ def test_tau_equals_the_definition_and_needs_pairs():
     assert rank_agreement.test_retest([1.0] * 5, b) is None
 
 
+def test_the_interval_of_tau_covers_the_true_tau_about_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    rho = 0.8
+    true = 2 / math.pi * math.asin(rho)
+    hits = 0
+    for _ in range(400):
+        a = rng.normal(size=10)
+        b = rho * a + math.sqrt(1 - rho**2) * rng.normal(size=10)
+        agreement = rank_agreement.test_retest(list(a), list(b))
+        hits += agreement.low <= true <= agreement.high
+    assert hits >= 0.92 * 400
+
+
+def test_a_perfect_ranking_of_few_is_no_certainty():
+    agreement = rank_agreement.test_retest([1.0, 2, 3, 4, 5, 6], [1.1, 2, 3, 4, 5, 6])
+    assert agreement.tau == pytest.approx(1)
+    assert 0.4 < agreement.low < 0.8
+    assert not agreement.valid
+
+
 def test_the_ceiling_is_the_tau_that_a_simulation_gives():
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 1, 4000)
