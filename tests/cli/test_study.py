@@ -211,7 +211,7 @@ def test_a_second_process_on_the_same_study_is_refused_and_status_says_it_runs(t
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_a_second_run_of_its_trial(tmp_path):
-    tiny(tmp_path, images=2000, trials=2)
+    tiny(tmp_path, images=1000, trials=2)
     run = start("study", "tiny.yaml", "--json", cwd=tmp_path)
     for line in run.stderr:
         if "event=start" in line and "trial-0" in line:
