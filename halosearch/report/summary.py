@@ -14,8 +14,6 @@ from halosearch.report.wording import answer_sentences
 from halosearch.space.notation import candidate_text
 from halosearch.space.search_space import DIALS, config_from_dials
 
-CURVE_FIELDS = ("curve", "scores")
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
