@@ -2,19 +2,21 @@
 
 Shape suffixes: N images, H W positions of the stride-1 map, P Q rows and columns of the output, C all channels of q and k,
 V all channels of v, G heads, D E channels of a head of q/k and of v, I J blocks down and across, A B query slots of a
-block, X Y window positions, K keys, S features.
+block, X Y window positions.
 """
 
 from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from halosearch.halonet import fused, sdpa
 from halosearch.halonet.windows import Axis, axis
-
-FEATURE_MULTIPLE = 8
-"""Head features are padded to a multiple of 8, which the fused CPU and CUDA kernels want."""
 
 
 def halo_attention(
@@ -43,7 +45,8 @@ def halo_attention(
         block_size: positions a side of a block of queries (in the stride-1 map); a larger one than the map is clipped.
         halo_size: positions added on every side of a block.
         stride: 1, or 2 for the downsampling layers.
-        backend: "reference" (explicit, what MACs are counted on), "sdpa" (portable), or "auto" (sdpa).
+        backend: "reference" (explicit, what MACs are counted on), "sdpa" (portable), "tiled" (CPU), "triton" (CUDA), or
+            "auto" (the fastest that the device has).
 
     Returns:
         (N, ceil(H/stride), ceil(W/stride), heads·d_v).
@@ -53,10 +56,7 @@ def halo_attention(
 
     Source: arXiv:2103.12731, section 3; a map that blocks do not tile is padded, its padding masked, and cropped.
     """
-    height, width = (
-        int(k.shape[1]),
-        int(k.shape[2]),
-    )  # plain ints: under tracing, sizes are tensors and would miss the cache
+    height, width = int(k.shape[1]), int(k.shape[2])
     if (
         q.shape[1:3] != (-(-height // stride), -(-width // stride))
         or v.shape[:3] != k.shape[:3]
@@ -65,13 +65,11 @@ def halo_attention(
         raise ValueError(
             f"q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)} do not belong together at stride {stride}"
         )
-    rows = axis(height, block_size, halo_size, stride, k.device)
-    columns = axis(width, block_size, halo_size, stride, k.device)
     try:
         attend = BACKENDS[backend]
     except KeyError:
         raise ValueError(f"unknown attention backend {backend!r}; backends are {', '.join(BACKENDS)}") from None
-    return attend(q, k, v, rel_height, rel_width, heads, rows, columns)
+    return attend(q, k, v, rel_height, rel_width, heads, block_size, halo_size, stride)
 
 
 def _queries(q_NPQC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
@@ -116,9 +114,20 @@ def _assemble(out_NIJGABE: Tensor, rows: Axis, columns: Axis) -> Tensor:
 
 
 def _reference(
-    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Axis, columns: Axis
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    heads: int,
+    block_size: int,
+    halo_size: int,
+    stride: int,
 ) -> Tensor:
     """Explicit matrix products over whole windows, padding included: the oracle, and what the counters trace."""
+    height, width = int(k.shape[1]), int(k.shape[2])  # under tracing, sizes are tensors and would miss the cache
+    rows = axis(height, block_size, halo_size, stride, k.device)
+    columns = axis(width, block_size, halo_size, stride, k.device)
     q_NIAJBGD = _queries(q, heads, rows, columns)
     k_NIJGKD, v_NIJGKE = _windows(k, heads, rows, columns), _windows(v, heads, rows, columns)
     q_NIJGABD = q_NIAJBGD.permute(0, 1, 3, 5, 2, 4, 6)
@@ -136,64 +145,43 @@ def _reference(
     return _assemble(out.reshape(n, i, j, g, a, b, -1), rows, columns)
 
 
-def _key_features(rows: Axis, columns: Axis, like: Tensor) -> Tensor:
-    """Constant features of the window's keys, (I, J, 1, X·Y, X+Y+1): one-hot row, one-hot column, mask."""
-    x, y = rows.window, columns.window
-    seen_IJXY = rows.visible_IW[:, None, :, None] & columns.visible_IW[None, :, None, :]
-    shape = (rows.blocks, columns.blocks, x, y)
-    row = torch.eye(x, dtype=like.dtype, device=like.device)[None, None, :, None].expand(*shape, x)
-    column = torch.eye(y, dtype=like.dtype, device=like.device)[None, None, None].expand(*shape, y)
-    mask = (~seen_IJXY).to(like.dtype)[..., None] * (torch.finfo(like.dtype).min / 4)
-    return torch.cat([row, column, mask], -1).reshape(rows.blocks, columns.blocks, 1, x * y, -1)
+def _tiled(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
+    """The registered operator on a CPU."""
+    if k.device.type == "cuda":
+        raise ValueError("attention backend 'tiled' runs on a CPU; on CUDA take 'triton', 'sdpa' or 'auto'")
+    out: Tensor = fused.attend(q, k, v, rel_height, rel_width, *numbers)[0]
+    return out
 
 
-def _sdpa(
-    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Axis, columns: Axis
-) -> Tensor:
-    """Relative logits and mask as extra features of q and k, so that a fused kernel makes no score-sized tensor here.
-
-    score = [q·scale, q·r_height, q·r_width, 1] . [k, one-hot row, one-hot column, mask].
-    """
-    rows, columns = _without_halo(rows), _without_halo(columns)
-    q_NIAJBGD = _queries(q, heads, rows, columns)
-    k_NIJGKD, v_NIJGKE = _windows(k, heads, rows, columns), _windows(v, heads, rows, columns)
-    q_NIJGABD = q_NIAJBGD.permute(0, 1, 3, 5, 2, 4, 6) * q_NIAJBGD.shape[-1] ** -0.5
-    n, i, j, g, a, b, _ = q_NIJGABD.shape
-    across = _relative(q_NIAJBGD, rel_width, columns, down=False)
-    q_features = torch.cat(
-        [q_NIJGABD, _relative(q_NIAJBGD, rel_height, rows, down=True), across, across.new_ones(*across.shape[:-1], 1)],
-        -1,
-    )
-    k_features = torch.cat([k_NIJGKD, _key_features(rows, columns, k_NIJGKD).expand(n, i, j, g, -1, -1)], -1)
-    channels = v_NIJGKE.shape[-1]
-    features = -(-max(q_features.shape[-1], channels) // FEATURE_MULTIPLE) * FEATURE_MULTIPLE
-    packed = [
-        F.pad(t, (0, features - t.shape[-1])).reshape(n * i * j, g, -1, features).contiguous()
-        for t in (q_features, k_features, v_NIJGKE)
-    ]
-    out = F.scaled_dot_product_attention(packed[0], packed[1], packed[2], scale=1.0)[..., :channels]
-    return _assemble(out.reshape(n, i, j, g, a, b, channels), rows, columns)
+def _triton(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
+    """The registered operator on CUDA."""
+    if k.device.type != "cuda" or not triton_is_there():
+        raise ValueError("attention backend 'triton' needs a CUDA device and the package triton; take 'auto'")
+    out: Tensor = fused.attend(q, k, v, rel_height, rel_width, *numbers)[0]
+    return out
 
 
-def _without_halo(side: Axis) -> Axis:
-    """An axis of one block sees the whole map: its halo is all padding and is left out."""
-    if side.blocks > 1 or side.halo == 0:
-        return side
-    inside = slice(side.halo, side.halo + side.tile)
-    return Axis(
-        side.size,
-        side.tile,
-        0,
-        1,
-        side.slots,
-        side.tile,
-        side.out,
-        side.regular,
-        side.table_RELATIVE_IAW[:, :, inside],
-        side.visible_IW[:, inside],
-        side.query_row_IA,
-        side.slot_of_row_R,
-    )
+def _auto(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
+    return BACKENDS[chosen_backend(k.device)](q, k, v, rel_height, rel_width, *numbers)
 
 
-BACKENDS = {"reference": _reference, "sdpa": _sdpa, "auto": _sdpa}
+def chosen_backend(device: torch.device) -> str:
+    """What `auto` runs on a device: measured on CPUs (benchmarks/), a hypothesis on CUDA until it is measured there."""
+    if device.type == "cuda":
+        return "triton" if triton_is_there() else "sdpa"
+    return "tiled" if device.type in ("cpu", "meta") else "sdpa"
+
+
+@lru_cache(maxsize=1)
+def triton_is_there() -> bool:
+    """Whether the optional package triton can be found (it is not imported)."""
+    return importlib.util.find_spec("triton") is not None
+
+
+BACKENDS: dict[str, Callable[..., Tensor]] = {
+    "reference": _reference,
+    "sdpa": sdpa.attend,
+    "tiled": _tiled,
+    "triton": _triton,
+    "auto": _auto,
+}

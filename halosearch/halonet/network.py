@@ -21,8 +21,11 @@ class HaloAttention(nn.Module):
         self.block_size, self.halo_size = config.block_size, config.halo_size
         self.keys = int(config.query_ratio * width)
         self.values = int(config.value_ratio * width)
-        self.query = nn.Linear(width, self.keys, bias=False)
-        self.key_value = nn.Linear(width, self.keys + self.values, bias=False)
+        if stride == 1:
+            self.qkv = nn.Linear(width, 2 * self.keys + self.values, bias=False)
+        else:
+            self.query = nn.Linear(width, self.keys, bias=False)
+            self.key_value = nn.Linear(width, self.keys + self.values, bias=False)
         table = (2 * config.window_size - 1, self.keys // self.heads)
         self.rel_height = nn.Parameter(nn.init.trunc_normal_(torch.empty(table), std=REL_STD))
         self.rel_width = nn.Parameter(nn.init.trunc_normal_(torch.empty(table), std=REL_STD))
@@ -30,8 +33,11 @@ class HaloAttention(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Attend; under stride 2 only the queries of even positions are computed."""
         x_NHWC = x_NCHW.permute(0, 2, 3, 1)
-        q = self.query(x_NHWC[:, :: self.stride, :: self.stride])
-        k, v = self.key_value(x_NHWC).split((self.keys, self.values), -1)
+        if self.stride == 1:
+            q, k, v = self.qkv(x_NHWC).split((self.keys, self.keys, self.values), -1)
+        else:
+            q = self.query(x_NHWC[:, :: self.stride, :: self.stride])
+            k, v = self.key_value(x_NHWC).split((self.keys, self.values), -1)
         out_NHWC = halo_attention(
             q,
             k,

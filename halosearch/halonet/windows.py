@@ -7,6 +7,7 @@ Under stride 2 the queries are the even positions of the map; blocks of odd size
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -37,6 +38,21 @@ class Axis:
     def pad_after(self) -> int:
         """Positions to add behind the map so that every window is whole (the halo itself comes before and after)."""
         return self.blocks * self.tile - self.size
+
+
+def nominal_macs(k_shape: Sequence[int], values: int, heads: int, block_size: int, halo_size: int, stride: int) -> int:
+    """Multiply-adds of the explicit form on keys of `k_shape` (N, H, W, G·D) and values of `values` channels.
+
+    Whole windows on padded maps: scores, weighted values, and the relative logits, which do not depend on `heads`.
+    """
+    images, height, width, channels = (int(each) for each in k_shape)
+    assert channels % heads == 0
+    queries, pairs, window = images, images, 0
+    for size in (height, width):
+        tile = min(block_size, size)
+        slots = -(-size // tile) * -(-tile // stride)
+        queries, pairs, window = queries * slots, pairs * slots * (tile + 2 * halo_size), window + tile + 2 * halo_size
+    return pairs * (channels + values) + queries * window * channels
 
 
 @lru_cache(maxsize=512)

@@ -2,8 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
-from halosearch.halonet.attention import BACKENDS, halo_attention
+from halosearch.halonet import fused
+from halosearch.halonet.attention import BACKENDS, chosen_backend, halo_attention
+from halosearch.halonet.cuts import cut, hidden
+from halosearch.halonet.windows import axis
 
 GEOMETRIES = [  # height, width, block, halo, stride
     (5, 7, 4, 1, 1),
@@ -75,7 +81,7 @@ def relative_error(a, b):
     return ((a - b).norm() / b.norm()).item()
 
 
-@pytest.mark.parametrize("backend", ["reference", "sdpa"])
+@pytest.mark.parametrize("backend", ["reference", "sdpa", "tiled"])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_outputs_and_gradients_equal_those_of_single_pixels(geometry, backend):
     inputs = make(*geometry)
@@ -88,38 +94,46 @@ def test_outputs_and_gradients_equal_those_of_single_pixels(geometry, backend):
             assert relative_error(a, b) < 1e-12
 
 
-@pytest.mark.parametrize("backend", ["reference", "sdpa"])
+@pytest.mark.parametrize("backend", ["reference", "sdpa", "tiled"])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_gradcheck(backend, stride):
     inputs = [t[:1].detach().requires_grad_() if t.ndim == 4 else t for t in make(5, 7, 4, 1, stride, values=3)]
     assert torch.autograd.gradcheck(lambda *t: run(t, 4, 1, stride, backend), inputs, atol=1e-6)
 
 
+@pytest.mark.parametrize("backend", ["sdpa", "tiled"])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 1.5e-2), (torch.float16, 2e-3)]
 )
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_lower_precision_stays_within_its_tolerance(geometry, dtype, tolerance):
+def test_lower_precision_stays_within_its_tolerance_in_outputs_and_gradients(geometry, dtype, tolerance, backend):
     inputs = make(*geometry)
     exact = run(inputs, *geometry[2:], "reference")
-    low = run([t.detach().to(dtype) for t in inputs], *geometry[2:], "sdpa")
-    rounded = run([t.detach().to(dtype).double() for t in inputs], *geometry[2:], "reference")
+    low_inputs = [t.detach().to(dtype).requires_grad_() for t in inputs]
+    exact_inputs = [t.detach().double().requires_grad_() for t in low_inputs]
+    low, rounded = run(low_inputs, *geometry[2:], backend), run(exact_inputs, *geometry[2:], "reference")
+    assert low.dtype == dtype
     assert relative_error(low.double(), rounded) < tolerance
     assert relative_error(rounded, exact) < 0.1
+    weight = torch.randn(rounded.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    ours = torch.autograd.grad((low * weight).sum(), low_inputs)
+    exactly = torch.autograd.grad((rounded * weight.double()).sum(), exact_inputs)
+    for a, b in zip(ours, exactly, strict=True):
+        assert relative_error(a.double(), b) < 2 * tolerance or b.norm() < 1e-12
 
 
-def test_padding_is_never_seen():
-    """Values far outside the window, and NaN in what another block sees only, change nothing."""
+@pytest.mark.parametrize("backend", ["reference", "sdpa", "tiled"])
+def test_what_lies_outside_a_window_is_never_seen(backend):
     inputs = make(9, 9, 4, 1, 1)
-    base = run(inputs, 4, 1, 1, "sdpa")
+    base = run(inputs, 4, 1, 1, backend)
     k = inputs[1].detach().clone()
     k[:, 6:] = 1e3
-    changed = run([inputs[0], k, *inputs[2:]], 4, 1, 1, "sdpa")
+    changed = run([inputs[0], k, *inputs[2:]], 4, 1, 1, backend)
     assert torch.equal(base[:, :4], changed[:, :4])
     assert not torch.allclose(base[:, 4:], changed[:, 4:])
 
 
-@pytest.mark.parametrize("backend", ["reference", "sdpa"])
+@pytest.mark.parametrize("backend", ["reference", "sdpa", "tiled"])
 def test_a_second_run_is_equal_bit_by_bit(backend):
     inputs = make(10, 10, 4, 1, 1, torch.float32)
     first, second = (torch.autograd.grad(run(inputs, 4, 1, 1, backend).square().sum(), inputs) for _ in range(2))
@@ -132,4 +146,81 @@ def test_wrong_shapes_and_backends_are_refused():
         run(inputs, 4, 1, 2, "auto")
     with pytest.raises(ValueError, match="unknown attention backend"):
         run(inputs, 4, 1, 1, "magic")
-    assert set(BACKENDS) == {"reference", "sdpa", "auto"}
+    assert set(BACKENDS) == {"reference", "sdpa", "tiled", "triton", "auto"}
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        run(inputs, 4, 1, 1, "triton")
+    assert chosen_backend(torch.device("cpu")) == "tiled"
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_registered_operator_passes_torch_s_own_checks_and_is_counted_as_the_explicit_form(geometry):
+    inputs = make(*geometry, torch.float32)
+    block, halo, stride = geometry[2:]
+    if geometry in GEOMETRIES[:2]:
+        torch.library.opcheck(fused.attend, (*inputs, HEADS, block, halo, stride))
+    counts = []
+    for backend in ("reference", "tiled"):
+        with FlopCounterMode(display=False) as counter:
+            run(inputs, block, halo, stride, backend)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
+    on_meta = [t.detach().to("meta") for t in inputs]
+    assert run(on_meta, block, halo, stride, "auto").shape == run(inputs, block, halo, stride, "auto").shape
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "tiled"])
+@pytest.mark.parametrize("geometry", [(16, 16, 8, 3, 1), (19, 12, 4, 1, 2)])
+def test_compiled_without_a_graph_break_and_equal(backend, geometry):
+    inputs = make(*geometry, torch.float32)
+    torch.compiler.reset()
+    compiled = torch.compile(lambda *t: run(t, *geometry[2:], backend), fullgraph=True, backend="aot_eager")
+    outs = [f(*inputs) for f in (compiled, lambda *t: run(t, *geometry[2:], "reference"))]
+    grads = [torch.autograd.grad(out.square().sum(), inputs) for out in outs]
+    for a, b in zip((outs[0], *grads[0]), (outs[1], *grads[1]), strict=True):
+        assert relative_error(a, b) < 5e-6
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "tiled"])
+def test_between_forward_and_backward_less_is_kept_than_the_explicit_form_keeps(backend):
+    inputs = make(32, 32, 8, 3, 1, torch.float32, values=D)
+
+    def kept(name):
+        seen = {}
+
+        def pack(tensor):
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            out = run(inputs, 8, 3, 1, name)
+        return sum(seen.values()), out
+
+    explicit, ours = kept("reference"), kept(backend)
+    assert ours[0] < explicit[0] / 5
+    assert ours[0] <= 2 * sum(t.nbytes for t in inputs) + ours[1].nbytes
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 7), st.sampled_from([1, 2]))
+def test_a_cut_holds_every_pair_of_query_and_key_once_and_no_more_than_the_nominal_windows(size, block, halo, stride):
+    side = cut(size, block, halo, stride)
+    seen = hidden(side, torch.device("cpu")) == 0
+    pairs = []
+    for index, slot, place in seen.nonzero().tolist():
+        query = index * side.merged * side.tile + stride * slot
+        key = index * side.step - side.before + place
+        if query < size and 0 <= key < size:
+            pairs.append((query, key))
+            offset = side.shift + place - stride * slot + index * side.skip - side.grow_before
+            tile = min(block, size)
+            assert offset == key - (query // tile * tile - halo) - query % tile + block + 2 * halo - 1
+    tile = min(block, size)
+    expected = [
+        (query, key)
+        for query in range(0, size, stride)
+        for key in range(size)
+        if query // tile * tile - halo <= key < query // tile * tile + tile + halo
+    ]
+    assert sorted(pairs) == expected
+    nominal = axis(size, block, halo, stride, torch.device("cpu"))
+    if (min(block, size) % stride) == 0:
+        assert side.pairs <= nominal.blocks * nominal.slots * nominal.window

@@ -13,10 +13,11 @@ from halosearch.space.notation import parse_candidate
 SMALL = "s=64,b=8,h=2,rv=1.5,rb=1.5,l3=2,df=512"
 
 
-def test_reference_and_sdpa_networks_agree_in_outputs_and_gradients():
+@pytest.mark.parametrize("backend", ["sdpa", "tiled"])
+def test_networks_of_all_backends_agree_in_outputs_and_gradients(backend):
     torch.manual_seed(0)
     config = twin_of(parse_candidate(SMALL), 0.25)
-    networks = [HaloNet(config, 10, backend=backend).double() for backend in ("reference", "sdpa")]
+    networks = [HaloNet(config, 10, backend=backend).double() for backend in ("reference", backend)]
     networks[1].load_state_dict(networks[0].state_dict())
     for network in networks:
         network.eval()  # batch norm over 2 x 2 x 2 positions would magnify rounding
