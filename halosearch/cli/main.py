@@ -85,33 +85,38 @@ def cost(
 @app.command(name="time")
 def time_(
     candidates: Annotated[
-        list[str], typer.Argument(metavar="CANDIDATE...", help="One or more candidates, measured in the same rounds.")
+        list[str],
+        typer.Argument(
+            metavar="CANDIDATE...",
+            help="Candidates, measured in the same rounds; with timm installed also timm:NAME[@SIZE] and efficientnet-b0 to -b7.",
+        ),
     ],
     json: Json = "",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Ratios to the first candidate with a verdict; writes the JSON file.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="File for all numbers and raw samples (with --compare: step-times.json).")
+    ] = None,
     train: Annotated[
         bool | None, typer.Option("--train/--infer", help="Training step only, or forward only (default: both).")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images per step (default: 64 on CUDA, 4 on a CPU).")
-    ] = None,
+        str, typer.Option(help="Images per step, or 'best': each model's fastest batch within 85 % of the memory.")
+    ] = "",
     rounds: Annotated[int, typer.Option(min=2, help="Rounds; the median and its interval are over these.")] = 7,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: torch's own choice).")] = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--eager", help="Through torch.compile (default: on CUDA only).")
+    ] = None,
     root: Root = Path(),
 ) -> None:
     """Measure forward and training step of candidates on this device."""
-    from halosearch.cli.candidates import time_candidates
+    from halosearch.cli.timings import TimeOptions, time_candidates
 
-    time_candidates(
-        candidates,
-        root,
-        as_json=bool(json),
-        train=train,
-        batch_size=batch_size,
-        rounds=rounds,
-        device=device,
-        threads=threads,
-    )
+    options = TimeOptions(train, batch_size, rounds, device, threads, compiled, compare, output)
+    time_candidates(candidates, root, options, as_json=bool(json))
 
 
 @app.command()

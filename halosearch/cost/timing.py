@@ -7,28 +7,24 @@ anchor of the same rounds. Input is random and resident; loading data is not par
 
 from __future__ import annotations
 
-import gc
-import os
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
-import torch.nn.functional as F
-from torch import nn
 
+from halosearch.cost.conditions import is_throttled, read_conditions
 from halosearch.cost.devices import fingerprint
+from halosearch.cost.steps import Stepper, build_stepper, synchronize
+from halosearch.cost.subjects import Subject, subject_of
 from halosearch.errors import UsageError
-from halosearch.halonet.network import HaloNet
 from halosearch.space.config import CONV, HaloNetConfig, heads_by_width
 
-CLASSES = 1000
-BATCHES = 4
+LAUNCH_BOUND = 1.1
+MIN_KEPT = 3
+SETTLED, SETTLED_WITHIN, MAX_WINDOWS = 3, 0.01, 10
 BOOTSTRAPS = 2000
 MIN_TRAINING_BATCH = 2
 WIDE = 0.02
@@ -52,6 +48,8 @@ def anchor_config(image_size: int) -> HaloNetConfig:
 class TimingPlan:
     """How to measure: images per step, rounds, steps per round, warm-up steps, training step or forward only.
 
+    `compiled`: the user's step runs through torch.compile; `graph`: also time a replayed CUDA graph (the device's step).
+
     Raises:
         UsageError: a training step of one image, whose batch norm is undefined on a map of one position.
     """
@@ -62,6 +60,8 @@ class TimingPlan:
     warmup: int = 1
     train: bool = True
     anchor_size: int = 64
+    compiled: bool = False
+    graph: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a plan that no network can run."""
@@ -91,7 +91,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """Seconds per step of one model (`seconds`), its ratio to the anchor, peak memory, raw samples by round."""
+    """Seconds per step of one model (`seconds`), its ratio to the anchor, peak memory, raw samples by round.
+
+    `seconds` is the user's step on the host's clock, `device_seconds` the device's own (CUDA graphs only, never mixed up).
+    Rounds in which the device was throttled stay among the samples, but are not `kept` in the medians.
+    """
 
     name: str
     seconds: Measured
@@ -101,12 +105,23 @@ class StepTime:
     anchor_samples_s: tuple[float, ...]
     plan: TimingPlan
     device: dict[str, Any]
+    first_step_s: float
+    device_seconds: Measured | None
+    device_samples_s: tuple[float, ...]
+    no_device_step: str
+    conditions: tuple[dict[str, Any], ...]
+    kept: tuple[int, ...]
+
+    @property
+    def launch_bound(self) -> bool:
+        """Whether the user's step takes over 10 % longer than the device needs for it."""
+        return self.device_seconds is not None and self.seconds.median > LAUNCH_BOUND * self.device_seconds.median
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         plan = {
             name: getattr(self.plan, name)
-            for name in ("batch_size", "rounds", "steps", "warmup", "train", "anchor_size")
+            for name in ("batch_size", "rounds", "steps", "warmup", "train", "anchor_size", "compiled", "graph")
         }
         return {
             "name": self.name,
@@ -118,11 +133,18 @@ class StepTime:
             "anchor_samples_s": list(self.anchor_samples_s),
             "plan": plan,
             "device": self.device,
+            "first_step_s": self.first_step_s,
+            "device_seconds": None if self.device_seconds is None else self.device_seconds.to_dict(),
+            "device_samples_s": list(self.device_samples_s),
+            "no_device_step": self.no_device_step,
+            "launch_bound": self.launch_bound,
+            "conditions": list(self.conditions),
+            "kept_rounds": list(self.kept),
         }
 
 
 def measure(
-    models: dict[str, HaloNetConfig],
+    models: Mapping[str, HaloNetConfig | Subject],
     plan: TimingPlan,
     device: torch.device,
     clock: Callable[[], float] = time.perf_counter,
@@ -132,30 +154,69 @@ def measure(
     Raises:
         torch.OutOfMemoryError: a model does not fit (CUDA).
     """
-    anchor, _ = _stepper(anchor_config(plan.anchor_size), plan, device)
-    steppers, memory = {}, {}
-    for name, config in models.items():
-        steppers[name], memory[name] = _stepper(config, plan, device)
-    for run in (anchor, *steppers.values()):
-        for _ in range(plan.warmup):
-            run()
-    samples: dict[str, list[float]] = {name: [] for name in models}
-    anchors = []
+    subjects = {name: subject_of(each) if isinstance(each, HaloNetConfig) else each for name, each in models.items()}
+    options: dict[str, Any] = {"train": plan.train, "compiled": plan.compiled, "graph": plan.graph}
+    anchor = build_stepper(subject_of(anchor_config(plan.anchor_size)), plan.batch_size, device, **options)
+    steppers = {name: build_stepper(subject, plan.batch_size, device, **options) for name, subject in subjects.items()}
+    for stepper in (anchor, *steppers.values()):
+        _warm_up(stepper.run, plan, device, clock)
+    rounds = _Rounds({name: [] for name in models}, {name: [] for name in models}, [], [])
     for turn in range(plan.rounds):
-        order = list(models) if turn % 2 == 0 else list(models)[::-1]
-        first = _timed(anchor, plan, device, clock)
-        for name in order:
-            samples[name].append(_timed(steppers[name], plan, device, clock))
-        anchors.append((first + _timed(anchor, plan, device, clock)) / 2)
-    return [_summary(name, samples[name], anchors, memory[name], plan, device) for name in models]
+        first = _timed(anchor.run, plan, device, clock)
+        for name in list(models) if turn % 2 == 0 else list(models)[::-1]:
+            rounds.samples[name].append(_timed(steppers[name].run, plan, device, clock))
+            replay = steppers[name].replay
+            if replay is not None:
+                rounds.replays[name].append(_timed(replay, plan, device, clock))
+        rounds.anchors.append((first + _timed(anchor.run, plan, device, clock)) / 2)
+        rounds.conditions.append(read_conditions(device))
+    return [_summary(name, rounds, steppers[name], plan, device) for name in models]
 
 
-def _summary(
-    name: str, samples: list[float], anchors: list[float], memory: int, plan: TimingPlan, device: torch.device
-) -> StepTime:
-    ratios = np.array(samples) / np.array(anchors)
+@dataclass(frozen=True, slots=True)
+class _Rounds:
+    samples: dict[str, list[float]]
+    replays: dict[str, list[float]]
+    anchors: list[float]
+    conditions: list[dict[str, Any]]
+
+    @property
+    def kept(self) -> list[int]:
+        """Rounds in which the device was not throttled; all where that leaves fewer than three."""
+        kept = [index for index, each in enumerate(self.conditions) if not is_throttled(each)]
+        return kept if len(kept) >= MIN_KEPT else list(range(len(self.conditions)))
+
+
+def _warm_up(run: Callable[[], None], plan: TimingPlan, device: torch.device, clock: Callable[[], float]) -> None:
+    """At least `warmup` steps; on CUDA until three windows in a row agree within 1 %, or ten windows."""
+    for _ in range(plan.warmup):
+        run()
+    windows: list[float] = []
+    while device.type == "cuda" and len(windows) < MAX_WINDOWS:
+        windows.append(_timed(run, plan, device, clock))
+        if len(windows) >= SETTLED and max(windows[-SETTLED:]) <= (1 + SETTLED_WITHIN) * min(windows[-SETTLED:]):
+            return
+
+
+def _summary(name: str, rounds: _Rounds, stepper: Stepper, plan: TimingPlan, device: torch.device) -> StepTime:
+    kept = rounds.kept
+    samples, anchors = np.array(rounds.samples[name]), np.array(rounds.anchors)
+    replays = rounds.replays[name]
     return StepTime(
-        name, interval(samples), interval(ratios), memory, tuple(samples), tuple(anchors), plan, fingerprint(device)
+        name=name,
+        seconds=interval(samples[kept]),
+        ratio_to_anchor=interval(samples[kept] / anchors[kept]),
+        memory_bytes=stepper.memory_bytes,
+        samples_s=tuple(rounds.samples[name]),
+        anchor_samples_s=tuple(rounds.anchors),
+        plan=plan,
+        device=fingerprint(device),
+        first_step_s=stepper.first_step_s,
+        device_seconds=interval(np.array(replays)[kept]) if replays else None,
+        device_samples_s=tuple(replays),
+        no_device_step="" if replays else stepper.no_replay,
+        conditions=tuple(rounds.conditions),
+        kept=tuple(kept),
     )
 
 
@@ -168,91 +229,9 @@ def interval(samples: Any) -> Measured:
 
 
 def _timed(run: Callable[[], None], plan: TimingPlan, device: torch.device, clock: Callable[[], float]) -> float:
-    _synchronize(device)
+    synchronize(device)
     start = clock()
     for _ in range(plan.steps):
         run()
-    _synchronize(device)
+    synchronize(device)
     return (clock() - start) / plan.steps
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _stepper(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> tuple[Callable[[], None], int]:
-    """A function that runs one step, and the peak memory of building the model and running its first step."""
-    with _peak_memory(device) as peak:
-        torch.manual_seed(0)
-        network = HaloNet(config, CLASSES).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        size = config.image_size
-        batches = [
-            torch.randn(plan.batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
-            for _ in range(BATCHES)
-        ]
-        targets = torch.arange(plan.batch_size, device=device) % CLASSES
-        run = _training_step(network, batches, targets) if plan.train else _forward(network, batches)
-        run()
-        _synchronize(device)
-    return run, peak[0]
-
-
-def _training_step(network: nn.Module, batches: list[torch.Tensor], targets: torch.Tensor) -> Callable[[], None]:
-    network.train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
-    turn = 0
-
-    def run() -> None:
-        nonlocal turn
-        turn += 1
-        batch = batches[turn % len(batches)]
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type == "cuda"):
-            loss = F.cross_entropy(network(batch).float(), targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    return run
-
-
-def _forward(network: nn.Module, batches: list[torch.Tensor]) -> Callable[[], None]:
-    network.eval()
-    turn = 0
-
-    @torch.inference_mode()
-    def run() -> None:
-        nonlocal turn
-        turn += 1
-        batch = batches[turn % len(batches)]
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type == "cuda"):
-            network(batch)
-
-    return run
-
-
-@contextmanager
-def _peak_memory(device: torch.device) -> Iterator[list[int]]:
-    """Peak bytes above the level at entry: the allocator's on CUDA, resident memory sampled every 2 ms on a CPU."""
-    peak = [0]
-    gc.collect()
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        yield peak
-        peak[0] = torch.cuda.max_memory_allocated(device) - before
-        return
-    process = psutil.Process(os.getpid())
-    level, done = process.memory_info().rss, threading.Event()
-
-    def sample() -> None:
-        while not done.wait(0.002):
-            peak[0] = max(peak[0], process.memory_info().rss - level)
-
-    sampler = threading.Thread(target=sample, daemon=True)
-    sampler.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        sampler.join()

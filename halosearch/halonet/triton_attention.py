@@ -6,6 +6,7 @@ never timed on a GPU.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,8 @@ SMALLEST = 16
 QUERIES = 64
 WIDE = 128
 """Padded channels of q and v together above which a program gets 8 warps instead of 4."""
-BATCH_PARTS = 8
-"""Parts of a batch that sum the tables' gradients apart."""
+PARTIAL_BYTES = 1 << 26
+"""Room for the programs' parts of the tables' gradients; more images than fit are launched one group after another."""
 FOLD_POSITIONS, FOLD_CHANNELS = 16, 128
 
 
@@ -168,23 +169,28 @@ def backward(
     tables = [_clipped(each, block_size, halo_size, block).contiguous() for each in (rel_height, rel_width)]
     problem = _problem(q, k, v, heads, block, halo_size, stride)
     images, (down, across) = k.shape[0], problem.blocks
-    blocks, parts = down * across * heads, min(images, BATCH_PARTS)
+    blocks, constants = down * across * heads, problem.constants("queries")
     dq, delta = q.new_empty(q.shape), torch.empty_like(sums)
-    constants = problem.constants("queries")
-    partials = sums.new_zeros(parts * problem.query_tiles * blocks, 2, constants["R2"], constants["DP"])
     strides, sizes = _strides(q, k, v, g), _sizes(problem)
-    triton_kernels.backward_queries_kernel[blocks, problem.query_tiles, parts](
-        q, k, v, *tables, out, g, sums, delta, dq, partials, *strides, images, *sizes, **problem.options("queries")
-    )
+    programs, shape = problem.query_tiles * blocks, (2, constants["R2"], constants["DP"])
+    together = min(images, max(1, PARTIAL_BYTES // (programs * math.prod(shape) * 4)))
+    d_tables = sums.new_zeros(shape)
+    for first in range(0, images, together):
+        group = min(together, images - first)
+        partials = sums.new_empty(group * programs, *shape)
+        triton_kernels.backward_queries_kernel[blocks, problem.query_tiles, group](
+            q, k, v, *tables, out, g, sums, delta, dq, partials, *strides, first, *sizes, **problem.options("queries")
+        )
+        d_tables += partials.sum(0)
     windows = (images, down, across, problem.window, problem.window, heads)
     dk_windows, dv_windows = k.new_empty(*windows, problem.channels), v.new_empty(*windows, problem.values)
     tiles = -(-(problem.window**2) // problem.tiling("keys").keys)
     triton_kernels.backward_keys_kernel[blocks, tiles, images](
         q, k, v, *tables, g, sums, delta, dk_windows, dv_windows, *strides, *sizes, **problem.options("keys")
     )
-    d_tables = partials.sum(0)[:, : 2 * problem.window - 1, : problem.channels]
     d_height, d_width = (
-        _unclipped(each, like, block_size - block) for each, like in zip(d_tables, (rel_height, rel_width), strict=True)
+        _unclipped(each[: 2 * problem.window - 1, : problem.channels], like, block_size - block)
+        for each, like in zip(d_tables, (rel_height, rel_width), strict=True)
     )
     return dq, _folded(dk_windows, k, problem), _folded(dv_windows, v, problem), d_height, d_width
 

@@ -136,15 +136,15 @@ def _unskew(d, position, WIN: tl.constexpr, R2: tl.constexpr, dtype: tl.constexp
 def backward_queries_kernel(
     Q, K, V, RH, RW, O, DO, LSE, DELTA, DQ, DR,
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
-    N, H, W, HQ, WQ, NBY, NBX, scale,
+    N0, H, W, HQ, WQ, NBY, NBX, scale,
     HEADS: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
     B: tl.constexpr, HALO: tl.constexpr, S: tl.constexpr, SIDE: tl.constexpr,
     WIN: tl.constexpr, WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
-    """Grid (blocks·heads, tiles of queries, parts of the batch); a program walks the images of its part.
+    """Grid (blocks·heads, tiles of queries, images from N0 on).
 
-    Writes dq (contiguous), delta = sum(do·o) for the other pass, and its own partial sums of the tables' gradients in DR,
-    (programs, 2, R2, DP) in float32, which hold zeros before.
+    Writes dq (contiguous), delta = sum(do·o) for the other pass, and each program's part of the tables' gradients in DR,
+    (programs, 2, R2, DP) in float32.
     """
     pid = tl.program_id(0)
     head = pid % HEADS
@@ -156,47 +156,43 @@ def backward_queries_kernel(
     base2 = scale * 1.4426950408889634
     own = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + pid
     partial = DR + own.to(tl.int64) * 2 * R2 * DP + tl.arange(0, R2)[:, None] * DP + tl.arange(0, DP)[None, :]
-    zero = tl.program_id(2).to(tl.int64) * 0
-    for image in range(tl.program_id(2), N, tl.num_programs(2)):
-        n = zero + image  # in the interpreter the loop variable is a plain int
-        q = _rows(Q, n, oy, ox, held, sqn, sqy, sqx, head, D, DP)
-        o = _rows(O, n, oy, ox, held, son, soy, sox, head, DV, DVP)
-        do = _rows(DO, n, oy, ox, held, son, soy, sox, head, DV, DVP)
-        delta = tl.sum(do.to(tl.float32) * o.to(tl.float32), 1)
-        sums = ((n * HEADS + head) * HQ + oy) * WQ + ox
-        tl.store(DELTA + sums, delta, mask=held)
-        lse = tl.load(LSE + sums, mask=held, other=float("inf"))
-        down, th = _relative(q, RH, ry, 1.0 / scale, D, DP, WIN, WP, R2)
-        across, tw = _relative(q, RW, rx, 1.0 / scale, D, DP, WIN, WP, R2)
-        dq = tl.zeros([BM, DP], tl.float32)
-        ddown = tl.zeros([BM, WP], tl.float32)
-        dacross = tl.zeros([BM, WP], tl.float32)
-        for start in range(0, keys, BN):
-            index = start + tl.arange(0, BN)
-            real = index < keys
-            ky = y0 + index // width
-            kx = x0 + index % width
-            k = _rows(K, n, ky, kx, real, skn, sky, skx, head, D, DP)
-            v = _rows(V, n, ky, kx, real, svn, svy, svx, head, DV, DVP)
-            eh = _onehot(ky - by * B + HALO, q.dtype, WP)
-            ew = _onehot(kx - bx * B + HALO, q.dtype, WP)
-            s = _logits(q, k, down, across, eh, ew)
-            p = tl.where(real[None, :], tl.exp2(s * base2 - lse[:, None]), 0.0)
-            dp = tl.dot(do, tl.trans(v), input_precision="ieee")
-            ds = (p * (dp - delta[:, None])).to(q.dtype)
-            dq = tl.dot(ds, k, dq, input_precision="ieee")
-            ddown = tl.dot(ds, tl.trans(eh), ddown, input_precision="ieee")
-            dacross = tl.dot(ds, tl.trans(ew), dacross, input_precision="ieee")
-        dth = _unskew(ddown, ry, WIN, R2, q.dtype)
-        dtw = _unskew(dacross, rx, WIN, R2, q.dtype)
-        dq = tl.dot(dth, th, dq * scale, input_precision="ieee")
-        dq = tl.dot(dtw, tw, dq, input_precision="ieee")
-        contiguous = HEADS * D
-        _write(DQ, dq, n, oy, ox, held, HQ * WQ * contiguous, WQ * contiguous, contiguous, head, D, DP)
-        tl.store(partial, tl.load(partial) + tl.dot(tl.trans(dth), q, input_precision="ieee"))
-        across_partial = partial + R2 * DP
-        tl.store(across_partial, tl.load(across_partial) + tl.dot(tl.trans(dtw), q, input_precision="ieee"))
-        tl.debug_barrier()  # the next image reads the sums that other threads have just written
+    n = N0 + tl.program_id(2).to(tl.int64)
+    q = _rows(Q, n, oy, ox, held, sqn, sqy, sqx, head, D, DP)
+    o = _rows(O, n, oy, ox, held, son, soy, sox, head, DV, DVP)
+    do = _rows(DO, n, oy, ox, held, son, soy, sox, head, DV, DVP)
+    delta = tl.sum(do.to(tl.float32) * o.to(tl.float32), 1)
+    sums = ((n * HEADS + head) * HQ + oy) * WQ + ox
+    tl.store(DELTA + sums, delta, mask=held)
+    lse = tl.load(LSE + sums, mask=held, other=float("inf"))
+    down, th = _relative(q, RH, ry, 1.0 / scale, D, DP, WIN, WP, R2)
+    across, tw = _relative(q, RW, rx, 1.0 / scale, D, DP, WIN, WP, R2)
+    dq = tl.zeros([BM, DP], tl.float32)
+    ddown = tl.zeros([BM, WP], tl.float32)
+    dacross = tl.zeros([BM, WP], tl.float32)
+    for start in range(0, keys, BN):
+        index = start + tl.arange(0, BN)
+        real = index < keys
+        ky = y0 + index // width
+        kx = x0 + index % width
+        k = _rows(K, n, ky, kx, real, skn, sky, skx, head, D, DP)
+        v = _rows(V, n, ky, kx, real, svn, svy, svx, head, DV, DVP)
+        eh = _onehot(ky - by * B + HALO, q.dtype, WP)
+        ew = _onehot(kx - bx * B + HALO, q.dtype, WP)
+        s = _logits(q, k, down, across, eh, ew)
+        p = tl.where(real[None, :], tl.exp2(s * base2 - lse[:, None]), 0.0)
+        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        ds = (p * (dp - delta[:, None])).to(q.dtype)
+        dq = tl.dot(ds, k, dq, input_precision="ieee")
+        ddown = tl.dot(ds, tl.trans(eh), ddown, input_precision="ieee")
+        dacross = tl.dot(ds, tl.trans(ew), dacross, input_precision="ieee")
+    dth = _unskew(ddown, ry, WIN, R2, q.dtype)
+    dtw = _unskew(dacross, rx, WIN, R2, q.dtype)
+    dq = tl.dot(dth, th, dq * scale, input_precision="ieee")
+    dq = tl.dot(dtw, tw, dq, input_precision="ieee")
+    contiguous = HEADS * D
+    _write(DQ, dq, n, oy, ox, held, HQ * WQ * contiguous, WQ * contiguous, contiguous, head, D, DP)
+    tl.store(partial, tl.dot(tl.trans(dth), q, input_precision="ieee"))
+    tl.store(partial + R2 * DP, tl.dot(tl.trans(dtw), q, input_precision="ieee"))
 
 
 @triton.jit

@@ -1,0 +1,187 @@
+"""`halosearch time`: step times of candidates, compared and written down."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from halosearch.cli.candidates import resolve_candidate
+from halosearch.cli.output import format_table, put, put_json, say
+from halosearch.errors import UsageError
+
+BEST = "best"
+OUTPUT = "step-times.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOptions:
+    """What the command line said; None leaves the device's default."""
+
+    train: bool | None
+    batch_size: str
+    rounds: int
+    device: str
+    threads: int | None
+    compiled: bool | None
+    compare: bool
+    output: Path | None
+
+    def batch(self) -> int | str | None:
+        """Images of a step, `best`, or None.
+
+        Raises:
+            UsageError: neither.
+        """
+        if not self.batch_size or self.batch_size == BEST:
+            return self.batch_size or None
+        if not self.batch_size.isdigit() or not int(self.batch_size):
+            raise UsageError(f"--batch-size {self.batch_size!r} is not a number of images", "--batch-size 8, or best")
+        return int(self.batch_size)
+
+
+def time_candidates(texts: list[str], root: Path, options: TimeOptions, *, as_json: bool) -> None:
+    """Forward and training step, all candidates in the same rounds."""
+    batch = options.batch()
+    if batch == BEST and options.compare:
+        raise UsageError(
+            "models at batches of their own are not compared step by step",
+            "leave --compare out, or give one --batch-size",
+        )
+    subjects = _subjects(texts, root)
+    import torch
+
+    from halosearch.cost.devices import resolve_device, within_memory
+    from halosearch.cost.roofline import measure_peaks
+
+    device = resolve_device(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    measurements, comparisons = [], []
+    with within_memory(device):
+        peaks = measure_peaks(device)
+        for training in (False, True) if options.train is None else (options.train,):
+            say(
+                f"measuring {'training step' if training else 'forward'} of {len(subjects)} model(s): {options.rounds} rounds, {device}"
+            )
+            rows, compared = _measure(subjects, options, batch, training, device, peaks)
+            measurements += rows
+            comparisons += compared
+    document = {"measurements": measurements, "comparisons": comparisons, "peaks": peaks.to_dict()}
+    output = options.output or (Path(OUTPUT) if options.compare else None)
+    if output is not None:
+        from halosearch.files import write_text
+
+        write_text(output, json.dumps(document, indent=1))
+    if as_json:
+        put_json(document)
+    else:
+        _print(document)
+        if output is not None:
+            put(f"all numbers and raw samples: {output}")
+
+
+def _subjects(texts: list[str], root: Path) -> dict[str, Any]:
+    """Candidates and models of timm by name; a text given twice is timed twice."""
+    from halosearch.cost.subjects import is_timm, subject_of, timm_subject
+
+    named: dict[str, Any] = {}
+    for text in texts:
+        repeat = sum(1 for name in named if name == text or name.startswith(f"{text} #"))
+        subject = timm_subject(text) if is_timm(text) else subject_of(resolve_candidate(text, root))
+        named[text if not repeat else f"{text} #{repeat + 1}"] = subject
+    return named
+
+
+def _measure(
+    subjects: dict[str, Any], options: TimeOptions, batch: int | str | None, training: bool, device: Any, peaks: Any
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    from halosearch.cost.comparing import best_batch, compare
+    from halosearch.cost.timing import TimingPlan, measure
+
+    cuda = device.type == "cuda"
+    compiled = cuda if options.compiled is None else options.compiled
+    plan = TimingPlan(
+        batch if isinstance(batch, int) else 64 if cuda else 4,
+        options.rounds,
+        steps=20 if cuda else 1,
+        warmup=20 if cuda else 1,
+        train=training,
+        anchor_size=224 if cuda else 64,
+        compiled=compiled,
+        graph=cuda,
+    )
+    kind = "training step" if training else "forward"
+    if batch != BEST:
+        times = measure(subjects, plan, device)
+        compared = [{"measures": kind, **each.to_dict()} for each in compare(times)] if options.compare else []
+    else:
+        times, compared = [], []
+        for name, subject in subjects.items():
+            own = best_batch(
+                subject, device, time.perf_counter, train=training, compiled=compiled, smallest=8 if cuda else 2
+            )
+            times += measure({name: subject}, replace(plan, batch_size=own), device)
+    return [
+        {"measures": kind, **each.to_dict(), **_floor(subjects[each.name], each, peaks)} for each in times
+    ], compared
+
+
+def _floor(subject: Any, timed: Any, peaks: Any) -> dict[str, Any]:
+    """The practical floor of a candidate on this device's own peaks, and the share of the step that it is; not for timm."""
+    from halosearch.cost.counts import dials_of
+    from halosearch.cost.roofline import Setting, floor_s
+
+    if subject.config is None:
+        return {"floor_s": None, "share_of_floor": None}
+    element = 2 if timed.device.get("cuda") else 4
+    seconds = float(floor_s(dials_of(subject.config), Setting(timed.plan.batch_size, timed.plan.train, element), peaks))
+    return {"floor_s": seconds, "share_of_floor": seconds / timed.seconds.median}
+
+
+def _print(document: dict[str, Any]) -> None:
+    rows = [
+        [
+            d["name"],
+            d["measures"],
+            d["plan"]["batch_size"],
+            d["seconds"]["median"],
+            d["seconds"]["low"],
+            d["seconds"]["high"],
+            None if d["device_seconds"] is None else d["device_seconds"]["median"],
+            d["plan"]["batch_size"] / d["seconds"]["median"],
+            d["ratio_to_anchor"]["median"],
+            None if d["share_of_floor"] is None else 100 * d["share_of_floor"],
+            d["memory_bytes"] / 1e6,
+            "wide" if d["wide_interval"] else "ok",
+        ]
+        for d in document["measurements"]
+    ]
+    header = ["model", "measures", "batch", "median s", "low s", "high s", "device s", "images/s"]
+    put(format_table([*header, "x anchor", "% of floor", "memory MB", "interval"], rows))
+    if document["comparisons"]:
+        put("")
+        compared = [
+            [
+                c["name"],
+                c["measures"],
+                c["against"],
+                c["ratio"]["median"],
+                c["ratio"]["low"],
+                c["ratio"]["high"],
+                c["verdict"],
+            ]
+            for c in document["comparisons"]
+        ]
+        put(format_table(["model", "measures", "against", "ratio", "low", "high", "verdict"], compared))
+    first = document["measurements"][0]
+    fingerprint = first["device"]
+    put(
+        f"on {fingerprint['device']}, torch {fingerprint['torch']}, {len(first['samples_s'])} rounds; 95 % bootstrap intervals of the median, "
+        "wide = more than ±2 %; ratios with order-statistics intervals over the same rounds"
+    )
+    put(
+        f"device s: {first['no_device_step'] or 'replayed CUDA graph'}; % of floor: practical roofline on this device's own peaks"
+    )

@@ -1,0 +1,115 @@
+"""Comparing step times that were measured in the same rounds: ratios, exact intervals, verdicts; and the best batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from scipy.stats import binom
+
+from halosearch.cost.devices import is_out_of_memory
+from halosearch.cost.steps import build_stepper, synchronize
+from halosearch.cost.subjects import Subject
+from halosearch.cost.timing import WIDE, Measured, StepTime
+
+CONFIDENCE = 0.95
+MEMORY_SHARE = 0.85
+LARGEST_BATCH = 1024
+WORTH_DOUBLING = 1.02
+"""Gain in images/s below which a batch is not doubled any more."""
+MIN_ROUNDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The ratio of a model's step to the first model's, over the same rounds.
+
+    `verdict`: "faster" or "slower" where the whole interval lies on one side of 1; else "no difference" where it is at most
+    2 % wide to either side, "unresolved" where it is wider, and "too few rounds" below six.
+    """
+
+    name: str
+    against: str
+    ratio: Measured
+    verdict: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"name": self.name, "against": self.against, "ratio": self.ratio.to_dict(), "verdict": self.verdict}
+
+
+def exact_interval(samples: np.ndarray) -> Measured | None:
+    """Median and the order-statistics interval that holds the true median with at least 95 %; None for too few samples.
+
+    It assumes no distribution (B. W. Lindgren, Statistical Theory, section 9.4: the signs about the median are binomial). A
+    bootstrap of seven medians would be too narrow: equal models would differ too often.
+    """
+    ordered, n = np.sort(np.asarray(samples, dtype=float)), len(samples)
+    ranks = [rank for rank in range(1, n // 2 + 1) if 1 - 2 * binom.cdf(rank - 1, n, 0.5) >= CONFIDENCE]
+    if not ranks:
+        return None
+    return Measured(float(np.median(ordered)), float(ordered[ranks[-1] - 1]), float(ordered[n - ranks[-1]]))
+
+
+def compare(times: list[StepTime]) -> list[Comparison]:
+    """Every model against the first, which must have been measured in the same rounds."""
+    first, kept = times[0], list(times[0].kept)
+    base = np.array(first.samples_s)[kept]
+    return [_against(first.name, base, other, kept) for other in times[1:]]
+
+
+def _against(against: str, base: np.ndarray, other: StepTime, kept: list[int]) -> Comparison:
+    ratios = np.array(other.samples_s)[kept] / base
+    interval = exact_interval(ratios)
+    if interval is None:
+        median = float(np.median(ratios))
+        spread = Measured(median, float(ratios.min()), float(ratios.max()))
+        return Comparison(other.name, against, spread, "too few rounds")
+    if interval.high < 1:
+        verdict = "faster"
+    elif interval.low > 1:
+        verdict = "slower"
+    else:
+        narrow = (interval.high - interval.low) / 2 <= WIDE * interval.median
+        verdict = "no difference" if narrow else "unresolved"
+    return Comparison(other.name, against, interval, verdict)
+
+
+def best_batch(
+    subject: Subject, device: torch.device, clock: Callable[[], float], *, train: bool, compiled: bool, smallest: int
+) -> int:
+    """The batch with the most images/s, by doubling, within 85 % of the memory; never the edge of what fits."""
+    batch, best, speed = smallest, smallest, 0.0
+    while batch <= LARGEST_BATCH:
+        try:
+            stepper = build_stepper(subject, batch, device, train=train, compiled=compiled)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            break
+        if stepper.memory_bytes > MEMORY_SHARE * _memory(device):
+            break
+        now = batch / min(_seconds(stepper.run, device, clock) for _ in range(3))
+        if now < speed * WORTH_DOUBLING:
+            break
+        batch, best, speed = batch * 2, batch, now
+        del stepper
+    return best
+
+
+def _memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    return float(psutil.virtual_memory().available)
+
+
+def _seconds(run: Callable[[], None], device: torch.device, clock: Callable[[], float]) -> float:
+    synchronize(device)
+    started = clock()
+    run()
+    synchronize(device)
+    return clock() - started

@@ -1,0 +1,161 @@
+"""One step of a network as a function: built, compiled or captured, with its memory and the seconds of its first run."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from halosearch.cost.subjects import CLASSES, Subject
+
+BATCHES = 4
+"""Random batches in turn, so that no step reads what the last one left in a cache; never zeros."""
+CAPTURE_WARMUP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stepper:
+    """`run` is the user's step; `replay` the same work as a replayed CUDA graph, or None with the reason.
+
+    `memory_bytes`: peak of building the model and running its first step; `first_step_s` includes compiling.
+    """
+
+    run: Callable[[], None]
+    replay: Callable[[], None] | None
+    no_replay: str
+    memory_bytes: int
+    first_step_s: float
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done what was launched."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def build_stepper(
+    subject: Subject, batch_size: int, device: torch.device, *, train: bool, compiled: bool = False, graph: bool = False
+) -> Stepper:
+    """Build the network (seed 0, channels_last) and run its first step.
+
+    A training step is forward, loss, zeroed gradients, backward and Nesterov SGD; on CUDA under bfloat16 autocast with float32
+    weights. Input is random and resident.
+
+    Raises:
+        torch.OutOfMemoryError: the model does not fit (CUDA).
+    """
+    with _peak_memory(device) as peak:
+        torch.manual_seed(0)
+        network = subject.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        shape = (batch_size, 3, subject.image_size, subject.image_size)
+        batches = [
+            torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last) for _ in range(BATCHES)
+        ]
+        called = torch.compile(network) if compiled else network
+        step = _training_step(network, called, batch_size, device) if train else _forward(network, called)
+        turn = 0
+
+        def run() -> None:
+            nonlocal turn
+            turn += 1
+            step(batches[turn % len(batches)])
+
+        started = time.perf_counter()
+        run()
+        synchronize(device)
+        first = time.perf_counter() - started
+    replay, reason = None, "device steps are replayed CUDA graphs"
+    if graph and device.type == "cuda":
+        replay, reason = _captured(step, batches, device)
+    return Stepper(run, replay, reason, peak[0], first)
+
+
+def _captured(
+    step: Callable[[torch.Tensor], None], batches: list[torch.Tensor], device: torch.device
+) -> tuple[Callable[[], None] | None, str]:
+    """The step as a CUDA graph on one static batch, into which the next batch is copied before every replay."""
+    static, turn = batches[0].clone(), 0
+    try:
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(CAPTURE_WARMUP):
+                step(static)
+        torch.cuda.current_stream(device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step(static)
+    except RuntimeError as error:
+        return None, f"the step cannot be captured: {str(error).splitlines()[0]}"
+
+    def replay() -> None:
+        nonlocal turn
+        turn += 1
+        static.copy_(batches[turn % len(batches)])
+        graph.replay()
+
+    return replay, ""
+
+
+def _training_step(
+    network: nn.Module, called: Callable[..., torch.Tensor], batch_size: int, device: torch.device
+) -> Callable[[torch.Tensor], None]:
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
+    targets = torch.arange(batch_size, device=device) % CLASSES
+
+    def step(batch: torch.Tensor) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss = F.cross_entropy(called(batch).float(), targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _forward(network: nn.Module, called: Callable[..., torch.Tensor]) -> Callable[[torch.Tensor], None]:
+    network.eval()
+
+    @torch.inference_mode()
+    def step(batch: torch.Tensor) -> None:
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type == "cuda"):
+            called(batch)
+
+    return step
+
+
+@contextmanager
+def _peak_memory(device: torch.device) -> Iterator[list[int]]:
+    """Peak bytes above the level at entry: the allocator's on CUDA, resident memory sampled every 2 ms on a CPU."""
+    peak = [0]
+    gc.collect()
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        yield peak
+        peak[0] = torch.cuda.max_memory_allocated(device) - before
+        return
+    process = psutil.Process(os.getpid())
+    level, done = process.memory_info().rss, threading.Event()
+
+    def sample() -> None:
+        while not done.wait(0.002):
+            peak[0] = max(peak[0], process.memory_info().rss - level)
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        sampler.join()

@@ -1,0 +1,99 @@
+"""What the clock can time: candidates, and models of the optional package timm beside them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from halosearch.errors import EnvironmentFault, UsageError
+from halosearch.halonet.network import HaloNet
+from halosearch.space.config import HaloNetConfig
+
+TIMM = "timm:"
+CLASSES = 1000
+EFFICIENTNETS = {
+    f"efficientnet-b{index}": f"{TIMM}efficientnet_b{index}@{size}"
+    for index, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))
+}
+"""EfficientNet-B0 to B7 at the image sizes of arXiv:1905.11946."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A network to time: images of 3 x `image_size` x `image_size` in, 1,000 classes out; its config where it has one."""
+
+    image_size: int
+    build: Callable[[], nn.Module]
+    config: HaloNetConfig | None = None
+
+
+def subject_of(config: HaloNetConfig, backend: str = "auto") -> Subject:
+    """A candidate, with the attention backend that its device has."""
+    return Subject(config.image_size, lambda: HaloNet(config, CLASSES, backend=backend), config)
+
+
+def is_timm(text: str) -> bool:
+    """Whether a text names a model of timm (`timm:NAME[@SIZE]` or `efficientnet-b0` to `-b7`)."""
+    return text.startswith(TIMM) or text in EFFICIENTNETS
+
+
+def timm_subject(text: str) -> Subject:
+    """A model of timm without its weights.
+
+    Raises:
+        EnvironmentFault: timm is not installed or cannot be imported.
+        UsageError: timm has no such model.
+    """
+    name, _, size = EFFICIENTNETS.get(text, text).removeprefix(TIMM).partition("@")
+    timm = import_timm()
+    if not timm.is_model(name):
+        raise UsageError(f"timm {timm.__version__} has no model {name!r}", "see timm.list_models()")
+    if size and not size.isdigit():
+        raise UsageError(f"{text!r}: the image size after @ is a whole number", f"{TIMM}{name}@224")
+    side = int(size) if size else timm.create_model(name).default_cfg["input_size"][-1]
+    return Subject(side, lambda: timm.create_model(name, num_classes=CLASSES))
+
+
+def import_timm() -> ModuleType:
+    """The optional package timm, also where its dependency torchvision was built for another torch.
+
+    timm's models compute with torch alone, but importing timm imports torchvision, which then misses its own operators; for
+    those two names only, schemas without an implementation are registered.
+
+    Raises:
+        EnvironmentFault: timm is not installed or cannot be imported.
+    """
+    if importlib.util.find_spec("timm") is None:
+        raise EnvironmentFault("the optional package timm is not installed", "pip install timm")
+    try:
+        _make_torchvision_importable()
+        import timm
+    except Exception as error:
+        raise EnvironmentFault(
+            f"timm cannot be imported: {str(error).splitlines()[0]}", "install a torchvision that fits your torch"
+        ) from error
+    module: ModuleType = timm
+    return module
+
+
+def _make_torchvision_importable() -> None:
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in [each for each in sys.modules if each.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        _SCHEMAS.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _SCHEMAS.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+_SCHEMAS = torch.library.Library("torchvision", "FRAGMENT")

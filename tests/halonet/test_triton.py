@@ -1,0 +1,65 @@
+"""The Triton kernels without a GPU: in the interpreter, mutated, and compiled for sm_90. Needs the extra `triton`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+HERE = Path(__file__).parent
+SHARED_LIMIT = 227 * 1024
+MUTATIONS = {
+    "padded keys are not hidden": (
+        "tl.where(real[None, :], _logits(q, k, down, across, eh, ew) * base2",
+        "(_logits(q, k, down, across, eh, ew) * base2)\n        s = tl.where(real[None, :] | True, s",
+    ),
+    "tables are read one row late": ("index = j - position[:, None] + WIN - 1", "index = j - position[:, None] + WIN"),
+    "rows and columns are exchanged": ("_relative(q, RH, ry,", "_relative(q, RH, rx,"),
+    "the scale is left out of dk": ("(dk * scale)", "dk"),
+    "delta is left out": ("(dp - delta[:, None])", "dp"),
+    "table gradients of the height only": ("dq = tl.dot(dtw, tw, dq", "dq = tl.dot(dtw, tw * 0, dq"),
+    "the fold leaves the last window out": ("iy in tl.static_range(2 * REACH + 1)", "iy in tl.static_range(2 * REACH)"),
+    "strided queries begin at the block": ("oy = (by * B + S - 1) // S", "oy = by * B // S"),
+    "a later launch begins at the first image again": ("n = N0 + tl.program_id(2)", "n = tl.program_id(2)"),
+}
+
+
+def interpreted(*arguments):
+    env = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, HERE / "triton_interpreted.py", *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 2e-6), ("fp16", 2e-3)])
+def test_outputs_and_gradients_are_those_of_the_explicit_form(dtype, tolerance):
+    assert max(interpreted(dtype)) < tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_mutated_kernel_is_caught(mutation):
+    assert max(interpreted("fp32", *MUTATIONS[mutation])) > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [("h0", "h4"), ("h5",), ("h6",), ("h7",)])
+def test_compiled_for_an_h100_no_kernel_spills_or_exceeds_shared_memory(names):
+    done = subprocess.run(
+        [sys.executable, HERE / "triton_compiled.py", *names], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 21 * len(names)
+    assert [row for row in rows if row["spilled_bytes"] or row["shared_bytes"] > SHARED_LIMIT] == []
