@@ -249,6 +249,22 @@ def frontier(study: Study, json: Json = "", root: Root = Path()) -> None:
 
 
 @app.command()
+def predict(
+    study: Study,
+    candidates: Annotated[
+        list[str] | None, typer.Argument(metavar="[CANDIDATE...]", help="Candidates (default: the study's whole cell).")
+    ] = None,
+    json: Json = "",
+    output: Annotated[Path | None, typer.Option(help="CSV file for every row of the cell with its prediction.")] = None,
+    root: Root = Path(),
+) -> None:
+    """Predict training-step times that a study has not measured, with intervals."""
+    from halosearch.cli.predicting import predict_step_times
+
+    predict_step_times(study, candidates or [], root, as_json=bool(json), output=output)
+
+
+@app.command()
 def report(study: Study, json: Json = "", root: Root = Path()) -> None:
     """Write a study's HTML page anew from its record."""
     from halosearch.cli.studies import write_page

@@ -170,12 +170,8 @@ def _parts(space: SearchSpace, limits: Limits) -> Iterator[pd.DataFrame]:
             yield pd.DataFrame(part).assign(heads=np.int8(head), conv_stages=np.int8(conv))
 
 
-def count_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Params, MACs and activations (int64) of every row of dials, in the rows' order.
-
-    `heads` is "published" or "width". Exact: integer arithmetic throughout.
-    """
-    out = np.empty((len(rows), 3), dtype=np.int64)
+def dials_of_rows(rows: pd.DataFrame) -> Iterator[tuple[np.ndarray, Dials]]:
+    """Positions and dials of rows, in chunks that share heads and stage kinds. `heads` is "published" or "width"."""
     keys = rows["heads"].astype(str).to_numpy() == BY_WIDTH
     groups = 2 * rows["conv_stages"].to_numpy().astype(np.int64) + keys
     numeric = {name: rows[name].to_numpy() for name in DIALS if name not in ("heads", "conv_stages")}
@@ -187,8 +183,15 @@ def count_rows(rows: pd.DataFrame) -> pd.DataFrame:
                 name: column[at].astype(float if name.endswith("ratio") else np.int64)
                 for name, column in numeric.items()
             }
-            cost = total(_dials(chunk, _heads(BY_WIDTH if group % 2 else ""), int(group) // 2))
-            out[at, 0], out[at, 1], out[at, 2] = cost.params, cost.macs, cost.activations
+            yield at, _dials(chunk, _heads(BY_WIDTH if group % 2 else ""), int(group) // 2)
+
+
+def count_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Params, MACs and activations (int64) of every row of dials, in the rows' order. Exact: integer arithmetic throughout."""
+    out = np.empty((len(rows), 3), dtype=np.int64)
+    for at, dials in dials_of_rows(rows):
+        cost = total(dials)
+        out[at, 0], out[at, 1], out[at, 2] = cost.params, cost.macs, cost.activations
     return pd.DataFrame(out, columns=["params", "macs", "activations"], index=rows.index)
 
 

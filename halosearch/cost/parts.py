@@ -108,12 +108,11 @@ def measure_parts(
     plan: TimingPlan,
     device: torch.device,
     clock: Callable[[], float] = time.perf_counter,
-    known: frozenset[str] = frozenset(),
 ) -> list[TimedPart]:
-    """Time every part whose key is not `known`, in rounds beside the yardstick; `share` is the median ratio to it."""
+    """Time every part, in order, in rounds beside the yardstick; `share` is the median ratio to it."""
     anchor = anchor_config(plan.anchor_size)
     yardstick = _stepper(anchor, parts_of(anchor)[YARDSTICK], plan, device)
-    wanted = [part for part in parts_of(config).values() if part.key not in known]
+    wanted = list(parts_of(config).values())
     steppers = [_stepper(config, part, plan, device) for part in wanted]
     for run in (yardstick, *steppers):
         run()

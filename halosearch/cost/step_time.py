@@ -8,7 +8,7 @@ non-negative coefficients on relative errors; measured whole networks then set o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
+from halosearch.cost.cell import dials_of_rows
 from halosearch.cost.counts import Dials
 from halosearch.cost.roofline import Setting, kernels
 from halosearch.halonet.cuts import cached_cut
-from halosearch.space.config import ATTENTION
+from halosearch.space.config import ATTENTION, CONV
 
 TERMS = (
     "conv1x1.flops",
@@ -34,8 +35,8 @@ TERMS = (
     "optimiser.bytes",
     "kernels",
 )
-MIN_PARTS = 12
-"""Timed parts of a kind below which a regression says nothing."""
+MIN_PARTS = {ATTENTION: 12, CONV: 4, "head": 2, "stem": 1}
+"""Distinct timed parts of a kind below which a regression says nothing (a cell may have a single image size, so one stem)."""
 MIN_MODELS = 4
 CONFIDENCE = 0.95
 
@@ -99,7 +100,6 @@ class TimedModel:
     """A whole network timed beside the anchor: its dials and the ratio of its step to the anchor's."""
 
     dials: Dials
-    keys: dict[str, str]
     ratio: float
 
 
@@ -151,7 +151,7 @@ def fit(parts: Iterable[TimedPart], models: Iterable[TimedModel], setting: Setti
     timed, whole = _distinct(parts), list(models)
     kinds = {kind for model in whole for kind in (*model.dials.kinds, "stem", "head")}
     by_kind = {kind: [part for part in timed if part.kind == kind] for kind in kinds}
-    few = {kind for kind, group in by_kind.items() if len(group) < (MIN_PARTS if kind == ATTENTION else 3)}
+    few = {kind for kind, group in by_kind.items() if len(group) < MIN_PARTS[kind]}
     if len(whole) < MIN_MODELS or few:
         return None
     coefficients = {kind: _regress(group) for kind, group in by_kind.items()}
@@ -188,6 +188,10 @@ def _spread(errors: np.ndarray) -> float:
     return float(around[-1] * 1.5)  # too few networks for the order statistic: wider than the worst seen
 
 
-def rows_of(frame: pd.DataFrame, dials_of_rows: Any) -> Iterator[tuple[np.ndarray, Dials]]:
-    """Positions and dials of the groups of a cell that share stage kinds and heads."""
-    yield from dials_of_rows(frame)
+def predict_rows(model: StepTimeModel, rows: pd.DataFrame) -> pd.DataFrame:
+    """Ratio to the anchor's step of every row of dials, with its interval: columns ratio, low, high."""
+    out = np.empty((len(rows), 3))
+    for at, dials in dials_of_rows(rows):
+        predicted = model.predict(dials)
+        out[at] = np.stack([predicted.ratio, predicted.low, predicted.high], -1)
+    return pd.DataFrame(out, columns=["ratio", "low", "high"], index=rows.index)

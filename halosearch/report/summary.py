@@ -25,6 +25,7 @@ class Evidence:
     cell_size: int
     data: dict[str, Any]
     published: list[str]
+    prediction: dict[str, Any] | None = None
 
 
 def summarise(evidence: Evidence) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         "reference": _reference(evidence),
         "data": evidence.data,
         "published": evidence.published,
+        "prediction": evidence.prediction,
         "provenance": _provenance(evidence),
         "failures": _failures(evidence.trials),
     }

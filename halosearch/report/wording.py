@@ -12,7 +12,7 @@ def answer_sentences(summary: dict[str, Any]) -> list[str]:
     sentences = [_best(summary)]
     if summary["decisions"]:
         sentences += _noise(summary)
-    sentences += _reference(summary) + _worth(summary) + summary["published"]
+    sentences += _reference(summary) + _prediction(summary) + _worth(summary) + summary["published"]
     return sentences
 
 
@@ -98,6 +98,17 @@ def _reference(summary: dict[str, Any]) -> list[str]:
     return [
         f"The reference model, the candidate nearest to {reference['nearest_to'].upper()} in dials ({reference['candidate']}), scores "
         f"{reference['score']:.3f}; accuracy: {parts}. It is not {reference['nearest_to'].upper()}."
+    ]
+
+
+def _prediction(summary: dict[str, Any]) -> list[str]:
+    found = summary["prediction"]
+    if found is None:
+        return []
+    return [
+        f"Step times of candidates never measured are predicted from {found['parts']} timed parts: trials left out of the fit were missed by "
+        f"{100 * found['mape']:.0f} % on average (Kendall tau {found['kendall_tau']:.2f}, {100 * found['covered']:.0f} % within their 95 % "
+        f"interval, n = {found['trials']}). Every step time on the front was measured."
     ]
 
 

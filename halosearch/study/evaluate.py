@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from halosearch.cost.counts import count
 from halosearch.cost.devices import is_out_of_memory
+from halosearch.cost.parts import measure_parts, parts_of
 from halosearch.cost.timing import TimingPlan, measure
 from halosearch.halonet.twin import twin_of
 from halosearch.proxy.checkpoint import remove
@@ -24,6 +25,7 @@ from halosearch.space.config import HaloNetConfig
 from halosearch.space.search_space import config_from_dials
 
 MAX_ACCUMULATION = 8
+PART_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
     try:
         if job.kind != RETEST:
             result |= step_time(config, settings.timing, settings.anchor_step_time_s, device)
+            result |= {"parts": part_times(config, settings.timing, device)}
         if world.should_stop():
             raise StoppedError
         trained, parts = _train(settings, data, job, config, device, world)
@@ -102,6 +105,13 @@ def step_time(
         "step_time_low_s": ratio.low * anchor_step_time_s,
         "step_time_high_s": ratio.high * anchor_step_time_s,
     }
+
+
+def part_times(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> list[dict[str, Any]]:
+    """Every part of the candidate timed alone, for the prediction of other candidates: name, key, share of the yardstick."""
+    timed = measure_parts(config, replace(plan, rounds=PART_ROUNDS), device)
+    names = list(parts_of(config))
+    return [{"name": name, "key": part.key, "share": part.share} for name, part in zip(names, timed, strict=True)]
 
 
 def _train(

@@ -10,6 +10,7 @@ from halosearch.records.store import Store
 from halosearch.report.page import write_report
 from halosearch.report.summary import Evidence, summarise
 from halosearch.study.candidates import comparison_with_published
+from halosearch.study.prediction import audited, setting_for, timed_trials
 from halosearch.study.session import Folders
 from halosearch.study.spec import StudySpec
 
@@ -23,7 +24,9 @@ def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) ->
     shown = spec.model_dump(mode="json") | {
         "data": Path(spec.data).name
     }  # no path of a machine in what is mailed around
-    return Evidence(shown, store.trials(), store.notes(), cell_size, facts, comparison_with_published(spec))
+    trials = store.trials()
+    prediction = audited(timed_trials(trials, setting_for(spec)), setting_for(spec))
+    return Evidence(shown, trials, store.notes(), cell_size, facts, comparison_with_published(spec), prediction)
 
 
 class Publisher:
