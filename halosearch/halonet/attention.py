@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -149,15 +150,20 @@ def _tiled(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tenso
     """The registered operator on a CPU."""
     if k.device.type == "cuda":
         raise ValueError("attention backend 'tiled' runs on a CPU; on CUDA take 'triton', 'sdpa' or 'auto'")
-    out: Tensor = fused.attend(q, k, v, rel_height, rel_width, *numbers)[0]
-    return out
+    return _registered(q, k, v, rel_height, rel_width, *numbers)
 
 
 def _triton(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
     """The registered operator on CUDA."""
     if k.device.type != "cuda" or not triton_is_there():
         raise ValueError("attention backend 'triton' needs a CUDA device and the package triton; take 'auto'")
-    out: Tensor = fused.attend(q, k, v, rel_height, rel_width, *numbers)[0]
+    return _registered(q, k, v, rel_height, rel_width, *numbers)
+
+
+def _registered(*arguments: Any) -> Tensor:
+    """Backward will come where gradients are recorded and something wants one."""
+    tensors, numbers = arguments[:5], arguments[5:]
+    out: Tensor = fused.attend(*tensors, *numbers, torch.is_grad_enabled() and any(t.requires_grad for t in tensors))[0]
     return out
 
 

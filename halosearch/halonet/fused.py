@@ -1,7 +1,7 @@
 """The fused attention as registered operators: opaque to compilers, known to autograd and to FLOP counters.
 
-On a CPU they run `tiled`, on CUDA the Triton kernels of `triton_attention`. Backward keeps the inputs, the output and, on
-CUDA, the logarithms of the softmax sums; on a CPU those are not needed and the tensor is empty.
+On a CPU they run `tiled`, on CUDA the Triton kernels of `triton_attention`. Backward keeps the inputs, the output and what
+forward gives beside it: on CUDA the logarithms of the softmax sums, on a CPU the weights where they are few, else nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from halosearch.halonet import tiled
 from halosearch.halonet.cuts import cached_cut
 from halosearch.halonet.windows import nominal_macs
 
-ARGUMENTS = 4
-"""Heads, block size, halo size and stride follow the five tensors."""
+ARGUMENTS = 5
+"""Heads, block size, halo size, stride and whether backward will come follow the five tensors."""
 
 
 @torch.library.custom_op("halosearch::halo_attention", mutates_args=(), device_types="cpu")
@@ -31,32 +31,38 @@ def attend(
     block_size: int,
     halo_size: int,
     stride: int,
+    keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Output (N, P, Q, G·E) and the logarithms of the softmax sums; see `attention.halo_attention`."""
-    layer = _layer(k, heads, block_size, halo_size, stride)
-    return tiled.forward(q, k, v, rel_height, rel_width, layer), q.new_empty(0, dtype=torch.float32)
+    """Output (N, P, Q, G·E) and what backward needs of the softmax; see `attention.halo_attention`."""
+    return tiled.forward(q, k, v, rel_height, rel_width, _layer(k, heads, block_size, halo_size, stride), keep=keep)
 
 
 @attend.register_kernel("cuda")
 def _(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> tuple[Tensor, Tensor]:
     from halosearch.halonet import triton_attention  # Triton is optional
 
-    return triton_attention.forward(q, k, v, rel_height, rel_width, *numbers)
+    return triton_attention.forward(q, k, v, rel_height, rel_width, *numbers[:-1])
 
 
 @attend.register_fake
 def _(
     q: Tensor,
-    k: Tensor,  # noqa: ARG001
+    k: Tensor,
     v: Tensor,
     rel_height: Tensor,  # noqa: ARG001
     rel_width: Tensor,  # noqa: ARG001
     heads: int,
-    *_numbers: int,
+    block_size: int,
+    halo_size: int,
+    stride: int,
+    keep: bool,
 ) -> tuple[Tensor, Tensor]:
     n, p, columns, _ = q.shape
-    sums = (n, heads, p, columns) if q.device.type == "cuda" else (0,)
-    return v.new_empty(n, p, columns, v.shape[3]), q.new_empty(sums, dtype=torch.float32)
+    out = v.new_empty(n, p, columns, v.shape[3])
+    if q.device.type == "cuda":
+        return out, q.new_empty((n, heads, p, columns), dtype=torch.float32)
+    kept = _layer(k, heads, block_size, halo_size, stride).kept_shape(n, keep)
+    return out, q.new_empty(kept, dtype=torch.promote_types(q.dtype, torch.float32))
 
 
 @torch.library.custom_op("halosearch::halo_attention_backward", mutates_args=(), device_types="cpu")
@@ -68,14 +74,15 @@ def attend_backward(
     rel_height: Tensor,
     rel_width: Tensor,
     out: Tensor,  # noqa: ARG001
-    log_sums: Tensor,  # noqa: ARG001
+    kept: Tensor,
     heads: int,
     block_size: int,
     halo_size: int,
     stride: int,
+    keep: bool,  # noqa: ARG001
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and the two tables for the gradient g of the output."""
-    return tiled.backward(g, q, k, v, rel_height, rel_width, _layer(k, heads, block_size, halo_size, stride))
+    return tiled.backward(g, q, k, v, rel_height, rel_width, kept, _layer(k, heads, block_size, halo_size, stride))
 
 
 @attend_backward.register_kernel("cuda")
@@ -87,12 +94,12 @@ def _(
     rel_height: Tensor,
     rel_width: Tensor,
     out: Tensor,
-    log_sums: Tensor,
+    kept: Tensor,
     *numbers: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     from halosearch.halonet import triton_attention
 
-    return triton_attention.backward(g, q, k, v, rel_height, rel_width, out, log_sums, *numbers)
+    return triton_attention.backward(g, q, k, v, rel_height, rel_width, out, kept, *numbers[:-1])
 
 
 @attend_backward.register_fake
@@ -133,9 +140,9 @@ attend.register_autograd(_differentiate, setup_context=_keep)
 @register_flop_formula(torch.ops.halosearch.halo_attention)
 def _flops(q: Any, k: Any, v: Any, *numbers: Any, out_shape: Any = None, **_: Any) -> int:  # noqa: ARG001
     """What the explicit form does: two per multiply-add, padding included."""
-    return 2 * nominal_macs(k[:4], v[3], *numbers[-ARGUMENTS:])
+    return 2 * nominal_macs(k[:4], v[3], *numbers[-ARGUMENTS:-1])
 
 
 @register_flop_formula(torch.ops.halosearch.halo_attention_backward)
 def _backward_flops(g: Any, q: Any, k: Any, v: Any, *numbers: Any, out_shape: Any = None, **_: Any) -> int:  # noqa: ARG001
-    return 4 * nominal_macs(k[:4], v[3], *numbers[-ARGUMENTS:])
+    return 4 * nominal_macs(k[:4], v[3], *numbers[-ARGUMENTS:-1])

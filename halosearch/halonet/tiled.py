@@ -1,9 +1,9 @@
 """Fused halo attention for CPUs: forward and backward in tiles that stay in the cache, with library matrix products.
 
 The relative logits and the mask enter as features, score = [q·scale, q·r_height, q·r_width] . [k, one-hot row, one-hot
-column] with hidden keys' logits lowered, so a tile is two matrix products and a softmax in place. Backward keeps q, k, v and
-the tables only, and computes a tile's weights again. Legend as in `moves`; M queries and K keys of a cut, F features, Z cuts
-of all heads and images in one row.
+column] with hidden keys' logits lowered, so a tile is two matrix products and a softmax in place. Backward computes a tile's
+weights again from q, k, v and the tables, or reads them where all weights of the call are few enough to have been kept.
+Legend as in `moves`; M queries and K keys of a cut, F features, Z cuts of all heads and images in one row.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from halosearch.halonet.cuts import Cut, cached_hidden
 
 TILE_SCORES = 1 << 18
 """Scores of a tile: 1 MiB in float32, which a core's cache holds; 2^17 to 2^20 measured alike, without tiles 1.5 x slower."""
+KEPT_SCORES = 1 << 23
+"""Weights kept for backward at most (32 MiB in float32); the explicit form keeps more of them, for whole windows."""
 CHUNK_SCORES = 1 << 22
 """Scores of the images whose windows are gathered at a time."""
 
@@ -50,46 +52,69 @@ class Layer:
         step = max(1, TILE_SCORES // (self.queries * self.keys))
         return [slice(at, min(at + step, cuts)) for at in range(0, cuts, step)]
 
+    def kept_shape(self, images: int, keep: bool) -> tuple[int, ...]:
+        """Shape of the weights that forward keeps: all of them, or none."""
+        cuts = images * self.cuts
+        return (cuts, self.queries, self.keys) if keep and cuts * self.queries * self.keys <= KEPT_SCORES else (0,)
+
+    @property
+    def cuts(self) -> int:
+        """Cuts of all heads in an image."""
+        return self.rows.blocks * self.columns.blocks * self.heads
+
     def features(self, channels: int) -> int:
         """Features of a query or key: its channels, a row and a column of its window."""
         return channels + self.rows.window + self.columns.window
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, layer: Layer) -> Tensor:
-    """(N, P, Q, G·E) in v's dtype; computed in float32 at least."""
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, layer: Layer, *, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """(N, P, Q, G·E) in v's dtype, computed in float32 at least; and the weights to `keep` for backward, or an empty tensor."""
     exact = torch.promote_types(q.dtype, torch.float32)
     out = v.new_empty(q.shape[0], layer.rows.out, layer.columns.out, v.shape[3])
     tables = moves.join_tables(rel_height, rel_width, layer.rows, layer.columns).to(exact)
     keys = _KeyFeatures(q, layer, exact)
+    kept = q.new_empty(layer.kept_shape(q.shape[0], keep), dtype=exact)
     for images in layer.chunks(q.shape[0]):
         q_ZMF = _query_features(q[images].to(exact), tables, layer)
         k_ZKF, v_ZKE = keys.of(k[images]), _values(v[images].to(exact), layer)
         out_ZME = v_ZKE.new_empty(v_ZKE.shape[0], layer.queries, v_ZKE.shape[2])
-        scores = _scratch(q_ZMF, layer)
+        scores = kept[images.start * layer.cuts :] if kept.ndim == 3 else _scratch(q_ZMF, layer)
         for tile in layer.tiles(q_ZMF.shape[0]):
-            weights_ZMK = scores[: tile.stop - tile.start]
+            weights_ZMK = scores[tile] if kept.ndim == 3 else scores[: tile.stop - tile.start]
             _weights(q_ZMF[tile], k_ZKF[tile], weights_ZMK)
             torch.bmm(weights_ZMK, v_ZKE[tile], out=out_ZME[tile])
         out[images] = _joined(out_ZME, layer)
-    return out
+    return out, kept
 
 
 def backward(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, layer: Layer
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    kept: Tensor,
+    layer: Layer,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v and the tables for the gradient g of the output."""
+    """Gradients of q, k, v and the tables for the gradient g of the output and the weights that forward kept."""
     exact = torch.promote_types(q.dtype, torch.float32)
-    channels = q.shape[3] // layer.heads
     tables = moves.join_tables(rel_height, rel_width, layer.rows, layer.columns).to(exact)
     keys = _KeyFeatures(q, layer, exact)
     dq, dk, dv = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
     d_tables = torch.zeros_like(tables)
     for images in layer.chunks(q.shape[0]):
-        q_ZMF = _query_features(q[images].to(exact), tables, layer)
+        q_exact, first = q[images].to(exact), images.start * layer.cuts
+        if kept.ndim == 3:
+            weights, q_ZMF = kept[first:], _cut(q_exact, layer) * keys.channels**-0.5
+        else:
+            weights, q_ZMF = None, _query_features(q_exact, tables, layer)
         k_ZKF, v_ZKE = keys.of(k[images]), _values(v[images].to(exact), layer)
         g_ZME = _cut(g[images].to(exact), layer)
-        dq_ZMF, dk_ZKD, dv_ZKE = _tiles_backward(g_ZME, q_ZMF, k_ZKF, v_ZKE, channels, layer)
-        dq[images] = _queries_backward(dq_ZMF, q[images].to(exact), tables, d_tables, layer)
+        dq_ZMF, dk_ZKD, dv_ZKE = _tiles_backward(g_ZME, q_ZMF, k_ZKF, v_ZKE, weights, keys.channels, layer)
+        dq[images] = _queries_backward(dq_ZMF, q_exact, tables, d_tables, layer)
         dk[images] = _windows_backward(dk_ZKD, k[images], layer)
         dv[images] = _windows_backward(dv_ZKE, v[images], layer)
     down, across = moves.part_tables(d_tables, layer.rows, layer.columns)
@@ -97,17 +122,19 @@ def backward(
 
 
 def _tiles_backward(
-    g_ZME: Tensor, q_ZMF: Tensor, k_ZKF: Tensor, v_ZKE: Tensor, channels: int, layer: Layer
+    g_ZME: Tensor, q_ZMF: Tensor, k_ZKF: Tensor, v_ZKE: Tensor, weights: Tensor | None, channels: int, layer: Layer
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the query features, the windows' keys and their values."""
-    dq_ZMF, dv_ZKE = torch.empty_like(q_ZMF), torch.empty_like(v_ZKE)
+    """Gradients of the query features, the windows' keys and their values; without `weights` q_ZMF has all its features."""
+    dq_ZMF, dv_ZKE = q_ZMF.new_empty(*q_ZMF.shape[:2], k_ZKF.shape[2]), torch.empty_like(v_ZKE)
     dk_ZKD = k_ZKF.new_empty(*k_ZKF.shape[:2], channels)
     q_ZMD = q_ZMF[..., :channels]
-    weights, slopes = _scratch(q_ZMF, layer), _scratch(q_ZMF, layer)
+    slopes = _scratch(q_ZMF, layer)
+    scratch = _scratch(q_ZMF, layer) if weights is None else weights
     for tile in layer.tiles(q_ZMF.shape[0]):
         count = tile.stop - tile.start
-        p_ZMK, ds_ZMK = weights[:count], slopes[:count]
-        _weights(q_ZMF[tile], k_ZKF[tile], p_ZMK)
+        p_ZMK, ds_ZMK = scratch[:count] if weights is None else weights[tile], slopes[:count]
+        if weights is None:
+            _weights(q_ZMF[tile], k_ZKF[tile], p_ZMK)
         torch.bmm(p_ZMK.transpose(1, 2), g_ZME[tile], out=dv_ZKE[tile])
         torch.bmm(g_ZME[tile], v_ZKE[tile].transpose(1, 2), out=ds_ZMK)
         torch._softmax_backward_data(ds_ZMK, p_ZMK, -1, p_ZMK.dtype, grad_input=ds_ZMK)

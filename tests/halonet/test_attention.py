@@ -157,7 +157,7 @@ def test_the_registered_operator_passes_torch_s_own_checks_and_is_counted_as_the
     inputs = make(*geometry, torch.float32)
     block, halo, stride = geometry[2:]
     if geometry in GEOMETRIES[:2]:
-        torch.library.opcheck(fused.attend, (*inputs, HEADS, block, halo, stride))
+        torch.library.opcheck(fused.attend, (*inputs, HEADS, block, halo, stride, True))
     counts = []
     for backend in ("reference", "tiled"):
         with FlopCounterMode(display=False) as counter:
@@ -181,7 +181,7 @@ def test_compiled_without_a_graph_break_and_equal(backend, geometry):
 
 
 @pytest.mark.parametrize("backend", ["sdpa", "tiled"])
-def test_between_forward_and_backward_less_is_kept_than_the_explicit_form_keeps(backend):
+def test_between_forward_and_backward_less_is_kept_than_the_explicit_form_keeps(backend, monkeypatch):
     inputs = make(32, 32, 8, 3, 1, torch.float32, values=D)
 
     def kept(name):
@@ -195,9 +195,25 @@ def test_between_forward_and_backward_less_is_kept_than_the_explicit_form_keeps(
             out = run(inputs, 8, 3, 1, name)
         return sum(seen.values()), out
 
-    explicit, ours = kept("reference"), kept(backend)
+    explicit, few = kept("reference"), kept(backend)
+    assert few[0] < explicit[0]
+    monkeypatch.setattr(fused.tiled, "KEPT_SCORES", 0)
+    ours = kept(backend)
     assert ours[0] < explicit[0] / 5
     assert ours[0] <= 2 * sum(t.nbytes for t in inputs) + ours[1].nbytes
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_weights_kept_or_computed_again_give_the_same_gradients(geometry, monkeypatch):
+    inputs = make(*geometry)
+    grads = []
+    for limit, chunk in ((1 << 23, 1 << 22), (0, 1 << 22), (1 << 23, 1), (0, 1)):
+        monkeypatch.setattr(fused.tiled, "KEPT_SCORES", limit)
+        monkeypatch.setattr(fused.tiled, "CHUNK_SCORES", chunk)
+        monkeypatch.setattr(fused.tiled, "TILE_SCORES", 1 << 18 if chunk > 1 else 1)
+        grads.append(torch.autograd.grad(run(inputs, *geometry[2:], "tiled").square().sum(), inputs))
+    for other in grads[1:]:
+        assert all((a - b).norm() <= 1e-12 * b.norm() + 1e-13 for a, b in zip(grads[0], other, strict=True))
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 7), st.sampled_from([1, 2]))

@@ -1,0 +1,65 @@
+"""What every benchmark records beside its numbers: device, versions, commit, command."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from halosearch.cost.devices import fingerprint
+
+HERE = Path(__file__).parent
+
+
+def device_name(device):
+    """Short name of a device for file names."""
+    return torch.cuda.get_device_name(device).split()[1].lower() if device.type == "cuda" else "cpu"
+
+
+def provenance(device):
+    """Device and versions, the commit (marked where files differ from it), the command, the load."""
+    git = ["git", "-C", str(HERE)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
+    return {
+        **fingerprint(device),
+        "commit": commit.stdout.strip() + ("+" if changed.stdout.strip() else ""),
+        "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "load_1m_before": os.getloadavg()[0],
+    }
+
+
+def write(name, device, document, page):
+    """Raw numbers under results/, the page beside this file; prints the page."""
+    stem = f"{name}-{device_name(device)}"
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n")
+    where = document["provenance"]
+    versions = ", ".join(
+        f"{key} {where[key]}" for key in ("torch", "python", "precision", "threads", "commit") if key in where
+    )
+    lines = [
+        page,
+        "",
+        f"{where['device']}; {versions}; {where['date']}; load before {where['load_1m_before']:.2f}.",
+        f"Command: `{where['command']}`. Raw numbers: `results/{stem}.json`.",
+    ]
+    text = "\n".join(lines) + "\n"
+    (HERE / f"{stem}.md").write_text(text)
+    sys.stdout.write(text)
+
+
+def table(header, rows):
+    """A Markdown table."""
+    cells = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    return "\n".join(
+        [
+            "| " + " | ".join(header) + " |",
+            "|" + " --- |" * len(header),
+            *("| " + " | ".join(row) + " |" for row in cells),
+        ]
+    )
