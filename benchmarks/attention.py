@@ -181,6 +181,10 @@ def main():
         rows += rows_of(name, raw[name])
     raw["twin"] = interleaved(twin_steps(device), device, arguments.rounds)
     rows += rows_of("twin of H4's dials, 1/4 width, 64 px, training step", raw["twin"])
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # as each of a study's workers runs
+        raw["twin, one thread"] = interleaved(twin_steps(device), device, arguments.rounds)
+        rows += rows_of("the same on one thread, as a study's worker runs", raw["twin, one thread"])
     worst = {backend: max(each[backend] for each in wrong.values()) for backend in next(iter(wrong.values()))}
     page = "\n\n".join(
         [

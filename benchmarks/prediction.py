@@ -63,14 +63,9 @@ def main():
         errors.append(middle / truth.ratio - 1)
         inside.append(low <= truth.ratio <= high)
         seen = timed.ratio_to_anchor
-        table_rows.append(
-            [
-                candidate_text(config),
-                f"{seen.median:.3f} [{seen.low:.3f}, {seen.high:.3f}]",
-                f"{middle:.3f} [{low:.3f}, {high:.3f}]",
-                f"{100 * errors[-1]:+.1f} %",
-            ]
-        )
+        measured = f"{seen.median:.3f} [{seen.low:.3f}, {seen.high:.3f}]"
+        predicted_words = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
+        table_rows.append([candidate_text(config), measured, predicted_words, f"{100 * errors[-1]:+.1f} %"])
     truths = [each.ratio for each in models[arguments.known :]]
     tau = float(kendalltau([(1 + error) * truth for error, truth in zip(errors, truths, strict=True)], truths)[0])
     by_macs = float(kendalltau(picked["macs"].to_numpy()[arguments.known :], truths)[0])
@@ -79,10 +74,10 @@ def main():
     page = "\n\n".join(
         [
             "# Step times of candidates never measured",
-            f"{arguments.known} random candidates of the {BUDGET / 1e6:g} M cell ({len(rows):,} rows) timed whole and by parts; {arguments.unseen} others predicted, "
-            f"then timed. Unit: the anchor's step in the same rounds ({plan.batch_size} images).",
-            f"**Mean absolute relative error {100 * mape:.1f} % (claim: at most {100 * MAX_ERROR:g} %), Kendall tau {tau:.2f} (claim: at least {MIN_TAU:g}): "
-            f"{'both hold' if held else 'the claim fails'}.** {sum(inside)} of {len(inside)} inside their 95 % interval (half-width "
+            f"{arguments.known} random candidates of the {BUDGET / 1e6:g} M cell ({len(rows):,} rows) timed whole and by parts; "
+            f"{arguments.unseen} others predicted, then timed. Unit: the anchor's step in the same rounds ({plan.batch_size} images).",
+            f"**Mean absolute relative error {100 * mape:.1f} % (claim: at most {100 * MAX_ERROR:g} %), Kendall tau {tau:.2f} "
+            f"(claim: at least {MIN_TAU:g}): {'both hold' if held else 'the claim fails'}.** {sum(inside)} of {len(inside)} inside their 95 % interval (half-width "
             f"{100 * (np.exp(model.spread) - 1):.0f} %). MACs alone order the same candidates with tau {by_macs:.2f}.",
             table(["candidate", "measured", "predicted", "error"], table_rows),
             f"Fitted to {model.parts} distinct parts." + ("" if cuda else " On CUDA: unmeasured, no GPU here."),
