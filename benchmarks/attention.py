@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.recording import provenance, table, write
+from benchmarks.recording import HERE, provenance, table, write
 from halosearch.cost.comparing import exact_interval
 from halosearch.cost.devices import resolve_device
 from halosearch.cost.steps import synchronize
@@ -164,6 +164,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--folder", default=HERE, help="where the page and results/ go")
     parser.add_argument("--quick", action="store_true", help="one layer and the twin, to see that it runs")
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
@@ -199,7 +200,7 @@ def main():
             + ("" if device.type == "cuda" else " Triton and bfloat16 on CUDA: unmeasured (no GPU here)."),
         ]
     )
-    write("attention", device, {"provenance": where, "seconds": raw, "errors": wrong}, page)
+    write("attention", device, {"provenance": where, "seconds": raw, "errors": wrong}, page, arguments.folder)
 
 
 if __name__ == "__main__":

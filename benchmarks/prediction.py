@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.stats import kendalltau
 
-from benchmarks.recording import provenance, table, write
+from benchmarks.recording import HERE, provenance, table, write
 from halosearch.cost.cell import Limits, cell
 from halosearch.cost.counts import dials_of
 from halosearch.cost.devices import resolve_device
@@ -33,6 +33,7 @@ def main():
     parser.add_argument("--known", type=int, default=20)
     parser.add_argument("--unseen", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--folder", default=HERE, help="where the page and results/ go")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -77,7 +78,8 @@ def main():
             f"{arguments.known} random candidates of the {BUDGET / 1e6:g} M cell ({len(rows):,} rows) timed whole and by parts; "
             f"{arguments.unseen} others predicted, then timed. Unit: the anchor's step in the same rounds ({plan.batch_size} images).",
             f"**Mean absolute relative error {100 * mape:.1f} % (claim: at most {100 * MAX_ERROR:g} %), Kendall tau {tau:.2f} "
-            f"(claim: at least {MIN_TAU:g}): {'both hold' if held else 'the claim fails'}.** {sum(inside)} of {len(inside)} inside their 95 % interval (half-width "
+            f"(claim: at least {MIN_TAU:g}): {'both hold' if held else 'the claim fails'}.** {sum(inside)} of {len(inside)} inside "
+            f"their 95 % interval (half-width "
             f"{100 * (np.exp(model.spread) - 1):.0f} %). MACs alone order the same candidates with tau {by_macs:.2f}.",
             table(["candidate", "measured", "predicted", "error"], table_rows),
             f"Fitted to {model.parts} distinct parts." + ("" if cuda else " On CUDA: unmeasured, no GPU here."),
@@ -99,7 +101,7 @@ def main():
         "inside": sum(inside),
         "models": raw,
     }
-    write("prediction", device, document, page)
+    write("prediction", device, document, page, arguments.folder)
 
 
 if __name__ == "__main__":

@@ -33,11 +33,11 @@ def provenance(device):
     }
 
 
-def write(name, device, document, page):
-    """Raw numbers under results/, the page beside this file; prints the page."""
-    stem = f"{name}-{device_name(device)}"
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n")
+def write(name, device, document, page, folder=HERE):
+    """Raw numbers under results/, the page in the folder (this one unless told); prints the page."""
+    stem, folder = f"{name}-{device_name(device)}", Path(folder)
+    (folder / "results").mkdir(parents=True, exist_ok=True)
+    (folder / "results" / f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n")
     where = document["provenance"]
     versions = ", ".join(
         f"{key} {where[key]}" for key in ("torch", "python", "precision", "threads", "commit") if key in where
@@ -49,7 +49,7 @@ def write(name, device, document, page):
         f"Command: `{where['command']}`. Raw numbers: `results/{stem}.json`.",
     ]
     text = "\n".join(lines) + "\n"
-    (HERE / f"{stem}.md").write_text(text)
+    (folder / f"{stem}.md").write_text(text)
     sys.stdout.write(text)
 
 

@@ -7,7 +7,7 @@ Models of timm take part where timm can be imported. On CUDA the user's step is 
 
 import argparse
 
-from benchmarks.recording import provenance, table, write
+from benchmarks.recording import HERE, provenance, table, write
 from halosearch.cost.comparing import compare
 from halosearch.cost.counts import dials_of
 from halosearch.cost.devices import is_out_of_memory, resolve_device
@@ -51,6 +51,7 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--folder", default=HERE, help="where the page and results/ go")
     parser.add_argument("--models", nargs="*")
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
@@ -111,6 +112,7 @@ def main():
         device,
         {"provenance": where, "peaks": peaks.to_dict(), "measurements": raw, "missing": notes},
         page,
+        arguments.folder,
     )
 
 

@@ -76,6 +76,15 @@ def test_reading_commands_agree_with_the_summary(undisturbed):
     assert shown["params"] == summary["trials"][2]["params"]
     assert "no trial '99'" in error_of(halosearch("cost", "tiny#99", cwd=folder, check=2))
     assert "trial" in halosearch("frontier", "studies/tiny", cwd=folder, check=0).stdout
+    predicted = halosearch("predict", "tiny", "tiny#2", "--json", cwd=folder, check=0)
+    found = json.loads(predicted.stdout)["candidates"][0]
+    measured = summary["trials"][2]["step_time_s"]
+    assert found["predicted_step_time_low_s"] < found["predicted_step_time_s"] < found["predicted_step_time_high_s"]
+    assert 0.3 < found["predicted_step_time_s"] / measured < 3
+    halosearch("predict", "tiny", "--output", "cell.csv", cwd=folder, check=0)
+    rows = pd.read_csv(folder / "cell.csv")
+    assert len(rows) == summary["cell_size"]
+    assert (rows["predicted_step_time_low_s"] < rows["predicted_step_time_high_s"]).all()
 
 
 def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturbed, monkeypatch):

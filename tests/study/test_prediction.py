@@ -1,0 +1,66 @@
+"""The audit of a study's predictions: no trial helps to predict itself; trials without timed parts are left out."""
+
+import numpy as np
+import pytest
+
+from halosearch.cost.counts import dials_of
+from halosearch.cost.parts import parts_of
+from halosearch.cost.step_time import part_terms
+from halosearch.records.store import Trial
+from halosearch.space.search_space import DIALS
+from halosearch.study.prediction import audited, fitted, predicted_seconds, timed_trials
+from tests.cost.test_step_time import LAW, SETTING, random_candidates, timed_by_law
+
+
+def recorded(n, seed, noise=0.0):
+    """Trials of a device that takes LAW seconds."""
+    rng = np.random.default_rng(seed)
+    rows, configs = random_candidates(n, seed)
+    trials = []
+    for number, (row, config) in enumerate(zip(rows.to_dict("records"), configs, strict=True)):
+        dials = dials_of(config)
+        terms = part_terms(dials, SETTING)
+        parts = [
+            {"name": name, "key": part.key, "share": float(terms[name][1] @ np.array(list(LAW.values())))}
+            for name, part in parts_of(config).items()
+        ]
+        _, (model,) = timed_by_law([config], noise, rng)
+        result = {"step_time": {"ratio_to_anchor": {"median": model.ratio}}, "parts": parts}
+        trials.append(Trial(number, {name: row[name] for name in DIALS}, {}, "complete", result=result))
+    return trials, rows
+
+
+def test_the_audit_of_an_exact_device_finds_no_error_and_every_trial_is_predicted():
+    trials, _ = recorded(24, 5)
+    found = audited(timed_trials(trials, SETTING), SETTING)
+    assert found["trials"] == len(found["predicted"]) == 24
+    assert found["mape"] < 0.01
+    assert found["kendall_tau"] > 0.97
+
+
+def test_a_trial_does_not_help_to_predict_itself():
+    trials, _ = recorded(24, 5)
+    before = audited(timed_trials(trials, SETTING), SETTING)["predicted"]["7"]
+    ratio = trials[7].result["step_time"]["ratio_to_anchor"]
+    ratio["median"] *= 5
+    for part in trials[7].result["parts"]:
+        part["share"] *= 5
+    after = audited(timed_trials(trials, SETTING), SETTING)
+    assert after["predicted"]["7"] == pytest.approx(before, rel=0.02)
+    assert after["covered"] < 1
+
+
+def test_trials_without_timed_parts_are_left_out_and_few_give_no_audit():
+    trials, rows = recorded(12, 6)
+    trials[3].result.pop("parts")
+    trials[4].result.pop("step_time")
+    timed = timed_trials(trials, SETTING)
+    assert [each.number for each in timed] == [0, 1, 2, 5, 6, 7, 8, 9, 10, 11]
+    assert audited(timed[:7], SETTING) is None
+    seconds = predicted_seconds(fitted(timed, SETTING), rows, 2.0)
+    assert list(seconds.columns) == [
+        "predicted_step_time_s",
+        "predicted_step_time_low_s",
+        "predicted_step_time_high_s",
+    ]
+    assert (seconds["predicted_step_time_s"] > 0).all()
