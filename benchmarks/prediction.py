@@ -54,9 +54,12 @@ def main():
         parts = measure_parts(config, plan, device) if index < arguments.known else []  # unseen: not even its parts
         found.append((config, timed, parts))
         print(f"{index + 1} of {len(picked)} timed, load {os.getloadavg()[0]:.1f}", flush=True)
-    models = [TimedModel(dials_of(config), timed.ratio_to_anchor.median) for config, timed, _ in found]
-    parts = [part for _, _, timed in found for part in timed]
-    model = fit(parts, models[: arguments.known], setting_of(plan, device))
+    models = [
+        TimedModel(dials_of(config), timed.ratio_to_anchor.median, tuple(parts)) for config, timed, parts in found
+    ]
+    model = fit(models[: arguments.known], setting_of(plan, device))
+    if model is None:
+        raise SystemExit(f"{arguments.known} candidates are too few to fit a prediction: try --known 20")
     table_rows, errors, inside = [], [], []
     for (config, timed, _), truth in list(zip(found, models, strict=True))[arguments.known :]:
         predicted = model.predict(truth.dials)
@@ -82,7 +85,7 @@ def main():
             f"their 95 % interval (half-width "
             f"{100 * (np.exp(model.spread) - 1):.0f} %). MACs alone order the same candidates with tau {by_macs:.2f}.",
             table(["candidate", "measured", "predicted", "error"], table_rows),
-            f"Fitted to {model.parts} distinct parts." + ("" if cuda else " On CUDA: unmeasured, no GPU here."),
+            f"Fitted to {len(model.table)} distinct parts." + ("" if cuda else " On CUDA: unmeasured, no GPU here."),
         ]
     )
     raw = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.cli.output import format_table, put, put_json
-from halosearch.errors import NothingUsableError
+from halosearch.errors import NothingUsableError, UsageError
 
 
 def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: bool, output: Path | None) -> None:
@@ -16,19 +16,25 @@ def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: boo
     Raises:
         NothingUsableError: the study has timed too few candidates.
     """
+    if texts and output is not None:
+        raise UsageError("--output holds the rows of the whole cell", "leave the candidates out, or use --json")
+    import numpy as np
+
     from halosearch.cli.candidates import resolve_candidate
     from halosearch.cost.counts import dials_of
-    from halosearch.study.prediction import audited, fitted, setting_for, timed_trials
+    from halosearch.cost.parts import parts_of
+    from halosearch.cost.step_time import fit
+    from halosearch.study.prediction import audited, setting_for, timed_trials
     from halosearch.study.reading import open_study
 
     opened = open_study(root, study)
     setting = setting_for(opened.spec)
     timed = timed_trials(opened.store.trials(), setting)
-    model, clock = fitted(timed, setting), opened.store.notes().get("clock")
+    model, clock = fit(timed.values(), setting), opened.store.notes().get("clock")
     if model is None or clock is None:
         raise NothingUsableError(
-            f"study {study!r} has timed {len(timed)} candidates, too few to predict others",
-            f"run it on: halosearch study {study}",
+            f"study {study!r} has timed {len(timed)} candidates, too few (or too few parts of some kind) to predict others",
+            f"let it run on: halosearch study {study}",
         )
     anchor = float(clock["seconds"]["median"])
     audit = audited(timed, setting)
@@ -36,10 +42,17 @@ def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: boo
     if texts:
         document["candidates"] = []
         for text in texts:
-            predicted = model.predict(dials_of(resolve_candidate(text, root)))
+            config = resolve_candidate(text, root)
+            keys = {name: part.key for name, part in parts_of(config).items()}
+            predicted = model.predict(dials_of(config), keys)
+            if not np.isfinite(predicted.ratio[0]):
+                raise NothingUsableError(
+                    f"{text} has a kind of block that study {study!r} never timed", "predict candidates of its own cell"
+                )
             seconds = [anchor * float(value[0]) for value in (predicted.ratio, predicted.low, predicted.high)]
             names = ("predicted_step_time_s", "predicted_step_time_low_s", "predicted_step_time_high_s")
-            document["candidates"].append({"candidate": text, **dict(zip(names, seconds, strict=True))})
+            found = dict(zip(names, seconds, strict=True)) | {"extrapolated": bool(predicted.extrapolated[0])}
+            document["candidates"].append({"candidate": text, **found})
     else:
         document["cell"] = _cell(opened.spec, model, anchor, output)
     if as_json:
@@ -71,11 +84,17 @@ def _cell(spec: Any, model: Any, anchor: float, output: Path | None) -> dict[str
 
 def _print(document: dict[str, Any], output: Path | None) -> None:
     if "candidates" in document:
-        rows = [list(each.values()) for each in document["candidates"]]
-        put(format_table(["candidate", "predicted s", "low s", "high s"], rows))
+        rows = [
+            [*list(each.values())[:-1], "beyond what was timed" if each["extrapolated"] else "ok"]
+            for each in document["candidates"]
+        ]
+        put(format_table(["candidate", "predicted s", "low s", "high s", "range"], rows))
     else:
         cell = document["cell"]
-        put(f"{cell['size']:,} candidates; predicted training step in seconds:")
+        put(
+            f"{cell['size']:,} candidates ({cell['not_predicted']:,} of a kind never timed, {cell['extrapolated']:,} beyond what was timed); "
+            "predicted training step in seconds:"
+        )
         shares = [[f"{100 * float(share):g} %", value] for share, value in cell["predicted_step_time_s"].items()]
         put(format_table(["share of the cell up to", "predicted s"], shares))
     audit = document["audit"]
@@ -83,7 +102,7 @@ def _print(document: dict[str, Any], output: Path | None) -> None:
         f"predicted for {document['device']['device']}, {document['batch_size']} images a step, not measured"
         + (
             f"; trials left out of the fit were missed by {100 * audit['mape']:.0f} % on average, Kendall's tau "
-            f"{audit['kendall_tau']:.2f}, {100 * audit['covered']:.0f} % within their 95 % interval (n = {audit['trials']})"
+            f"{audit['kendall_tau']:.2f}, 95 % interval ±{100 * audit['half_width']:.0f} % (n = {audit['trials']})"
             if audit
             else "; too few trials to say how well"
         )

@@ -107,8 +107,8 @@ def _prediction(summary: dict[str, Any]) -> list[str]:
         return []
     return [
         f"Step times of candidates never measured are predicted from {found['parts']} timed parts: trials left out of the fit were missed by "
-        f"{100 * found['mape']:.0f} % on average (Kendall tau {found['kendall_tau']:.2f}, {100 * found['covered']:.0f} % within their 95 % "
-        f"interval, n = {found['trials']}). Every step time on the front was measured."
+        f"{100 * found['mape']:.0f} % on average (Kendall tau {found['kendall_tau']:.2f}, n = {found['trials']}; 95 % interval "
+        f"±{100 * found['half_width']:.0f} %). Every step time on the front was measured."
     ]
 
 

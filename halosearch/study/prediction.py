@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,42 +12,38 @@ from scipy.stats import kendalltau
 from halosearch.cost.counts import dials_of
 from halosearch.cost.parts import setting_of
 from halosearch.cost.roofline import Setting
-from halosearch.cost.step_time import StepTimeModel, TimedModel, TimedPart, fit, kind_of, part_terms, predict_rows
+from halosearch.cost.step_time import (
+    StepTimeModel,
+    TimedModel,
+    TimedPart,
+    fit,
+    kind_of,
+    part_terms,
+    predict_rows,
+    unseen,
+)
 from halosearch.records.store import Trial
-from halosearch.space.config import HaloNetConfig
 from halosearch.space.search_space import config_from_dials
 from halosearch.study.comparable import timing_plan
 from halosearch.study.spec import StudySpec
 
-FOLDS = 10
 MIN_AUDITED = 8
 
 
-@dataclass(frozen=True, slots=True)
-class TimedTrial:
-    """A trial's measured step, whole and by parts."""
-
-    number: int
-    config: HaloNetConfig
-    model: TimedModel
-    parts: tuple[TimedPart, ...]
-
-
-def timed_trials(trials: list[Trial], setting: Setting) -> list[TimedTrial]:
-    """The trials whose step was timed."""
-    found = []
+def timed_trials(trials: list[Trial], setting: Setting) -> dict[int, TimedModel]:
+    """The trials whose step was timed whole and by parts, by number."""
+    found = {}
     for trial in trials:
         if "step_time" not in trial.result or not trial.result.get("parts"):
             continue
-        config = config_from_dials(trial.dials)
-        dials = dials_of(config)
+        dials = dials_of(config_from_dials(trial.dials))
         terms = part_terms(dials, setting)
         parts = tuple(
             TimedPart(kind_of(dials, part["name"]), part["key"], tuple(terms[part["name"]][1].tolist()), part["share"])
             for part in trial.result["parts"]
         )
         ratio = float(trial.result["step_time"]["ratio_to_anchor"]["median"])
-        found.append(TimedTrial(trial.number, config, TimedModel(dials, ratio), parts))
+        found[trial.number] = TimedModel(dials, ratio, parts)
     return found
 
 
@@ -57,49 +52,31 @@ def setting_for(spec: StudySpec) -> Setting:
     return setting_of(timing_plan(spec), torch.device(spec.device))
 
 
-def fitted(timed: list[TimedTrial], setting: Setting) -> StepTimeModel | None:
-    """The predictor that these trials support; None for too few."""
-    return fit([part for each in timed for part in each.parts], [each.model for each in timed], setting)
-
-
-def audited(timed: list[TimedTrial], setting: Setting) -> dict[str, Any] | None:
+def audited(timed: dict[int, TimedModel], setting: Setting) -> dict[str, Any] | None:
     """How far predictions can be trusted: every trial predicted by a fit that has not seen it (by folds).
 
-    Returns: trials, parts, mean absolute relative error, Kendall's tau, share inside the 95 % interval, and the predictions;
-        None below `MIN_AUDITED` trials.
+    Returns: trials, parts, mean absolute relative error, Kendall's tau, the half-width of the 95 % interval, and the predicted
+        ratios to the anchor by trial; None below `MIN_AUDITED` trials that can be predicted.
     """
-    if len(timed) < MIN_AUDITED:
+    numbers, models = list(timed), list(timed.values())
+    rows = sorted((numbers[index], model.ratio, predicted) for model, predicted, index in unseen(models, setting))
+    fitted = fit(models, setting)
+    if len(rows) < MIN_AUDITED or fitted is None:
         return None
-    rows = []
-    for fold in range(min(FOLDS, len(timed))):
-        kept = [each for index, each in enumerate(timed) if index % FOLDS != fold]
-        model = fitted(kept, setting)
-        if model is None:
-            return None
-        for each in timed[fold::FOLDS]:
-            predicted = model.predict(each.model.dials)
-            low, middle, high = (float(value[0]) for value in (predicted.low, predicted.ratio, predicted.high))
-            rows.append((each.number, each.model.ratio, middle, low, high))
-    _, measured, middle, low, high = np.array(rows).T
+    _, measured, predicted = np.array(rows).T
     return {
-        "trials": len(timed),
-        "parts": sum(len(each.parts) for each in timed),
-        "mape": float(np.mean(np.abs(middle / measured - 1))),
-        "kendall_tau": float(kendalltau(middle, measured)[0]),
-        "covered": float(np.mean((low <= measured) & (measured <= high))),
-        "predicted": {
-            str(int(number)): value for number, value in sorted(zip(np.array(rows)[:, 0], middle, strict=True))
-        },
+        "trials": len(rows),
+        "parts": len(fitted.table),
+        "mape": float(np.mean(np.abs(predicted / measured - 1))),
+        "kendall_tau": float(kendalltau(predicted, measured)[0]),
+        "half_width": float(np.exp(fitted.spread) - 1),
+        "predicted": {str(number): value for number, _, value in rows},
     }
 
 
 def predicted_seconds(model: StepTimeModel, rows: pd.DataFrame, anchor_step_time_s: float) -> pd.DataFrame:
-    """Seconds of a training step for every row: predicted_step_time_s and its interval, never measured ones."""
-    ratios = predict_rows(model, rows) * anchor_step_time_s
-    return ratios.rename(
-        columns={
-            "ratio": "predicted_step_time_s",
-            "low": "predicted_step_time_low_s",
-            "high": "predicted_step_time_high_s",
-        }
-    )
+    """Seconds of a training step for every row, predicted and never measured, with their interval."""
+    found = predict_rows(model, rows)
+    names = {"ratio": "predicted_step_time_s", "low": "predicted_step_time_low_s", "high": "predicted_step_time_high_s"}
+    found[list(names)] *= anchor_step_time_s
+    return found.rename(columns=names)

@@ -39,6 +39,6 @@ def test_the_published_family_agrees_with_fvcore(name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_eighty_random_candidates_agree_with_fvcore():
-    for config in random_configs(80, 5, sizes=[48, 64]):
+def test_two_dozen_random_candidates_agree_with_fvcore():
+    for config in random_configs(24, 5, sizes=[48, 64]):
         assert all(row.agrees for row in audit(config)), config

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from halosearch.cost.parts import measure_parts, parts_of
 from halosearch.cost.roofline import Setting
 from halosearch.cost.step_time import TERMS, TimedModel, TimedPart, fit, kind_of, part_terms, predict_rows
 from halosearch.cost.timing import TimingPlan
+from halosearch.space.family import FAMILY
 from halosearch.space.notation import parse_candidate
 from halosearch.space.search_space import SearchSpace, config_from_dials
 
 SETTING = Setting(4, True, 4)
-LAW = dict(zip(TERMS, (1e-9, 3e-8, 1.2e-9, 2e-9, 4e-8, 2e-9, 5e-8, 0, 8e-7, 6e-9, 4e-3), strict=True))
+LAW = dict(zip(TERMS, (1e-9, 3e-8, 1.2e-9, 2e-9, 4e-8, 2e-9, 5e-8, 0, 8e-7, 2e-8, 1e-8, 6e-9, 4e-3), strict=True))
 
 
 @functools.cache
@@ -31,10 +33,10 @@ def random_candidates(n, seed):
 
 
 def timed_by_law(configs, noise, rng, factor=1.3):
-    """Parts and models of a device that takes LAW seconds, with relative noise."""
-    parts, models = [], []
+    """Models of a device that takes LAW seconds, with relative noise."""
+    models = []
     for config in configs:
-        dials, total = dials_of(config), 0.0
+        dials, total, parts = dials_of(config), 0.0, []
         places = parts_of(config)
         for name, (repeat, terms) in part_terms(dials, SETTING).items():
             share = float(terms @ np.array(list(LAW.values())))
@@ -42,16 +44,16 @@ def timed_by_law(configs, noise, rng, factor=1.3):
             if name in places:
                 seen = share * np.exp(noise * rng.standard_normal())
                 parts.append(TimedPart(kind_of(dials, name), places[name].key, tuple(terms.tolist()), seen))
-        models.append(TimedModel(dials, factor * total * np.exp(noise * rng.standard_normal())))
-    return parts, models
+        models.append(TimedModel(dials, factor * total * np.exp(noise * rng.standard_normal()), tuple(parts)))
+    return models
 
 
 def test_a_law_of_the_terms_is_found_exactly_from_exact_times():
     rng = np.random.default_rng(0)
     _, known = random_candidates(30, 1)
     rows, unseen = random_candidates(20, 2)
-    model = fit(*timed_by_law(known, 0.0, rng), SETTING)
-    _, truth = timed_by_law(unseen, 0.0, rng)
+    model = fit(timed_by_law(known, 0.0, rng), SETTING)
+    truth = timed_by_law(unseen, 0.0, rng)
     predicted = predict_rows(model, rows)
     errors = np.abs(predicted["ratio"].to_numpy() / [each.ratio for each in truth] - 1)
     assert np.median(errors) < 1e-6
@@ -65,8 +67,8 @@ def test_intervals_hold_about_as_often_as_they_say():
     hits = []
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        model = fit(*timed_by_law(random_candidates(24, 100 + seed)[1], 0.05, rng), SETTING)
-        _, truth = timed_by_law(random_candidates(20, 200 + seed)[1], 0.05, rng)
+        model = fit(timed_by_law(random_candidates(24, 100 + seed)[1], 0.05, rng), SETTING)
+        truth = timed_by_law(random_candidates(20, 200 + seed)[1], 0.05, rng)
         for each in truth:
             predicted = model.predict(each.dials)
             hits.append(float(predicted.low[0]) <= each.ratio <= float(predicted.high[0]))
@@ -76,9 +78,36 @@ def test_intervals_hold_about_as_often_as_they_say():
 
 def test_too_little_is_no_prediction():
     rng = np.random.default_rng(0)
-    parts, models = timed_by_law(random_candidates(3, 1)[1], 0.0, rng)
-    assert fit(parts, models, SETTING) is None
-    assert fit([], [], SETTING) is None
+    assert fit(timed_by_law(random_candidates(3, 1)[1], 0.0, rng), SETTING) is None
+    assert fit([], SETTING) is None
+
+
+def test_a_kind_of_part_that_was_never_timed_is_no_number_and_one_far_larger_is_marked():
+    rng = np.random.default_rng(0)
+    known = [config for config in random_candidates(60, 1)[1] if "conv" not in config.stage_kinds]
+    model = fit(timed_by_law(known, 0.0, rng), SETTING)
+    conv = model.predict(dials_of(parse_candidate("s=64,b=4,h=1,rb=1,l3=2,df=512,conv=2")))
+    assert np.isnan(conv.ratio[0])
+    within, beyond = (model.predict(dials_of(each)).extrapolated[0] for each in (known[0], FAMILY["h7"]))
+    assert not within
+    assert beyond
+
+
+def test_a_part_that_was_timed_is_taken_from_the_table_not_from_the_regression():
+    rng = np.random.default_rng(0)
+    configs = random_candidates(30, 1)[1]
+    models = timed_by_law(configs, 0.0, rng)
+    slow = {part.key for part in models[0].parts}
+    models = [
+        replace(m, parts=tuple(replace(p, share=p.share * (3 if p.key in slow else 1)) for p in m.parts))
+        for m in models
+    ]
+    model = fit(models, SETTING)
+    keys = {name: part.key for name, part in parts_of(configs[0]).items()}
+    from_table = float(model.predict(models[0].dials, keys).ratio[0]) / model.factor
+    repeats = part_terms(models[0].dials, SETTING)
+    shares = dict(zip(keys, (part.share for part in models[0].parts), strict=True))
+    assert from_table == pytest.approx(sum(float(repeats[name][0]) * share for name, share in shares.items()))
 
 
 def test_the_parts_of_a_network_are_its_blocks_by_place_and_equal_parts_share_a_key():
