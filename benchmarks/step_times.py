@@ -2,7 +2,8 @@
 
     python -m benchmarks.step_times [--device cuda] [--rounds 7] [--batch-size 64] [--models h0 h1 efficientnet-b0]
 
-Models of timm take part where timm can be imported. On CUDA the user's step is compiled; `timm:halonet_h1` also runs eagerly.
+Models of timm take part where timm can be imported. On CUDA the user's step is compiled
+(`--eager`: not).
 """
 
 import argparse
@@ -41,15 +42,16 @@ def groups_of(names, device):
     """On CUDA a HaloNet with its EfficientNet at a time, so that both fit; on a CPU all at once."""
     if device.type != "cuda":
         return [names]
-    return [[name, *([PAIRS[name]] if PAIRS.get(name) in names else [])] for name in names if name in PAIRS] + [
-        [name for name in names if name.startswith("timm:")]
-    ]
+    pairs = [[name, PAIRS[name]] if PAIRS[name] in names else [name] for name in names if name in PAIRS]
+    paired = {name for pair in pairs for name in pair}
+    return pairs + [[name] for name in names if name not in paired]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--eager", action="store_true")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--folder", default=HERE, help="where the page and results/ go")
     parser.add_argument("--models", nargs="*")
@@ -60,7 +62,9 @@ def main():
     names = arguments.models or ([*PAIRS, *PAIRS.values(), "timm:halonet_h1@256"] if cuda else ON_A_CPU)
     steps, size, anchor = (20, 64, 224) if cuda else (1, 2, 64)
     batch = arguments.batch_size or size
-    plan = TimingPlan(batch, arguments.rounds, steps, steps, anchor_size=anchor, compiled=cuda, graph=cuda)
+    plan = TimingPlan(
+        batch, arguments.rounds, steps, steps, anchor_size=anchor, compiled=cuda and not arguments.eager, graph=cuda
+    )
     peaks = measure_peaks(device)
     rows, raw, notes = [], [], []
     for group in groups_of(names, device):

@@ -37,7 +37,7 @@ class TimeOptions:
         """
         if not self.batch_size or self.batch_size == BEST:
             return self.batch_size or None
-        if not self.batch_size.isdigit() or not int(self.batch_size):
+        if not self.batch_size.isdecimal() or not int(self.batch_size):
             raise UsageError(f"--batch-size {self.batch_size!r} is not a number of images", "--batch-size 8, or best")
         return int(self.batch_size)
 
@@ -50,6 +50,13 @@ def time_candidates(texts: list[str], root: Path, options: TimeOptions, *, as_js
             "models at batches of their own are not compared step by step",
             "leave --compare out, or give one --batch-size",
         )
+    if options.compare and len(texts) == 1:
+        raise UsageError("a comparison needs two candidates or more", f"halosearch time {texts[0]} h0 --compare")
+    if batch == 1 and options.train is not False:
+        raise UsageError("a training step of 1 image cannot be measured", "--batch-size 2, or --infer")
+    output = options.output or (Path(OUTPUT) if options.compare else None)
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent}", "give --output a file in an existing folder")
     subjects = _subjects(texts, root)
     import torch
 
@@ -70,7 +77,6 @@ def time_candidates(texts: list[str], root: Path, options: TimeOptions, *, as_js
             measurements += rows
             comparisons += compared
     document = {"measurements": measurements, "comparisons": comparisons, "peaks": peaks.to_dict()}
-    output = options.output or (Path(OUTPUT) if options.compare else None)
     if output is not None:
         from halosearch.files import write_text
 
@@ -123,7 +129,8 @@ def _measure(
             own = best_batch(
                 subject, device, time.perf_counter, train=training, compiled=compiled, smallest=8 if cuda else 2
             )
-            times += measure({name: subject}, replace(plan, batch_size=own), device)
+            # a small anchor and no graph beside it: what fits is the model's to fill
+            times += measure({name: subject}, replace(plan, batch_size=own, anchor_size=64, graph=False), device)
     return [
         {"measures": kind, **each.to_dict(), **_floor(subjects[each.name], each, peaks)} for each in times
     ], compared
@@ -182,6 +189,11 @@ def _print(document: dict[str, Any]) -> None:
         f"on {fingerprint['device']}, torch {fingerprint['torch']}, {len(first['samples_s'])} rounds; 95 % bootstrap intervals of the median, "
         "wide = more than ±2 %; ratios with order-statistics intervals over the same rounds"
     )
-    put(
-        f"device s: {first['no_device_step'] or 'replayed CUDA graph'}; % of floor: practical roofline on this device's own peaks"
-    )
+    for remark, key in (
+        ("launch-bound (over 10 % above the device's step)", "launch_bound"),
+        ("throttled", "throttled"),
+    ):
+        named = [f"{d['name']} ({d['measures']})" for d in document["measurements"] if d[key]]
+        if named:
+            put(f"{remark}: {', '.join(named)}")
+    put(f"device s: {first['device_step']}; % of floor: practical roofline on this device's own peaks")

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import binom
 
 from halosearch.cost.devices import is_out_of_memory
-from halosearch.cost.steps import build_stepper, synchronize
+from halosearch.cost.steps import build_stepper, seconds_per_step
 from halosearch.cost.subjects import Subject
 from halosearch.cost.timing import WIDE, Measured, StepTime
 
@@ -83,7 +83,7 @@ def best_batch(
     subject: Subject, device: torch.device, clock: Callable[[], float], *, train: bool, compiled: bool, smallest: int
 ) -> int:
     """The batch with the most images/s, by doubling, within 85 % of the memory; never the edge of what fits."""
-    batch, best, speed = smallest, smallest, 0.0
+    batch, best, speed, memory = smallest, smallest, 0.0, _memory(device)
     while batch <= LARGEST_BATCH:
         try:
             stepper = build_stepper(subject, batch, device, train=train, compiled=compiled)
@@ -91,9 +91,9 @@ def best_batch(
             if not is_out_of_memory(error):
                 raise
             break
-        if stepper.memory_bytes > MEMORY_SHARE * _memory(device):
+        if stepper.memory_bytes > MEMORY_SHARE * memory:
             break
-        now = batch / min(_seconds(stepper.run, device, clock) for _ in range(3))
+        now = batch / min(seconds_per_step(stepper.run, 1, device, clock) for _ in range(3))
         if now < speed * WORTH_DOUBLING:
             break
         batch, best, speed = batch * 2, batch, now
@@ -105,11 +105,3 @@ def _memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
     return float(psutil.virtual_memory().available)
-
-
-def _seconds(run: Callable[[], None], device: torch.device, clock: Callable[[], float]) -> float:
-    synchronize(device)
-    started = clock()
-    run()
-    synchronize(device)
-    return clock() - started

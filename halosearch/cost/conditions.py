@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from typing import Any
 
+import psutil
 import torch
 
 THROTTLES = {
-    0x4: "software power cap",
     0x8: "hardware slowdown",
     0x20: "software thermal slowdown",
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
-"""Bits of NVML's clock event reasons that slow a GPU down (NVIDIA's NVML reference)."""
+"""Bits of NVML's clock event reasons that disturb a round (NVIDIA's NVML reference); the power cap is a GPU's normal state."""
 
 
 def read_conditions(device: torch.device) -> dict[str, Any]:
     """What can be read without rights: the load of the last minute, and on CUDA what NVML tells (package nvidia-ml-py)."""
-    conditions: dict[str, Any] = {"load_1m": round(os.getloadavg()[0], 2)}
+    conditions: dict[str, Any] = {"load_1m": round(psutil.getloadavg()[0], 2)}
     if device.type != "cuda" or importlib.util.find_spec("pynvml") is None:
         return conditions
     import pynvml
 
-    pynvml.nvmlInit()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return conditions | {"nvml": str(error)}
     try:
         uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
@@ -43,5 +45,5 @@ def read_conditions(device: torch.device) -> dict[str, Any]:
 
 
 def is_throttled(conditions: dict[str, Any]) -> bool:
-    """Whether a GPU was slowed down while the round was timed."""
+    """Whether a GPU said, with the round's last work in flight, that it was slowed down."""
     return bool(conditions.get("throttled"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from halosearch import __version__
 from halosearch.errors import EnvironmentFault
+from halosearch.halonet.attention import chosen_backend, triton_is_there
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -52,6 +54,7 @@ def fingerprint(device: torch.device) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "system": platform.system(),
+        "attention": chosen_backend(device),
     }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -61,6 +64,7 @@ def fingerprint(device: torch.device) -> dict[str, Any]:
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
             "precision": "bfloat16 autocast",
+            "triton": metadata.version("triton") if triton_is_there() else None,
         }
     return base | {"device": f"CPU, {cpu_name()}", "threads": torch.get_num_threads(), "precision": "float32"}
 

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from halosearch.cost.counts import dials_of
 from halosearch.cost.roofline import Setting
 from halosearch.cost.step_time import TimedPart, kind_of, part_terms
+from halosearch.cost.steps import seconds_per_step
+from halosearch.cost.subjects import CLASSES
 from halosearch.cost.timing import TimingPlan, anchor_config
 from halosearch.halonet.network import Bottleneck, Conv
 from halosearch.space.config import ATTENTION, STAGES, HaloNetConfig
 
 YARDSTICK = "stages.2.rest"
 """The anchor's part beside which every other is timed."""
-CLASSES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ def _stepper(config: HaloNetConfig, part: Part, plan: TimingPlan, device: torch.
     module = _build(config, part).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     x_NCHW = torch.randn(plan.batch_size, part.channels, part.side, part.side, device=device)
     x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
+    if device.type == "cuda" and part.name != "stem":
+        x_NCHW = x_NCHW.bfloat16()  # what the part before gives under autocast
     half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     if not plan.train:
         module.eval()
@@ -115,13 +118,14 @@ def measure_parts(
     wanted = list(parts_of(config).values())
     steppers = [_stepper(config, part, plan, device) for part in wanted]
     for run in (yardstick, *steppers):
-        run()
+        for _ in range(plan.warmup):
+            run()
     ratios = np.empty((plan.rounds, len(steppers)))
     for turn in range(plan.rounds):
-        before = _seconds(yardstick, plan, device, clock)
+        before = seconds_per_step(yardstick, plan.steps, device, clock)
         for index, run in enumerate(steppers):
-            spent = _seconds(run, plan, device, clock)
-            after = _seconds(yardstick, plan, device, clock)
+            spent = seconds_per_step(run, plan.steps, device, clock)
+            after = seconds_per_step(yardstick, plan.steps, device, clock)
             ratios[turn, index] = 2 * spent / (before + after)
             before = after
     dials = dials_of(config)
@@ -135,14 +139,3 @@ def measure_parts(
 def setting_of(plan: TimingPlan, device: torch.device) -> Setting:
     """The roofline's view of a plan."""
     return Setting(plan.batch_size, plan.train, 2 if device.type == "cuda" else 4)
-
-
-def _seconds(run: Callable[[], None], plan: TimingPlan, device: torch.device, clock: Callable[[], float]) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = clock()
-    for _ in range(plan.steps):
-        run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (clock() - started) / plan.steps

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from halosearch.cost.counts import Count, Dials, Layer, layers, up
+from halosearch.cost.steps import seconds_per_step
 from halosearch.space.config import ATTENTION
 
-OPTIMISER_BYTES = 34
-"""Per parameter and step: weight, gradient and two moments read, three written, and a half-precision copy made."""
-FORWARD, FORWARD_AND_BACKWARD = 1, 3
+OPTIMISER_BYTES, HALF_COPY_BYTES = 20, 6
+"""Per parameter and step: weight, gradient and momentum read, two written (float32); a copy in half precision made."""
+HALF = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Setting:
 
 def kernels(d: Dials, setting: Setting, classes: int = 1000) -> Iterator[Kernel]:
     """Every kernel of a step."""
+    bytes_per_param = OPTIMISER_BYTES + (HALF_COPY_BYTES if setting.element == HALF else 0)
     for layer in layers(d, classes):
         part = "head" if layer.block == "final" else layer.block
         if layer.operator in ("conv", "linear"):
@@ -69,7 +71,7 @@ def kernels(d: Dials, setting: Setting, classes: int = 1000) -> Iterator[Kernel]
         if layer.operator == "conv":
             yield from _norm(part, layer, setting)
         if setting.train:
-            yield Kernel(part, "optimiser", layer.repeat, 0, OPTIMISER_BYTES * layer.cost.params)
+            yield Kernel(part, "optimiser", layer.repeat, 0, bytes_per_param * layer.cost.params)
     for stage in range(4):
         if d.kinds[stage] == ATTENTION:
             yield from _attention_stage(d, stage, setting)
@@ -82,6 +84,8 @@ def _product(part: str, layer: Layer, setting: Setting) -> Iterator[Kernel]:
     out = setting.batch * layer.cost.activations
     kernel_area = {"conv7x7": 49 / 4, "conv3x3": 9}.get(layer.name, 1)
     read = macs / np.maximum(layer.channels, 1) / kernel_area
+    if layer.name == "query" and (part.endswith("rest") or part == "stages.0.0"):
+        read = 0  # without a stride, queries come from the projection that reads the map for keys and values
     weights = layer.cost.params
     traffic = setting.element * (out + read + weights)
     yield Kernel(part, family, layer.repeat, 2 * macs, traffic)
@@ -163,13 +167,5 @@ def measure_peaks(device: torch.device, clock: Callable[[], float] = time.perf_c
 
 
 def _best(run: Callable[[], object], device: torch.device, clock: Callable[[], float], tries: int = 7) -> float:
-    seconds = []
-    for _ in range(tries + 1):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        started = clock()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(clock() - started)
-    return min(seconds[1:])
+    run()
+    return min(seconds_per_step(run, 1, device, clock) for _ in range(tries))

@@ -20,18 +20,19 @@ from halosearch.cost.subjects import CLASSES, Subject
 BATCHES = 4
 """Random batches in turn, so that no step reads what the last one left in a cache; never zeros."""
 CAPTURE_WARMUP = 3
+MAX_COMPILED = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Stepper:
-    """`run` is the user's step; `replay` the same work as a replayed CUDA graph, or None with the reason.
+    """`run` is the user's step: `step` on the next of the `batches`.
 
     `memory_bytes`: peak of building the model and running its first step; `first_step_s` includes compiling.
     """
 
     run: Callable[[], None]
-    replay: Callable[[], None] | None
-    no_replay: str
+    step: Callable[[torch.Tensor], None]
+    batches: list[torch.Tensor]
     memory_bytes: int
     first_step_s: float
 
@@ -43,7 +44,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def build_stepper(
-    subject: Subject, batch_size: int, device: torch.device, *, train: bool, compiled: bool = False, graph: bool = False
+    subject: Subject, batch_size: int, device: torch.device, *, train: bool, compiled: bool = False
 ) -> Stepper:
     """Build the network (seed 0, channels_last) and run its first step.
 
@@ -60,7 +61,7 @@ def build_stepper(
         batches = [
             torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last) for _ in range(BATCHES)
         ]
-        called = torch.compile(network) if compiled else network
+        called = torch.compile(network, dynamic=False) if compiled else network  # every size its own kernels
         step = _training_step(network, called, batch_size, device) if train else _forward(network, called)
         turn = 0
 
@@ -73,29 +74,55 @@ def build_stepper(
         run()
         synchronize(device)
         first = time.perf_counter() - started
-    replay, reason = None, "device steps are replayed CUDA graphs"
-    if graph and device.type == "cuda":
-        replay, reason = _captured(step, batches, device)
-    return Stepper(run, replay, reason, peak[0], first)
+    return Stepper(run, step, batches, peak[0], first)
 
 
-def _captured(
-    step: Callable[[torch.Tensor], None], batches: list[torch.Tensor], device: torch.device
-) -> tuple[Callable[[], None] | None, str]:
-    """The step as a CUDA graph on one static batch, into which the next batch is copied before every replay."""
-    static, turn = batches[0].clone(), 0
+@contextmanager
+def compiling(*, compiled: bool) -> Iterator[None]:
+    """Compile each of many networks: they share their code, which torch would otherwise stop compiling after a few."""
+    if not compiled:
+        yield
+        return
+    import torch._dynamo
+
+    torch.compiler.reset()
+    with torch._dynamo.config.patch(recompile_limit=MAX_COMPILED, fail_on_recompile_limit_hit=True):
+        yield
+
+
+def seconds_per_step(
+    run: Callable[[], object], steps: int, device: torch.device, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Host seconds of a step, a GPU's work included: one wait before and one after `steps` of them."""
+    synchronize(device)
+    started = clock()
+    for _ in range(steps):
+        run()
+    synchronize(device)
+    return (clock() - started) / steps
+
+
+def captured(stepper: Stepper, device: torch.device) -> tuple[Callable[[], None] | None, str]:
+    """The step as a CUDA graph on one static batch, into which the next batch is copied before every replay.
+
+    Returns: the replay, or None with the reason.
+    """
+    if device.type != "cuda":
+        return None, "not measured: device steps are replayed CUDA graphs"
+    batches, turn = stepper.batches, 0
     try:
-        stream = torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
+        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
+            static = batches[0].clone()
             for _ in range(CAPTURE_WARMUP):
-                step(static)
-        torch.cuda.current_stream(device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            step(static)
+                stepper.step(static)
+            torch.cuda.synchronize(device)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                stepper.step(static)
     except RuntimeError as error:
-        return None, f"the step cannot be captured: {str(error).splitlines()[0]}"
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+        return None, f"not measured: the step cannot be captured ({str(error).splitlines()[0]})"
 
     def replay() -> None:
         nonlocal turn
@@ -103,7 +130,7 @@ def _captured(
         static.copy_(batches[turn % len(batches)])
         graph.replay()
 
-    return replay, ""
+    return replay, "replayed CUDA graph"
 
 
 def _training_step(

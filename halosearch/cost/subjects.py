@@ -54,10 +54,27 @@ def timm_subject(text: str) -> Subject:
     timm = import_timm()
     if not timm.is_model(name):
         raise UsageError(f"timm {timm.__version__} has no model {name!r}", "see timm.list_models()")
-    if size and not size.isdigit():
+    if size and not (size.isdecimal() and int(size)):
         raise UsageError(f"{text!r}: the image size after @ is a whole number", f"{TIMM}{name}@224")
     side = int(size) if size else timm.create_model(name).default_cfg["input_size"][-1]
-    return Subject(side, lambda: timm.create_model(name, num_classes=CLASSES))
+
+    def build() -> nn.Module:
+        model: nn.Module = timm.create_model(name, num_classes=CLASSES)
+        return model
+
+    _refuse_other_sizes(build(), side, text)
+    return Subject(side, build)
+
+
+def _refuse_other_sizes(model: nn.Module, side: int, text: str) -> None:
+    """Some models of timm run at their own image size only."""
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, 3, side, side))
+    except (AssertionError, RuntimeError) as error:
+        raise UsageError(
+            f"{text} does not run on {side}-pixel images: {str(error).splitlines()[0]}", "leave @SIZE out"
+        ) from error
 
 
 def import_timm() -> ModuleType:

@@ -17,13 +17,14 @@ import torch
 
 from halosearch.cost.conditions import is_throttled, read_conditions
 from halosearch.cost.devices import fingerprint
-from halosearch.cost.steps import Stepper, build_stepper, synchronize
+from halosearch.cost.steps import Stepper, build_stepper, captured, compiling, seconds_per_step
 from halosearch.cost.subjects import Subject, subject_of
 from halosearch.errors import UsageError
 from halosearch.space.config import CONV, HaloNetConfig, heads_by_width
 
 LAUNCH_BOUND = 1.1
 MIN_KEPT = 3
+NO_GRAPH = (None, "not measured")
 SETTLED, SETTLED_WITHIN, MAX_WINDOWS = 3, 0.01, 10
 BOOTSTRAPS = 2000
 MIN_TRAINING_BATCH = 2
@@ -94,7 +95,8 @@ class StepTime:
     """Seconds per step of one model (`seconds`), its ratio to the anchor, peak memory, raw samples by round.
 
     `seconds` is the user's step on the host's clock, `device_seconds` the device's own (CUDA graphs only, never mixed up).
-    Rounds in which the device was throttled stay among the samples, but are not `kept` in the medians.
+    Rounds in which the device was throttled stay among the samples, but are not `kept` in the medians (unless fewer than
+    three others remain: then all are kept, and `throttled` says so).
     """
 
     name: str
@@ -108,9 +110,14 @@ class StepTime:
     first_step_s: float
     device_seconds: Measured | None
     device_samples_s: tuple[float, ...]
-    no_device_step: str
+    device_step: str
     conditions: tuple[dict[str, Any], ...]
     kept: tuple[int, ...]
+
+    @property
+    def throttled(self) -> bool:
+        """Whether a round in the medians was timed on a throttled device."""
+        return any(is_throttled(self.conditions[index]) for index in self.kept)
 
     @property
     def launch_bound(self) -> bool:
@@ -136,8 +143,9 @@ class StepTime:
             "first_step_s": self.first_step_s,
             "device_seconds": None if self.device_seconds is None else self.device_seconds.to_dict(),
             "device_samples_s": list(self.device_samples_s),
-            "no_device_step": self.no_device_step,
+            "device_step": self.device_step,
             "launch_bound": self.launch_bound,
+            "throttled": self.throttled,
             "conditions": list(self.conditions),
             "kept_rounds": list(self.kept),
         }
@@ -155,22 +163,26 @@ def measure(
         torch.OutOfMemoryError: a model does not fit (CUDA).
     """
     subjects = {name: subject_of(each) if isinstance(each, HaloNetConfig) else each for name, each in models.items()}
-    options: dict[str, Any] = {"train": plan.train, "compiled": plan.compiled, "graph": plan.graph}
-    anchor = build_stepper(subject_of(anchor_config(plan.anchor_size)), plan.batch_size, device, **options)
-    steppers = {name: build_stepper(subject, plan.batch_size, device, **options) for name, subject in subjects.items()}
-    for stepper in (anchor, *steppers.values()):
-        _warm_up(stepper.run, plan, device, clock)
+    options = {"train": plan.train, "compiled": plan.compiled}
     rounds = _Rounds({name: [] for name in models}, {name: [] for name in models}, [], [])
-    for turn in range(plan.rounds):
-        first = _timed(anchor.run, plan, device, clock)
-        for name in list(models) if turn % 2 == 0 else list(models)[::-1]:
-            rounds.samples[name].append(_timed(steppers[name].run, plan, device, clock))
-            replay = steppers[name].replay
-            if replay is not None:
-                rounds.replays[name].append(_timed(replay, plan, device, clock))
-        rounds.anchors.append((first + _timed(anchor.run, plan, device, clock)) / 2)
-        rounds.conditions.append(read_conditions(device))
-    return [_summary(name, rounds, steppers[name], plan, device) for name in models]
+    with compiling(compiled=plan.compiled):
+        anchor = build_stepper(subject_of(anchor_config(plan.anchor_size)), plan.batch_size, device, **options)
+        steppers = {name: build_stepper(each, plan.batch_size, device, **options) for name, each in subjects.items()}
+        for stepper in (anchor, *steppers.values()):
+            _warm_up(stepper.run, plan, device, clock)
+        replays = {name: captured(each, device) if plan.graph else NO_GRAPH for name, each in steppers.items()}
+        for turn in range(plan.rounds):
+            first = seconds_per_step(anchor.run, plan.steps, device, clock)
+            for name in list(models) if turn % 2 == 0 else list(models)[::-1]:
+                rounds.samples[name].append(seconds_per_step(steppers[name].run, plan.steps, device, clock))
+                replay = replays[name][0]
+                if replay is not None:
+                    rounds.replays[name].append(seconds_per_step(replay, plan.steps, device, clock))
+            last = seconds_per_step(anchor.run, plan.steps, device, clock)
+            rounds.anchors.append((first + last) / 2)
+            anchor.run()
+            rounds.conditions.append(read_conditions(device))  # with a step in flight: an idle GPU is never throttled
+    return [_summary(name, rounds, steppers[name], replays[name][1], plan, device) for name in models]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +205,14 @@ def _warm_up(run: Callable[[], None], plan: TimingPlan, device: torch.device, cl
         run()
     windows: list[float] = []
     while device.type == "cuda" and len(windows) < MAX_WINDOWS:
-        windows.append(_timed(run, plan, device, clock))
+        windows.append(seconds_per_step(run, plan.steps, device, clock))
         if len(windows) >= SETTLED and max(windows[-SETTLED:]) <= (1 + SETTLED_WITHIN) * min(windows[-SETTLED:]):
             return
 
 
-def _summary(name: str, rounds: _Rounds, stepper: Stepper, plan: TimingPlan, device: torch.device) -> StepTime:
+def _summary(
+    name: str, rounds: _Rounds, stepper: Stepper, device_step: str, plan: TimingPlan, device: torch.device
+) -> StepTime:
     kept = rounds.kept
     samples, anchors = np.array(rounds.samples[name]), np.array(rounds.anchors)
     replays = rounds.replays[name]
@@ -214,7 +228,7 @@ def _summary(name: str, rounds: _Rounds, stepper: Stepper, plan: TimingPlan, dev
         first_step_s=stepper.first_step_s,
         device_seconds=interval(np.array(replays)[kept]) if replays else None,
         device_samples_s=tuple(replays),
-        no_device_step="" if replays else stepper.no_replay,
+        device_step=device_step,
         conditions=tuple(rounds.conditions),
         kept=tuple(kept),
     )
@@ -226,12 +240,3 @@ def interval(samples: Any) -> Measured:
     draws = np.random.default_rng(0).choice(values, (BOOTSTRAPS, len(values)))
     low, high = np.percentile(np.median(draws, 1), (2.5, 97.5))
     return Measured(float(np.median(values)), float(low), float(high))
-
-
-def _timed(run: Callable[[], None], plan: TimingPlan, device: torch.device, clock: Callable[[], float]) -> float:
-    synchronize(device)
-    start = clock()
-    for _ in range(plan.steps):
-        run()
-    synchronize(device)
-    return (clock() - start) / plan.steps

@@ -19,6 +19,9 @@ from torch import Tensor
 from halosearch.halonet import fused, sdpa
 from halosearch.halonet.windows import Axis, axis
 
+TRITON_WINDOW = 32
+"""Windows up to this side are padded to 32 positions in the kernels; those of H0-H7 have 14 to 18."""
+
 
 def halo_attention(
     q: Tensor,
@@ -53,24 +56,35 @@ def halo_attention(
         (N, ceil(H/stride), ceil(W/stride), heads·d_v).
 
     Raises:
-        ValueError: an unknown backend or shapes that do not belong together.
+        ValueError: an unknown backend; shapes, tables or dtypes that do not belong together.
 
     Source: arXiv:2103.12731, section 3; a map that blocks do not tile is padded, its padding masked, and cropped.
     """
-    height, width = int(k.shape[1]), int(k.shape[2])
-    if (
-        q.shape[1:3] != (-(-height // stride), -(-width // stride))
-        or v.shape[:3] != k.shape[:3]
-        or q.shape[3] != k.shape[3]
-    ):
-        raise ValueError(
-            f"q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)} do not belong together at stride {stride}"
-        )
+    _check((q, k, v), (rel_height, rel_width), heads, 2 * (block_size + 2 * halo_size) - 1, stride)
     try:
         attend = BACKENDS[backend]
     except KeyError:
         raise ValueError(f"unknown attention backend {backend!r}; backends are {', '.join(BACKENDS)}") from None
     return attend(q, k, v, rel_height, rel_width, heads, block_size, halo_size, stride)
+
+
+def _check(
+    maps: tuple[Tensor, Tensor, Tensor], tables: tuple[Tensor, Tensor], heads: int, rows: int, stride: int
+) -> None:
+    """A table of a wrong length or maps of another batch would give plausible, wrong numbers in some backends."""
+    q, k, v = maps
+    n, height, width, channels = k.shape
+    whole = channels % heads == 0 and v.shape[3] % heads == 0
+    belong = (
+        q.shape == (n, -(-height // stride), -(-width // stride), channels)
+        and v.shape[:3] == k.shape[:3]
+        and all(table.shape == (rows, channels // heads) for table in tables)
+    )
+    if not (whole and belong and len({each.dtype for each in (*maps, *tables)}) == 1):
+        raise ValueError(
+            f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)} and tables {[tuple(t.shape) for t in tables]} do not belong "
+            f"together at stride {stride} with {heads} heads and windows whose tables have {rows} rows, or differ in dtype"
+        )
 
 
 def _queries(q_NPQC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
@@ -168,13 +182,19 @@ def _registered(*arguments: Any) -> Tensor:
 
 
 def _auto(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
-    return BACKENDS[chosen_backend(k.device)](q, k, v, rel_height, rel_width, *numbers)
+    _, block_size, halo_size, _ = numbers
+    window = min(block_size, max(k.shape[1:3])) + 2 * halo_size
+    return BACKENDS[chosen_backend(k.device, k.dtype, window)](q, k, v, rel_height, rel_width, *numbers)
 
 
-def chosen_backend(device: torch.device) -> str:
-    """What `auto` runs on a device: measured on CPUs (benchmarks/), a hypothesis on CUDA until it is measured there."""
+def chosen_backend(device: torch.device, dtype: torch.dtype = torch.float32, window: int = 0) -> str:
+    """What `auto` runs on a device: measured on CPUs (benchmarks/), a hypothesis on CUDA until it is measured there.
+
+    Triton's kernels take no float64, and spill registers on windows over `TRITON_WINDOW` positions (a block of the whole map).
+    """
     if device.type == "cuda":
-        return "triton" if triton_is_there() else "sdpa"
+        fits = dtype != torch.float64 and window <= TRITON_WINDOW
+        return "triton" if fits and triton_is_there() else "sdpa"
     return "tiled" if device.type in ("cpu", "meta") else "sdpa"
 
 

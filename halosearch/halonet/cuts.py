@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 HIDDEN = -1e4
 """Added to the score of a key that a query does not see: its weight underflows to 0 in every dtype, and no product overflows."""
@@ -72,8 +73,9 @@ cached_cut = lru_cache(maxsize=512)(cut)
 @lru_cache(maxsize=512)
 @torch.inference_mode(mode=False)  # what is cached must serve training, too
 def cached_hidden(side: Cut, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """`hidden`, made once."""
-    return hidden(side, device).to(dtype)
+    """`hidden`, made once, and for real even while tensors are faked."""
+    with unset_fake_temporarily():
+        return hidden(side, device).to(dtype)
 
 
 def hidden(side: Cut, device: torch.device) -> torch.Tensor:

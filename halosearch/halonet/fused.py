@@ -34,14 +34,16 @@ def attend(
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
     """Output (N, P, Q, G·E) and what backward needs of the softmax; see `attention.halo_attention`."""
-    return tiled.forward(q, k, v, rel_height, rel_width, _layer(k, heads, block_size, halo_size, stride), keep=keep)
+    with torch.autocast("cpu", enabled=False):  # its dtypes are those of its inputs
+        return tiled.forward(q, k, v, rel_height, rel_width, _layer(k, heads, block_size, halo_size, stride), keep=keep)
 
 
 @attend.register_kernel("cuda")
 def _(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> tuple[Tensor, Tensor]:
     from halosearch.halonet import triton_attention  # Triton is optional
 
-    return triton_attention.forward(q, k, v, rel_height, rel_width, *numbers[:-1])
+    with torch.cuda.device(q.device):  # Triton launches on the current device
+        return triton_attention.forward(q, k, v, rel_height, rel_width, *numbers[:-1])
 
 
 @attend.register_fake
@@ -82,7 +84,8 @@ def attend_backward(
     keep: bool,  # noqa: ARG001
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and the two tables for the gradient g of the output."""
-    return tiled.backward(g, q, k, v, rel_height, rel_width, kept, _layer(k, heads, block_size, halo_size, stride))
+    with torch.autocast("cpu", enabled=False):
+        return tiled.backward(g, q, k, v, rel_height, rel_width, kept, _layer(k, heads, block_size, halo_size, stride))
 
 
 @attend_backward.register_kernel("cuda")
@@ -99,7 +102,8 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     from halosearch.halonet import triton_attention
 
-    return triton_attention.backward(g, q, k, v, rel_height, rel_width, out, kept, *numbers[:-1])
+    with torch.cuda.device(q.device):
+        return triton_attention.backward(g, q, k, v, rel_height, rel_width, out, kept, *numbers[:-1])
 
 
 @attend_backward.register_fake

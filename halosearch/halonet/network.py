@@ -9,6 +9,8 @@ from halosearch.halonet.attention import halo_attention
 from halosearch.space.config import ATTENTION, SE_RATIO, STAGES, HaloNetConfig
 
 REL_STD = 0.02
+WEIGHTS_VERSION = 2
+"""Names and draws of the weights: checkpoints and scores of another version do not fit."""
 
 
 class HaloAttention(nn.Module):

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from halosearch.halonet.network import HaloNet
+from halosearch.halonet.network import WEIGHTS_VERSION, HaloNet
 from halosearch.proxy import checkpoint
 from halosearch.proxy.dataset import TEST, TRAIN, Dataset
 from halosearch.proxy.recipe import Recipe, parameter_groups, residual_scale
@@ -198,6 +198,7 @@ class Trainer:
         job = self.job
         return {
             "config": job.config.to_dict(),
+            "weights": WEIGHTS_VERSION,
             "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(job.recipe).items()},
             "rungs": list(job.rungs),
             "seed": job.seed,

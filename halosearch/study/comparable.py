@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
 from halosearch.cost.devices import fingerprint
 from halosearch.cost.timing import TimingPlan, anchor_config, measure
 from halosearch.errors import EnvironmentFault, VersionError
+from halosearch.halonet.network import WEIGHTS_VERSION
 from halosearch.proxy.dataset import Dataset
 from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.training import NORM_BATCHES
 from halosearch.records.store import Store
 from halosearch.study.spec import StudySpec
+
+GPU_STEPS = 20
+"""Steps of a sample on a GPU, whose single steps are too short for the host's clock."""
 
 
 def check_same_data(data: Dataset, store: Store) -> None:
@@ -45,7 +49,7 @@ def check_same_recipe(store: Store, spec: StudySpec) -> None:
     Raises:
         VersionError: this version trains otherwise than the one that began the study.
     """
-    now = json.loads(json.dumps(asdict(recipe_of(spec)) | {"norm_batches": NORM_BATCHES}))
+    now = json.loads(json.dumps(asdict(recipe_of(spec)) | {"norm_batches": NORM_BATCHES, "weights": WEIGHTS_VERSION}))
     known = store.notes().get("recipe")
     if known is None:
         store.note("recipe", now)
@@ -59,7 +63,10 @@ def check_same_recipe(store: Store, spec: StudySpec) -> None:
 
 def timing_plan(spec: StudySpec) -> TimingPlan:
     """How step times are measured in a study."""
-    return TimingPlan(spec.tier.timing_batch, spec.tier.timing_rounds, anchor_size=spec.tier.timing_anchor)
+    steps = GPU_STEPS if spec.device.startswith("cuda") else 1
+    return TimingPlan(
+        spec.tier.timing_batch, spec.tier.timing_rounds, steps, warmup=steps, anchor_size=spec.tier.timing_anchor
+    )
 
 
 def anchor_step_time(spec: StudySpec, store: Store, message: Callable[[str], None]) -> float:
@@ -72,9 +79,8 @@ def anchor_step_time(spec: StudySpec, store: Store, message: Callable[[str], Non
     torch.set_num_threads(spec.threads)
     if known is None:
         message("measuring the anchor's step time on the idle machine")
-        plan = TimingPlan(
-            spec.tier.timing_batch, 2 * spec.tier.timing_rounds, warmup=2, anchor_size=spec.tier.timing_anchor
-        )
+        usual = timing_plan(spec)
+        plan = replace(usual, rounds=2 * usual.rounds, warmup=2 * usual.warmup)
         known = measure({"anchor": anchor_config(plan.anchor_size)}, plan, torch.device(spec.device))[0].to_dict()
         store.note("clock", known)
     here = fingerprint(torch.device(spec.device))

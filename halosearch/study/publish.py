@@ -10,22 +10,23 @@ from halosearch.records.store import Store
 from halosearch.report.page import write_report
 from halosearch.report.summary import Evidence, summarise
 from halosearch.study.candidates import comparison_with_published
-from halosearch.study.prediction import audited, setting_for, timed_trials
 from halosearch.study.session import Folders
 from halosearch.study.spec import StudySpec
 
 DATA_FILE = "data.json"
 
 
-def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) -> Evidence:
-    """What the report is made of."""
+def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int, *, audit: bool = True) -> Evidence:
+    """What the report is made of; `audit` fits the step-time prediction over and over, which takes seconds in long studies."""
     facts_file = folders.study / DATA_FILE
     facts = json.loads(facts_file.read_text()) if facts_file.exists() else {"description": spec.data}
     shown = spec.model_dump(mode="json") | {
         "data": Path(spec.data).name
     }  # no path of a machine in what is mailed around
+    from halosearch.study.prediction import audited, setting_for, timed_trials  # torch: not for usage errors
+
     trials = store.trials()
-    prediction = audited(timed_trials(trials, setting_for(spec)), setting_for(spec))
+    prediction = audited(timed_trials(trials, setting_for(spec)), setting_for(spec)) if audit else None
     return Evidence(shown, trials, store.notes(), cell_size, facts, comparison_with_published(spec), prediction)
 
 
@@ -45,7 +46,6 @@ class Publisher:
 
     def refresh(self) -> None:
         """Write the report if the front gained or lost a member."""
-        summary = summarise(evidence(self._spec, self._folders, self._store, self._cell_size))
+        summary = summarise(evidence(self._spec, self._folders, self._store, self._cell_size, audit=False))
         if summary["front"] != self._front:
-            self._front = summary["front"]
-            write_report(self._folders.report, summary)
+            self.publish()

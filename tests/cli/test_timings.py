@@ -2,7 +2,9 @@
 
 import json
 
-from tests.cli.process import halosearch
+import pytest
+
+from tests.cli.process import halosearch, here
 
 SMALL = "s=32,b=4,h=1,rb=0.5,l3=1,w=16,heads=1-1-1-1"
 
@@ -23,10 +25,11 @@ def test_compare_prints_ratios_and_writes_every_raw_sample(tmp_path):
     assert "verdict" in done.stdout
     assert "step-times.json" in done.stdout
     for each in document["measurements"]:
-        assert each["seconds"]["median"] * each["share_of_floor"] == each["floor_s"]
+        assert each["seconds"]["median"] * each["share_of_floor"] == pytest.approx(each["floor_s"])
         assert each["device_seconds"] is None
 
 
+@pytest.mark.slow
 def test_every_model_at_its_best_batch(tmp_path):
     done = halosearch("time", SMALL, "--batch-size", "best", "--infer", "--rounds", "2", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -36,15 +39,18 @@ def test_every_model_at_its_best_batch(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_options_are_one_sentence(tmp_path):
+def test_wrong_options_are_one_sentence(tmp_path, monkeypatch):
     for words, code, said in (
         (["time", SMALL, "--batch-size", "many"], 2, "not a number of images"),
         (["time", SMALL, "--batch-size", "0"], 2, "not a number of images"),
         (["time", SMALL, SMALL, "--batch-size", "best", "--compare"], 2, "not compared step by step"),
+        (["time", SMALL, "--compare"], 2, "needs two"),
+        (["time", SMALL, "--batch-size", "1"], 2, "training step of 1 image"),
+        (["time", SMALL, "--output", "no/such/folder/x.json"], 2, "there is no folder"),
         (["time", "timm:no_such_model"], None, "timm"),
         (["predict", "nothing"], 2, "nothing"),
     ):
-        done = halosearch(*words, cwd=tmp_path)
+        done = here(*words, cwd=tmp_path, monkeypatch=monkeypatch)
         assert said in done.stderr
         assert "Traceback" not in done.stderr
         assert done.returncode == code if code else done.returncode in (2, 4)

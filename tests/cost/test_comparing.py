@@ -32,7 +32,7 @@ def test_the_exact_interval_covers_the_median_at_least_as_often_as_it_says_for_a
     rng = np.random.default_rng(0)
     for draw, median in ((rng.standard_normal, 0.0), (rng.standard_exponential, np.log(2)), (rng.standard_cauchy, 0.0)):
         for n in (6, 7, 11):
-            covered = [each.low <= median <= each.high for each in (exact_interval(draw(n)) for _ in range(1500))]
+            covered = [each.low <= median <= each.high for each in (exact_interval(draw(n)) for _ in range(600))]
             assert np.mean(covered) > 0.94
     assert exact_interval(np.ones(5)) is None
 
@@ -105,4 +105,5 @@ def test_throttled_rounds_stay_in_the_samples_and_leave_the_median(monkeypatch):
     assert len(result.samples_s) == len(result.conditions) == 6
     assert result.seconds.median == pytest.approx(np.median(result.samples_s[2:]))
     assert result.device_seconds is None
-    assert "CUDA" in result.no_device_step
+    assert result.device_step == "not measured"
+    assert not result.throttled

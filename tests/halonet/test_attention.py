@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from halosearch.halonet import fused
+from halosearch.halonet import attention, fused
 from halosearch.halonet.attention import BACKENDS, chosen_backend, halo_attention
 from halosearch.halonet.cuts import cut, hidden
 from halosearch.halonet.windows import axis
@@ -146,6 +147,14 @@ def test_wrong_shapes_and_backends_are_refused():
         run(inputs, 4, 1, 2, "auto")
     with pytest.raises(ValueError, match="unknown attention backend"):
         run(inputs, 4, 1, 1, "magic")
+    for wrong in (
+        [*inputs[:3], inputs[3][1:], inputs[4]],
+        [inputs[0][:1], *inputs[1:]],
+        [inputs[0].float(), *inputs[1:]],
+    ):
+        for backend in ("reference", "sdpa", "tiled"):
+            with pytest.raises(ValueError, match="do not belong together"):
+                run(wrong, 4, 1, 1, backend)
     assert set(BACKENDS) == {"reference", "sdpa", "tiled", "triton", "auto"}
     with pytest.raises(ValueError, match="needs a CUDA device"):
         run(inputs, 4, 1, 1, "triton")
@@ -240,3 +249,28 @@ def test_a_cut_holds_every_pair_of_query_and_key_once_and_no_more_than_the_nomin
     nominal = axis(size, block, halo, stride, torch.device("cpu"))
     if (min(block, size) % stride) == 0:
         assert side.pairs <= nominal.blocks * nominal.slots * nominal.window
+
+
+def test_faked_tensors_leave_nothing_behind_that_real_ones_stumble_over():
+    inputs = [t.detach() for t in make(11, 13, 4, 1, 1, torch.float32)]
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        run([mode.from_tensor(t) for t in inputs], 4, 1, 1, "sdpa")
+    for backend in ("sdpa", "tiled"):
+        assert run(inputs, 4, 1, 1, backend).isfinite().all()
+
+
+def test_an_autocast_around_the_operator_does_not_round_its_float32():
+    inputs = make(9, 9, 4, 1, 1, torch.float32)
+    exact = run(inputs, 4, 1, 1, "tiled")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(run(inputs, 4, 1, 1, "tiled"), exact)
+
+
+def test_what_runs_on_cuda_by_itself_depends_on_dtype_and_window(monkeypatch):
+    monkeypatch.setattr(attention, "triton_is_there", lambda: True)
+    cuda = torch.device("cuda")
+    assert chosen_backend(cuda, torch.bfloat16, 14) == "triton"
+    assert chosen_backend(cuda, torch.float64, 14) == "sdpa"
+    assert chosen_backend(cuda, torch.bfloat16, 80) == "sdpa"
+    monkeypatch.setattr(attention, "triton_is_there", lambda: False)
+    assert chosen_backend(cuda, torch.bfloat16, 14) == "sdpa"
