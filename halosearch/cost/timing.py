@@ -180,8 +180,9 @@ def measure(
                     rounds.replays[name].append(seconds_per_step(replay, plan.steps, device, clock))
             last = seconds_per_step(anchor.run, plan.steps, device, clock)
             rounds.anchors.append((first + last) / 2)
-            anchor.run()
-            rounds.conditions.append(read_conditions(device))  # with a step in flight: an idle GPU is never throttled
+            if device.type == "cuda":
+                anchor.run()  # an idle GPU is never throttled: read with a step in flight
+            rounds.conditions.append(read_conditions(device))
     return [_summary(name, rounds, steppers[name], replays[name][1], plan, device) for name in models]
 
 

@@ -83,6 +83,7 @@ def test_space_says_how_many_and_the_range_of_every_dial():
     }
 
 
+@pytest.mark.slow
 def test_time_measures_with_an_interval_and_a_fingerprint():
     document = json.loads(
         halosearch(

@@ -8,19 +8,23 @@ from tests.cli.process import halosearch, here
 
 SMALL = "s=32,b=4,h=1,rb=0.5,l3=1,w=16,heads=1-1-1-1"
 
+LARGE = SMALL.replace("s=32", "s=256")
+
 
 def test_compare_prints_ratios_and_writes_every_raw_sample(tmp_path):
     done = halosearch(
-        "time", SMALL, SMALL, SMALL.replace("s=32", "s=128"), "--compare", "--train", "--rounds", "6", "--batch-size", "2",
+        "time", SMALL, SMALL, LARGE, "--compare", "--train", "--rounds", "6", "--batch-size", "2",
         "--threads", "1", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "step-times.json").read_text())
     names = [each["name"] for each in document["measurements"]]
-    assert names == [SMALL, f"{SMALL} #2", SMALL.replace("s=32", "s=128")]
+    assert names == [SMALL, f"{SMALL} #2", LARGE]
     assert all(len(each["samples_s"]) == len(each["conditions"]) == 6 for each in document["measurements"])
-    assert document["comparisons"][1]["verdict"] == "slower"
-    assert document["comparisons"][1]["ratio"]["low"] > 1
+    same, larger = document["comparisons"]
+    assert larger["ratio"]["median"] > 1.5
+    assert larger["verdict"] in ("slower", "unresolved")  # a busy machine may disturb one of six rounds
+    assert same["ratio"]["low"] <= same["ratio"]["median"] <= same["ratio"]["high"]
     assert document["peaks"]["flops_per_s"] > 1e8
     assert "verdict" in done.stdout
     assert "step-times.json" in done.stdout

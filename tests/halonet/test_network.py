@@ -110,3 +110,33 @@ def test_the_twin_keeps_every_dial_but_widths_and_heads():
         assert [twin.stage_width(i) // twin.heads[i] for i in range(4)] == [
             full.stage_width(i) // full.heads[i] for i in range(4)
         ]
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "tiled"])
+def test_under_bfloat16_autocast_in_channels_last_the_network_stays_near_its_float32(backend):
+    torch.manual_seed(0)
+    config = twin_of(parse_candidate(SMALL), 0.25)
+    network = HaloNet(config, 10, backend=backend).to(memory_format=torch.channels_last).eval()
+    for block in (m for m in network.modules() if isinstance(m, Bottleneck)):
+        nn.init.ones_(block.expand[1].weight)
+    images = torch.randn(4, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    exact = network(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = network(images)
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded.float() - exact).norm() / exact.norm() < 0.05
+    rounded.float().square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["sdpa", "tiled"])
+def test_the_whole_network_compiles_without_a_graph_break_and_gives_the_same(backend):
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    network = HaloNet(twin_of(parse_candidate(SMALL), 0.125), 5, backend=backend).eval()
+    images = torch.randn(2, 3, 64, 64)
+    compiled = torch.compile(network, fullgraph=True, dynamic=False, backend="aot_eager")(images)
+    assert (compiled - network(images)).norm() <= 1e-5 * compiled.norm()
+    compiled.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
