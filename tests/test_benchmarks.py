@@ -17,7 +17,9 @@ SMALLEST = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize(
+    "name", [each if each != "prediction" else pytest.param(each, marks=pytest.mark.long) for each in SMALLEST]
+)
 def test_a_benchmark_runs_and_records(name, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--device", "cpu", "--folder", str(tmp_path), *SMALLEST[name]],

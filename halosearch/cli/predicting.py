@@ -78,6 +78,8 @@ def _cell(spec: Any, model: Any, anchor: float, output: Path | None) -> dict[str
     quantiles = predicted["predicted_step_time_s"].quantile([0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
     return {
         "size": len(rows),
+        "not_predicted": int(predicted["predicted_step_time_s"].isna().sum()),
+        "extrapolated": int(predicted["extrapolated"].sum()),
         "predicted_step_time_s": {f"{share:g}": float(value) for share, value in quantiles.items()},
     }
 

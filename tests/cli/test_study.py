@@ -161,7 +161,9 @@ def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_a_signal_ends_the_run_in_order_and_the_study_goes_on(tmp_path, number, code):
     tiny(tmp_path, images=6000, trials=3)
     run = start("study", "tiny.yaml", cwd=tmp_path)
@@ -262,6 +264,7 @@ def test_a_folder_of_photographs_is_studied_and_the_corrupt_file_named(tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_cifar_files_are_studied(tmp_path):
     make_cifar(tmp_path / "cifar")
     tiny(tmp_path, data="cifar", trials=2)

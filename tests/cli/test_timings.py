@@ -34,6 +34,7 @@ def test_compare_prints_ratios_and_writes_every_raw_sample(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_model_at_its_best_batch(tmp_path):
     done = halosearch("time", SMALL, "--batch-size", "best", "--infer", "--rounds", "2", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -54,7 +54,7 @@ def test_halonet50_and_the_wide_h4_have_the_published_parameters():
     assert round(count(parse_candidate(wide + ",conv=2")).params / 1e6) == 87
 
 
-FEW_AND_MANY = pytest.mark.parametrize("n", [12, pytest.param(200, marks=pytest.mark.slow)])
+FEW_AND_MANY = pytest.mark.parametrize("n", [12, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.long])])
 
 
 @FEW_AND_MANY

@@ -42,13 +42,16 @@ def interpreted(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 2e-6), ("fp16", 2e-3)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 2e-6), pytest.param("fp16", 2e-3, marks=pytest.mark.long)])
 def test_outputs_and_gradients_are_those_of_the_explicit_form(dtype, tolerance):
     assert max(interpreted(dtype)) < tolerance
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize(
+    "mutation",
+    [name if index % 2 else pytest.param(name, marks=pytest.mark.long) for index, name in enumerate(MUTATIONS)],
+)
 def test_a_mutated_kernel_is_caught(mutation):
     assert max(interpreted("fp32", *MUTATIONS[mutation])) > 1e-4
 
