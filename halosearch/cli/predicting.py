@@ -37,7 +37,7 @@ def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: boo
             f"let it run on: halosearch study {study}",
         )
     anchor = float(clock["seconds"]["median"])
-    audit = audited(timed, setting)
+    audit = audited(timed, model)
     document: dict[str, Any] = {"study": study, "device": clock["device"], "batch_size": setting.batch, "audit": audit}
     if texts:
         document["candidates"] = []

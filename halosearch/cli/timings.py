@@ -132,19 +132,19 @@ def _measure(
             # a small anchor and no graph beside it: what fits is the model's to fill
             times += measure({name: subject}, replace(plan, batch_size=own, anchor_size=64, graph=False), device)
     return [
-        {"measures": kind, **each.to_dict(), **_floor(subjects[each.name], each, peaks)} for each in times
+        {"measures": kind, **each.to_dict(), **_floor(subjects[each.name], each, peaks, device)} for each in times
     ], compared
 
 
-def _floor(subject: Any, timed: Any, peaks: Any) -> dict[str, Any]:
+def _floor(subject: Any, timed: Any, peaks: Any, device: Any) -> dict[str, Any]:
     """The practical floor of a candidate on this device's own peaks, and the share of the step that it is; not for timm."""
     from halosearch.cost.counts import dials_of
-    from halosearch.cost.roofline import Setting, floor_s
+    from halosearch.cost.parts import setting_of
+    from halosearch.cost.roofline import floor_s
 
     if subject.config is None:
         return {"floor_s": None, "share_of_floor": None}
-    element = 2 if timed.device.get("cuda") else 4
-    seconds = float(floor_s(dials_of(subject.config), Setting(timed.plan.batch_size, timed.plan.train, element), peaks))
+    seconds = float(floor_s(dials_of(subject.config), setting_of(timed.plan, device), peaks))
     return {"floor_s": seconds, "share_of_floor": seconds / timed.seconds.median}
 
 

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import binom
 
 from halosearch.cost.devices import is_out_of_memory
-from halosearch.cost.steps import build_stepper, seconds_per_step
+from halosearch.cost.steps import build_stepper, compiling, seconds_per_step
 from halosearch.cost.subjects import Subject
 from halosearch.cost.timing import WIDE, Measured, StepTime
 
@@ -21,7 +21,6 @@ MEMORY_SHARE = 0.85
 LARGEST_BATCH = 1024
 WORTH_DOUBLING = 1.02
 """Gain in images/s below which a batch is not doubled any more."""
-MIN_ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,13 @@ def best_batch(
     subject: Subject, device: torch.device, clock: Callable[[], float], *, train: bool, compiled: bool, smallest: int
 ) -> int:
     """The batch with the most images/s, by doubling, within 85 % of the memory; never the edge of what fits."""
+    with compiling(compiled=compiled):
+        return _doubled(subject, device, clock, smallest, train=train, compiled=compiled)
+
+
+def _doubled(
+    subject: Subject, device: torch.device, clock: Callable[[], float], smallest: int, *, train: bool, compiled: bool
+) -> int:
     batch, best, speed, memory = smallest, smallest, 0.0, _memory(device)
     while batch <= LARGEST_BATCH:
         try:

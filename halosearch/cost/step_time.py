@@ -139,7 +139,8 @@ class StepTimeModel:
     """A fitted predictor.
 
     `table`: shares of timed parts by key; `coefficients` and `largest` terms by kind; `factor` turns the sum of shares into
-    the ratio to the anchor's step; `spread` is the interval's half-width in logarithms.
+    the ratio to the anchor's step; `spread` is the interval's half-width in logarithms; `unseen` holds, by their index, the
+    ratios of the timed networks as fits that had not seen them predicted them.
     """
 
     setting: Setting
@@ -148,6 +149,7 @@ class StepTimeModel:
     largest: dict[str, np.ndarray]
     factor: float
     spread: float
+    unseen: tuple[tuple[int, float], ...]
 
     def predict(self, d: Dials, keys: Mapping[str, str] | None = None) -> Predicted:
         """For every row of the dials; for a single network `keys` of its parts take what was timed from the table."""
@@ -171,19 +173,21 @@ class StepTimeModel:
 def fit(models: Iterable[TimedModel], setting: Setting) -> StepTimeModel | None:
     """Fit the table, the regression and the factor; the interval by folds. None while too little is timed to say anything."""
     whole = list(models)
-    errors = [np.log(model.ratio / predicted) for model, predicted, _ in unseen(whole, setting)]
-    fitted = _fit(whole, setting)
-    return None if fitted is None else replace(fitted, spread=_spread(np.array(errors)))
+    fitted, unseen = _fit(whole, setting), tuple(_unseen(whole, setting))
+    if fitted is None or not unseen:
+        return None
+    errors = np.log([whole[index].ratio / predicted for index, predicted in unseen])
+    return replace(fitted, spread=_spread(errors), unseen=unseen)
 
 
-def unseen(models: list[TimedModel], setting: Setting) -> Iterator[tuple[TimedModel, float, int]]:
-    """Every network with its ratio as predicted by a fit that has not seen it, and its index; those without one are left out."""
+def _unseen(models: list[TimedModel], setting: Setting) -> Iterator[tuple[int, float]]:
+    """Index and ratio of every network as predicted by a fit that has not seen it; those without one are left out."""
     for fold in range(min(FOLDS, len(models))):
         fitted = _fit([model for index, model in enumerate(models) if index % FOLDS != fold], setting)
         for index in range(fold, len(models), FOLDS):
             predicted = np.nan if fitted is None else float(fitted.predict(models[index].dials).ratio[0])
             if np.isfinite(predicted):
-                yield models[index], predicted, index
+                yield index, predicted
 
 
 def _fit(models: list[TimedModel], setting: Setting) -> StepTimeModel | None:
@@ -200,6 +204,7 @@ def _fit(models: list[TimedModel], setting: Setting) -> StepTimeModel | None:
         {kind: np.max([part.terms for part in group], 0) for kind, group in by_kind.items()},
         1.0,
         np.nan,
+        (),
     )
     factors = [model.ratio / float(fitted.predict(model.dials).ratio[0]) for model in models]
     return replace(fitted, factor=float(np.median(factors)))
@@ -224,8 +229,6 @@ def _regress(parts: list[TimedPart]) -> np.ndarray:
 
 def _spread(errors: np.ndarray) -> float:
     """Half-width, in logarithms, that holds for CONFIDENCE of new networks, from errors on unseen ones (order statistics)."""
-    if not len(errors):
-        return np.inf
     size = np.sort(np.abs(errors))
     rank = int(np.ceil(CONFIDENCE * (len(size) + 1)))
     if rank <= len(size):

@@ -33,9 +33,9 @@ class Subject:
     config: HaloNetConfig | None = None
 
 
-def subject_of(config: HaloNetConfig, backend: str = "auto") -> Subject:
+def subject_of(config: HaloNetConfig) -> Subject:
     """A candidate, with the attention backend that its device has."""
-    return Subject(config.image_size, lambda: HaloNet(config, CLASSES, backend=backend), config)
+    return Subject(config.image_size, lambda: HaloNet(config, CLASSES), config)
 
 
 def is_timm(text: str) -> bool:

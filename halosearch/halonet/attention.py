@@ -20,7 +20,7 @@ from halosearch.halonet import fused, sdpa
 from halosearch.halonet.windows import Axis, axis
 
 TRITON_WINDOW = 32
-"""Windows up to this side are padded to 32 positions in the kernels; those of H0-H7 have 14 to 18."""
+"""H0-H7 have windows of 14 to 18 positions, which the kernels pad to at most 32; on one of 80 they spill registers (sm_90)."""
 
 
 def halo_attention(
@@ -190,7 +190,7 @@ def _auto(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor
 def chosen_backend(device: torch.device, dtype: torch.dtype = torch.float32, window: int = 0) -> str:
     """What `auto` runs on a device: measured on CPUs (benchmarks/), a hypothesis on CUDA until it is measured there.
 
-    Triton's kernels take no float64, and spill registers on windows over `TRITON_WINDOW` positions (a block of the whole map).
+    Triton's kernels take no float64, and no windows over `TRITON_WINDOW` positions (a block of the whole map).
     """
     if device.type == "cuda":
         fits = dtype != torch.float64 and window <= TRITON_WINDOW

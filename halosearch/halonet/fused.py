@@ -144,9 +144,9 @@ attend.register_autograd(_differentiate, setup_context=_keep)
 @register_flop_formula(torch.ops.halosearch.halo_attention)
 def _flops(q: Any, k: Any, v: Any, *numbers: Any, out_shape: Any = None, **_: Any) -> int:  # noqa: ARG001
     """What the explicit form does: two per multiply-add, padding included."""
-    return 2 * nominal_macs(k[:4], v[3], *numbers[-ARGUMENTS:-1])
+    return 2 * nominal_macs(k, v[3], *numbers[-ARGUMENTS:-1])
 
 
 @register_flop_formula(torch.ops.halosearch.halo_attention_backward)
 def _backward_flops(g: Any, q: Any, k: Any, v: Any, *numbers: Any, out_shape: Any = None, **_: Any) -> int:  # noqa: ARG001
-    return 4 * nominal_macs(k[:4], v[3], *numbers[-ARGUMENTS:-1])
+    return 4 * nominal_macs(k, v[3], *numbers[-ARGUMENTS:-1])

@@ -32,9 +32,8 @@ def attend(
     stride: int,
 ) -> Tensor:
     """See `attention.halo_attention`."""
-    compiling = (
-        torch.compiler.is_compiling()
-    )  # a compiler has no use for caches, and decides what backward computes again
+    # a compiler has no use for caches, and decides itself what backward computes again
+    compiling = torch.compiler.is_compiling()
     along = cut if compiling else cached_cut
     rows, columns = (along(int(side), block_size, halo_size, stride) for side in k.shape[1:3])
     inputs = (q, k, v, rel_height, rel_width)

@@ -103,20 +103,16 @@ def _padded(size: int) -> int:
     return max(SMALLEST, 1 << (size - 1).bit_length())
 
 
-def _problem(q: Tensor, k: Tensor, v: Tensor, heads: int, block_size: int, halo_size: int, stride: int) -> Problem:
+def _prepared(
+    tensors: tuple[Tensor, ...], heads: int, block_size: int, halo_size: int, stride: int
+) -> tuple[Problem, tuple[Tensor, ...]]:
+    """What the kernels read for q, k, v and the tables: rows whole, blocks and tables clipped to the map."""
+    q, k, v = (each if each.stride(3) == 1 else each.contiguous() for each in tensors[:3])
     height, width, channels = k.shape[1:]
-    return Problem(
-        height,
-        width,
-        q.shape[1],
-        q.shape[2],
-        heads,
-        block_size,
-        halo_size,
-        stride,
-        channels // heads,
-        v.shape[3] // heads,
-    )
+    block = min(block_size, max(height, width))
+    sizes = (height, width, q.shape[1], q.shape[2], heads, block, halo_size, stride)
+    problem = Problem(*sizes, channels // heads, v.shape[3] // heads)
+    return problem, (q, k, v, *(_clipped(each, block_size, halo_size, block).contiguous() for each in tensors[3:]))
 
 
 def _clipped(table: Tensor, block_size: int, halo_size: int, to: int) -> Tensor:
@@ -136,15 +132,12 @@ def forward(
     stride: int,
 ) -> tuple[Tensor, Tensor]:
     """Output (N, P, Q, G·E) and the base-2 logarithms of the softmax sums (N, G, P, Q)."""
-    q, k, v = (_rowwise(each) for each in (q, k, v))
-    block = min(block_size, max(k.shape[1:3]))
-    tables = [_clipped(each, block_size, halo_size, block).contiguous() for each in (rel_height, rel_width)]
-    problem = _problem(q, k, v, heads, block, halo_size, stride)
+    problem, inputs = _prepared((q, k, v, rel_height, rel_width), heads, block_size, halo_size, stride)
     images, (down, across) = k.shape[0], problem.blocks
     out = v.new_empty(images, problem.out_height, problem.out_width, v.shape[3])
     sums = q.new_empty(images, heads, problem.out_height, problem.out_width, dtype=torch.float32)
     triton_kernels.forward_kernel[down * across * heads, problem.query_tiles, images](
-        q, k, v, *tables, out, sums, *_strides(q, k, v, out), *_sizes(problem), **problem.options("forward")
+        *inputs, out, sums, *_strides(*inputs[:3], out), *_sizes(problem), **problem.options("forward")
     )
     return out, sums
 
@@ -164,14 +157,12 @@ def backward(
     stride: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and the two tables."""
-    q, k, v, g = (*(_rowwise(each) for each in (q, k, v)), g.contiguous())
-    block = min(block_size, max(k.shape[1:3]))
-    tables = [_clipped(each, block_size, halo_size, block).contiguous() for each in (rel_height, rel_width)]
-    problem = _problem(q, k, v, heads, block, halo_size, stride)
+    g = g.contiguous()
+    problem, inputs = _prepared((q, k, v, rel_height, rel_width), heads, block_size, halo_size, stride)
     images, (down, across) = k.shape[0], problem.blocks
     blocks, constants = down * across * heads, problem.constants("queries")
     dq, delta = q.new_empty(q.shape), torch.empty_like(sums)
-    strides, sizes = _strides(q, k, v, g), _sizes(problem)
+    strides, sizes = _strides(*inputs[:3], g), _sizes(problem)
     programs, shape = problem.query_tiles * blocks, (2, constants["R2"], constants["DP"])
     together = min(images, max(1, PARTIAL_BYTES // (programs * math.prod(shape) * 4)))
     d_tables = sums.new_zeros(shape)
@@ -179,25 +170,20 @@ def backward(
         group = min(together, images - first)
         partials = sums.new_empty(group * programs, *shape)
         triton_kernels.backward_queries_kernel[blocks, problem.query_tiles, group](
-            q, k, v, *tables, out, g, sums, delta, dq, partials, *strides, first, *sizes, **problem.options("queries")
+            *inputs, out, g, sums, delta, dq, partials, *strides, first, *sizes, **problem.options("queries")
         )
         d_tables += partials.sum(0)
     windows = (images, down, across, problem.window, problem.window, heads)
     dk_windows, dv_windows = k.new_empty(*windows, problem.channels), v.new_empty(*windows, problem.values)
     tiles = -(-(problem.window**2) // problem.tiling("keys").keys)
     triton_kernels.backward_keys_kernel[blocks, tiles, images](
-        q, k, v, *tables, g, sums, delta, dk_windows, dv_windows, *strides, *sizes, **problem.options("keys")
+        *inputs, g, sums, delta, dk_windows, dv_windows, *strides, *sizes, **problem.options("keys")
     )
     d_height, d_width = (
-        _unclipped(each[: 2 * problem.window - 1, : problem.channels], like, block_size - block)
+        _unclipped(each[: 2 * problem.window - 1, : problem.channels], like, block_size - problem.block_size)
         for each, like in zip(d_tables, (rel_height, rel_width), strict=True)
     )
     return dq, _folded(dk_windows, k, problem), _folded(dv_windows, v, problem), d_height, d_width
-
-
-def _rowwise(t: Tensor) -> Tensor:
-    """The kernels take any strides but that of the channels."""
-    return t if t.stride(3) == 1 else t.contiguous()
 
 
 def _strides(*maps: Tensor) -> tuple[int, ...]:

@@ -16,11 +16,9 @@ from halosearch.cost.step_time import (
     StepTimeModel,
     TimedModel,
     TimedPart,
-    fit,
     kind_of,
     part_terms,
     predict_rows,
-    unseen,
 )
 from halosearch.records.store import Trial
 from halosearch.space.search_space import config_from_dials
@@ -52,17 +50,16 @@ def setting_for(spec: StudySpec) -> Setting:
     return setting_of(timing_plan(spec), torch.device(spec.device))
 
 
-def audited(timed: dict[int, TimedModel], setting: Setting) -> dict[str, Any] | None:
-    """How far predictions can be trusted: every trial predicted by a fit that has not seen it (by folds).
+def audited(timed: dict[int, TimedModel], fitted: StepTimeModel | None) -> dict[str, Any] | None:
+    """How far a fit to these trials can be trusted: every trial as predicted by one that has not seen it (by folds).
 
     Returns: trials, parts, mean absolute relative error, Kendall's tau, the half-width of the 95 % interval, and the predicted
         ratios to the anchor by trial; None below `MIN_AUDITED` trials that can be predicted.
     """
-    numbers, models = list(timed), list(timed.values())
-    rows = sorted((numbers[index], model.ratio, predicted) for model, predicted, index in unseen(models, setting))
-    fitted = fit(models, setting)
-    if len(rows) < MIN_AUDITED or fitted is None:
+    if fitted is None or len(fitted.unseen) < MIN_AUDITED:
         return None
+    numbers, models = list(timed), list(timed.values())
+    rows = sorted((numbers[index], models[index].ratio, predicted) for index, predicted in fitted.unseen)
     _, measured, predicted = np.array(rows).T
     return {
         "trials": len(rows),

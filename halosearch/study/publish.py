@@ -23,10 +23,13 @@ def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int, *,
     shown = spec.model_dump(mode="json") | {
         "data": Path(spec.data).name
     }  # no path of a machine in what is mailed around
-    from halosearch.study.prediction import audited, setting_for, timed_trials  # torch: not for usage errors
+    from halosearch.cost.step_time import fit  # torch: not for usage errors
+    from halosearch.study.prediction import audited, setting_for, timed_trials
 
     trials = store.trials()
-    prediction = audited(timed_trials(trials, setting_for(spec)), setting_for(spec)) if audit else None
+    setting = setting_for(spec)
+    timed = timed_trials(trials, setting) if audit else {}
+    prediction = audited(timed, fit(timed.values(), setting))
     return Evidence(shown, trials, store.notes(), cell_size, facts, comparison_with_published(spec), prediction)
 
 

@@ -30,9 +30,13 @@ def recorded(n, seed, noise=0.0):
     return trials, rows
 
 
+def audit(timed):
+    return audited(timed, fit(timed.values(), SETTING))
+
+
 def test_the_audit_of_an_exact_device_finds_no_error_and_every_trial_is_predicted():
     trials, _ = recorded(24, 5)
-    found = audited(timed_trials(trials, SETTING), SETTING)
+    found = audit(timed_trials(trials, SETTING))
     assert found["trials"] == len(found["predicted"]) == 24
     assert found["mape"] < 0.01
     assert found["kendall_tau"] > 0.97
@@ -40,12 +44,12 @@ def test_the_audit_of_an_exact_device_finds_no_error_and_every_trial_is_predicte
 
 def test_a_trial_does_not_help_to_predict_itself():
     trials, _ = recorded(24, 5)
-    before = audited(timed_trials(trials, SETTING), SETTING)["predicted"]["7"]
+    before = audit(timed_trials(trials, SETTING))["predicted"]["7"]
     ratio = trials[7].result["step_time"]["ratio_to_anchor"]
     ratio["median"] *= 5
     for part in trials[7].result["parts"]:
         part["share"] *= 5
-    after = audited(timed_trials(trials, SETTING), SETTING)
+    after = audit(timed_trials(trials, SETTING))
     assert after["predicted"]["7"] == pytest.approx(before, rel=0.02)
     assert after["mape"] > 0.02
 
@@ -56,7 +60,7 @@ def test_trials_without_timed_parts_are_left_out_and_few_give_no_audit():
     trials[4].result.pop("step_time")
     timed = timed_trials(trials, SETTING)
     assert list(timed) == [0, 1, 2, 5, 6, 7, 8, 9, 10, 11]
-    assert audited({number: timed[number] for number in list(timed)[:7]}, SETTING) is None
+    assert audit({number: timed[number] for number in list(timed)[:7]}) is None
     seconds = predicted_seconds(fit(timed.values(), SETTING), rows, 2.0)
     assert list(seconds.columns) == [
         "predicted_step_time_s",
@@ -72,5 +76,6 @@ def test_a_fold_that_holds_the_only_trial_of_a_kind_is_left_out_and_nothing_brea
     attention = [trial for trial in trials if trial.dials["conv_stages"] == 0]
     conv = next(trial for trial in trials if trial.dials["conv_stages"] >= 2)
     timed = timed_trials([*attention, conv], SETTING)
-    found = audited(timed, SETTING)
-    assert found is None or str(conv.number) not in found["predicted"]
+    found = audit(timed)
+    assert found is not None
+    assert str(conv.number) not in found["predicted"]
