@@ -192,7 +192,7 @@ def study(
         int | None, typer.Option(min=0, help="Trials to repeat with another seed (default: the tier's).")
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="tpe, nsga2, gp or random; all stay inside the budget (default: tpe).")
+        str | None, typer.Option(help="pool, tpe, nsga2, gp or random; all stay inside the budget (default: pool).")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and scenes (default: 0).")] = None,
     tier: Annotated[
@@ -203,6 +203,9 @@ def study(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     name: Annotated[str | None, typer.Option(help="Name of a new study.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Search even where the proxy was shown not to rank the candidates.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; train and write nothing.")
     ] = False,
@@ -228,6 +231,7 @@ def study(
         retests,
         workers,
         max_time,
+        force,
     )
     run_or_forecast(flags, dry_run=dry_run, json=json)
 

@@ -50,12 +50,18 @@ class Tally:
             self.running[job.key] = (self.running[job.key][0], info["images"] / max(1, info["total"]))
             return None
         begun = self.running.pop(job.key, (time.monotonic(), 0.0))[0]
+        if kind == "pause":
+            return (
+                f"{job.key} reached its rung: score {info['score']:.3f} after {info['final']['images_seen']:,} images"
+            )
         if kind == "end":
             return self._ended(job, info, time.monotonic() - begun)
         return f"{job.key} {kind}" + (f": {info['reason']}" if info.get("reason") else "")
 
     def _ended(self, job: Job, info: dict[str, Any], seconds: float) -> str:
         self.done += 1
+        if info["state"] == "pruned":
+            return f"{job.key} stopped: {info['reason']}"
         if info["state"] != "complete":
             self.failed += 1
             return f"{job.key} {info['state']}: {info['reason']}"

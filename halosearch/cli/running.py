@@ -45,6 +45,7 @@ class StudyFlags:
     retests: int | None
     workers: int | None
     max_time: str | None
+    force: bool = False
 
     def request(self) -> Request:
         """Parsed; malformed budgets answer before anything heavy is imported."""
@@ -94,7 +95,7 @@ def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
     if dry_run:
         _print_forecast(spec, cell, as_json=bool(json))
         return
-    _run(spec, folders, cell, json, exists=exists)
+    _run(spec, folders, cell, json, exists=exists, force=flags.force)
 
 
 def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> None:
@@ -120,7 +121,7 @@ def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> No
         )
     )
     put(
-        f"{spec.trials} trials, {spec.retests} retests and a reference on {spec.workers} worker(s), tier {spec.tier.name}: "
+        f"{document['price']} On {spec.workers} worker(s), tier {spec.tier.name}: "
         f"{low / 60:.0f} to {high / 60:.0f} minutes, {document['gpu_hours'][0]:.1f} to {document['gpu_hours'][1]:.1f} GPU-hours, "
         f"{disk[0] / 1e6:.0f} to {disk[1] / 1e6:.0f} MB of disk"
     )
@@ -130,11 +131,13 @@ def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> No
     put("nothing was trained or written")
 
 
-def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, *, exists: bool) -> None:
+def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, *, exists: bool, force: bool) -> None:
     from halosearch.cli.progress import JsonLines, Lines, Panel, Tally
+    from halosearch.study.price import price_of
     from halosearch.study.run import Control, exit_code, run_study
 
-    tally = Tally(spec.trials + min(spec.retests, spec.trials) + 1, workers=min(spec.workers, spec.lookahead))
+    price = price_of(spec)
+    tally = Tally(price.jobs, workers=min(spec.workers, spec.lookahead))
     if exists:
         _count_past(tally, folders)
     budget = f"{spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %"
@@ -147,9 +150,16 @@ def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, *, ex
     received = _catch_signals(control, watcher.message)
     try:
         watcher.message(("continuing " if exists else "beginning ") + title)
-        ended = run_study(spec, folders, watcher, control, cell)
+        if not exists:
+            watcher.message(price.words())
+        ended = run_study(spec, folders, watcher, control, cell, force=force)
     finally:
         watcher.close()
+    if ended.refused and not received:
+        raise NothingUsableError(
+            f"the proxy does not rank the candidates of this cell: {ended.summary['certificate']['reason']}",
+            f"a longer tier (--tier) or other data may; to search anyway: halosearch study {spec.name} --force; the page: {ended.page}",
+        )
     _last_words(ended, spec, folders, received, json)
     code = EXIT_BY_SIGNAL[received[0]] if received else exit_code(ended.summary)
     if code == NothingUsableError.exit_code:
@@ -170,7 +180,9 @@ def _count_past(tally: Tally, folders: Folders) -> None:
         return
     store = Store(folders.journal, create=False, read_only=True)
     ended = [trial for trial in store.trials() if trial.state != "running"]
-    tally.done = len(ended) + sum(key == "reference" or key.startswith("retest-") for key in store.notes())
+    tally.done = len(ended) + sum(
+        key.partition("-")[0] in ("reference", "retest", "rate", "final") for key in store.notes()
+    )
     scored = [trial for trial in ended if trial.state == "complete"]
     tally.points = [(float(t.result["score"]), float(t.result["step_time_s"])) for t in scored]
     if scored:

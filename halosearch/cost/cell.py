@@ -7,7 +7,7 @@ So the cell is found from two small tables, and only its own rows are ever writt
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -193,6 +193,18 @@ def count_rows(rows: pd.DataFrame) -> pd.DataFrame:
         cost = total(dials)
         out[at, 0], out[at, 1], out[at, 2] = cost.params, cost.macs, cost.activations
     return pd.DataFrame(out, columns=["params", "macs", "activations"], index=rows.index)
+
+
+def twin_macs(rows: pd.DataFrame, width_multiplier: float) -> np.ndarray:
+    """MACs of every row's narrow twin (see `halonet.twin`), int64: what an image of its training costs, but for a factor."""
+    out = np.empty(len(rows), dtype=np.int64)
+    for at, dials in dials_of_rows(rows):
+        final = np.where(dials.final_width > 0, np.maximum(8, np.rint(dials.final_width * width_multiplier)), 0).astype(
+            np.int64
+        )
+        twin = replace(dials, base_width=round(dials.base_width * width_multiplier), final_width=final)
+        out[at] = total(twin).macs
+    return out
 
 
 def cell(space: SearchSpace, limits: Limits) -> pd.DataFrame:

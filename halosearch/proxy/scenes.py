@@ -26,6 +26,7 @@ CONTOURS = ((2, 5), (3, 5), (4, 7), (5, 7), (6, 9), (3, 8))
 FREQUENCIES = tuple(4.0 * 2 ** (0.5 * i) for i in range(6))
 """Cycles per image side: 4 to 22.6. A 48-pixel image can carry at most 24."""
 FACTORS = (Factor("shape", len(CONTOURS)), Factor("texture", len(FREQUENCIES)), Factor("relation", 2))
+HELD_OUT_PER_TEST = 4
 SPLITS = {TRAIN: 0, TEST: 1, HELD_OUT: 2}
 DRAWS = 48
 RENDER_BATCH = 64
@@ -37,7 +38,7 @@ class Scenes:
     Args:
         version: a key of `DIFFICULTIES`; frozen, a harder or easier task is another version.
         seed: keys every scene.
-        test_images: images in the test and held-out splits.
+        test_images: images in the test split; the held-out split has four times as many.
     """
 
     factors: tuple[Factor, ...] = FACTORS
@@ -45,7 +46,11 @@ class Scenes:
     def __init__(self, version: str, seed: int, test_images: int) -> None:
         """Nothing is rendered yet."""
         self.version, self.seed, self.difficulty = version, seed, DIFFICULTIES[version]
-        self._sizes = {TRAIN: self.difficulty.train_images, TEST: test_images, HELD_OUT: test_images}
+        self._sizes = {
+            TRAIN: self.difficulty.train_images,
+            TEST: test_images,
+            HELD_OUT: HELD_OUT_PER_TEST * test_images,
+        }
         self.report = DataReport(
             f"procedural scenes, version {version}, seed {seed} (synthetic)",
             dict(self._sizes),

@@ -84,7 +84,11 @@ def _ignore(images: int, total: int, loss: float) -> None:
 
 @dataclass(slots=True)
 class Trainer:
-    """One training with the world passed in: data, device, checkpoint, a way to be stopped, a listener."""
+    """One training with the world passed in: data, device, checkpoint, a way to be stopped, a listener.
+
+    `upto`: how many of the job's rungs to run now (None: all). Where some are left, the checkpoint keeps the trunk, so that a
+    later run of the same job goes on from it and ends like one that never paused.
+    """
 
     job: TrainingJob
     data: Dataset
@@ -94,6 +98,7 @@ class Trainer:
     on_step: Callable[[int, int, float], None] = _ignore
     save_every_s: float = 20.0
     accumulate: int = 1
+    upto: int | None = None
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> TrainingResult:
@@ -106,7 +111,8 @@ class Trainer:
         network, optimizer = self._build()
         progress, trunk = self._resume(network, optimizer)
         saved = self.clock()
-        while progress.rung < len(self.job.rungs):
+        last = self._last_rung()
+        while progress.rung < last:
             images = self.job.rungs[progress.rung]
             if not progress.cooling and progress.step == self.job.recipe.trunk_steps(images):
                 trunk, progress.cooling = _copy_state(network, optimizer), True
@@ -119,7 +125,13 @@ class Trainer:
                 if self.should_stop():
                     raise TrainingStoppedError
             self._step(network, optimizer, progress, images)
+        if last < len(self.job.rungs):
+            self._save(network, optimizer, progress, None)
         return self._result(progress)
+
+    def _last_rung(self) -> int:
+        """How many rungs this run reaches."""
+        return len(self.job.rungs) if self.upto is None else min(self.upto, len(self.job.rungs))
 
     def _build(self) -> tuple[HaloNet, torch.optim.AdamW]:
         torch.manual_seed(self.job.seed)
@@ -153,14 +165,16 @@ class Trainer:
         shown = progress.step * recipe.batch
         if progress.step % max(1, recipe.steps(self.job.rungs[-1]) // CURVE_POINTS) == 0:
             progress.curve.append((shown, value))
-        self.on_step(shown, self.job.rungs[-1], value)
+        self.on_step(shown, self.job.rungs[self._last_rung() - 1], value)
 
     def _backward(self, network: HaloNet, pixels: Tensor, labels: Tensor, batch: int) -> float:
         """Add the gradients of a part of the batch; returns its share of the batch's loss."""
         network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = network(to_float(pixels, self.device)).float()
-        loss = _loss(logits, labels.to(self.device), self.data, self.job.recipe.label_smoothing) * (len(pixels) / batch)
+        loss = training_loss(logits, labels.to(self.device), self.data, self.job.recipe.label_smoothing) * (
+            len(pixels) / batch
+        )
         loss.backward()
         return float(loss.detach())
 
@@ -244,7 +258,8 @@ def batch_ids(seed: int, step: int, batch: int, size: int) -> np.ndarray:
     return np.array([orders[epoch][position % size] for epoch, position in zip(epochs, positions, strict=True)])
 
 
-def _loss(logits: Tensor, labels: Tensor, data: Dataset, smoothing: float) -> Tensor:
+def training_loss(logits: Tensor, labels: Tensor, data: Dataset, smoothing: float) -> Tensor:
+    """Cross-entropy in nats, mean over images, summed over the labels' factors."""
     blocks = split_logits(logits, data.factors)
     return torch.stack(
         [F.cross_entropy(block, labels[:, i], label_smoothing=smoothing) for i, block in enumerate(blocks)]

@@ -28,7 +28,10 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trial as recorded. `result` is what the evaluation returned; `reason` says why a trial is not complete."""
+    """One trial as recorded. `result` is what the evaluation returned, so far where the trial is paused at a rung.
+
+    `reason` says why a trial is not complete. `moves` are the decisions about it, (number, rung, moves known) each.
+    """
 
     number: int
     dials: dict[str, Any]
@@ -37,6 +40,7 @@ class Trial:
     runs: int = 0
     reason: str = ""
     result: dict[str, Any] = field(default_factory=dict)
+    moves: tuple[tuple[int, int, int], ...] = ()
 
 
 class Store:
@@ -73,20 +77,42 @@ class Store:
                 "continue it with the version of halosearch that began it, or start anew under another --name",
             )
 
-    def propose(self, dials: dict[str, Any], costs: dict[str, int], distributions: dict[str, Any]) -> int:
-        """Append a running trial in one write; returns its number."""
+    def propose(
+        self, dials: dict[str, Any], costs: dict[str, int], distributions: dict[str, Any], move: tuple[int, int, int]
+    ) -> int:
+        """Append a running trial in one write; returns its number. `move`: its number, the rung to reach, moves known."""
         trial = optuna.trial.create_trial(
-            state=TrialState.RUNNING, params=dials, distributions=distributions, user_attrs={"costs": costs}
+            state=TrialState.RUNNING,
+            params=dials,
+            distributions=distributions,
+            user_attrs={"costs": costs, "moves": [list(move)]},
         )
         self._study.add_trial(trial)
         return len(self._study.get_trials(deepcopy=False)) - 1
 
-    def begin_run(self, number: int) -> int:
-        """Count one more start of a trial; returns which run this is (1 = first)."""
+    def promote(self, number: int, move: tuple[int, int, int]) -> None:
+        """Record that a trial goes on."""
         trial = self._study.get_trials(deepcopy=False)[number]
-        runs = int(trial.user_attrs.get("runs", 0)) + 1
+        moves = [*trial.user_attrs["moves"], list(move)]
+        self._storage.set_trial_user_attr(trial._trial_id, "moves", moves)
+
+    def pause(self, number: int, result: dict[str, Any]) -> None:
+        """Record what a running trial has come to."""
+        trial = self._study.get_trials(deepcopy=False)[number]
+        self._storage.set_trial_user_attr(trial._trial_id, "pause", result)
+
+    def prune(self, number: int, reason: str) -> None:
+        """End a paused trial with what it has come to."""
+        trial = self._study.get_trials(deepcopy=False)[number]
+        self.finish(number, PRUNED, trial.user_attrs["pause"], reason)
+
+    def begin_run(self, number: int, rung: int) -> int:
+        """Count one more start of a trial on its way to a rung; returns which run of this part it is (1 = first)."""
+        trial = self._study.get_trials(deepcopy=False)[number]
+        runs = dict(trial.user_attrs.get("runs", {}))
+        runs[str(rung)] = runs.get(str(rung), 0) + 1
         self._storage.set_trial_user_attr(trial._trial_id, "runs", runs)
-        return runs
+        return int(runs[str(rung)])
 
     def finish(self, number: int, state: str, result: dict[str, Any], reason: str = "") -> None:
         """End a trial: the result is written first, so that a crash in between loses nothing."""
@@ -104,6 +130,10 @@ class Store:
             end = trial.user_attrs.get("end")
             if end:
                 self._tell(trial.number, end["state"], end["result"])
+
+    def count(self) -> int:
+        """Trials so far."""
+        return len(self._study.get_trials(deepcopy=False))
 
     def note(self, key: str, value: dict[str, Any]) -> None:
         """Keep something about the whole study (the reference, a retest) under a key."""
@@ -136,10 +166,16 @@ def _plain(trial: FrozenTrial) -> Trial:
         dict(trial.params),
         dict(trial.user_attrs.get("costs", {})),
         state,
-        int(trial.user_attrs.get("runs", 0)),
+        _runs(trial.user_attrs.get("runs", 0)),
         end.get("reason", ""),
-        end.get("result", {}),
+        end.get("result", trial.user_attrs.get("pause", {})),
+        tuple((int(a), int(b), int(c)) for a, b, c in trial.user_attrs.get("moves", ())),
     )
+
+
+def _runs(runs: int | dict[str, int]) -> int:
+    """Starts of a trial, those of later rungs not counted unless they were begun again; one number in older records."""
+    return runs if isinstance(runs, int) else 1 + sum(n - 1 for n in runs.values()) if runs else 0
 
 
 def table(trials: list[Trial]) -> pd.DataFrame:
@@ -165,6 +201,7 @@ def row(trial: Trial) -> dict[str, Any]:
         "memory_bytes": result.get("step_time", {}).get("memory_bytes"),
         **accuracy,
         "images": result.get("final", {}).get("images_seen"),
+        "rungs": len(result.get("scores", ())) or None,
         "images_per_s": result.get("images_per_s"),
         "seconds": result.get("seconds"),
         "runs": trial.runs,

@@ -27,7 +27,11 @@ def prepare_front(summary: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     by_number = {trial["trial"]: trial for trial in complete}
     front = [by_number[number] for number in summary["front"]]
     reference = summary["reference"]
+    found = summary["attainment"]
     return {
+        "band": []
+        if found is None
+        else [dict(zip(("cost", "low", "middle", "high"), b, strict=True)) for b in found["band"]],
         "dominated": [trial for trial in complete if trial["trial"] not in summary["front"]],
         "front": front,
         "reference": [reference] if reference and reference["score"] is not None else [],
@@ -37,6 +41,17 @@ def prepare_front(summary: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def draw_front(data: dict[str, list[dict[str, Any]]]) -> Figure:
     """Score against a cost, which the menu switches; error bars are 95 % intervals of the step time."""
     figure = go.Figure()
+    for name, quantile in (("attained with 95 %", "low"), ("attained with 5 %", "high")):
+        figure.add_trace(
+            go.Scatter(
+                x=[b["cost"] for b in data["band"]],
+                y=[b[quantile] for b in data["band"]],
+                mode="lines",
+                line={"color": FRONT, "width": 1, "dash": "dot", "shape": "hv"},
+                name=f"best true score, {name}",
+                hoverinfo="skip",
+            )
+        )
     for name, colour, symbol, size in (("dominated", COMPLETE, "circle-open", 8), ("front", FRONT, "diamond", 11)):
         trials = data[name]
         figure.add_trace(
@@ -84,9 +99,12 @@ def _bars(trials: list[dict[str, Any]], colour: str) -> dict[str, Any]:
 
 
 def _moved(data: dict[str, list[dict[str, Any]]], axis: str) -> dict[str, Any]:
+    on_time = axis == "step_time_s"
+    costs = [b["cost"] for b in data["band"]]
     return {
-        "x": [[t.get(axis) for t in data[name]] for name in ("dominated", "front", "reference")],
-        "error_x.visible": [axis == "step_time_s"] * 2 + [False],
+        "x": [costs, costs] + [[t.get(axis) for t in data[name]] for name in ("dominated", "front", "reference")],
+        "visible": [on_time] * 2 + [True] * 3,
+        "error_x.visible": [False, False, on_time, on_time, False],
     }
 
 

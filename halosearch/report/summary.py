@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from halosearch.analysis.attainment import attainment
 from halosearch.analysis.frontier import complete, frontier, hypervolume_history, knee
-from halosearch.analysis.rank_agreement import Agreement, test_retest
 from halosearch.records.store import Trial, row, table
 from halosearch.report.wording import answer_sentences
 from halosearch.space.notation import candidate_text
@@ -17,7 +17,7 @@ from halosearch.space.search_space import DIALS, config_from_dials
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a summary is made of: the study's spec, its trials, its notes, facts about cell, data and published models."""
+    """What a summary is made of: the study's spec, its trials, its notes, facts about cell, data, proxy and published models."""
 
     spec: dict[str, Any]
     trials: list[Trial]
@@ -25,6 +25,7 @@ class Evidence:
     cell_size: int
     data: dict[str, Any]
     published: list[str]
+    certificate: dict[str, Any]
     prediction: dict[str, Any] | None = None
 
 
@@ -33,7 +34,8 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     rows = table(evidence.trials)
     done = complete(rows)
     front = frontier(rows)
-    agreement = _agreement(evidence)
+    agreement, noise = evidence.certificate["agreement"], evidence.certificate["noise"]
+    finals = final_scores(evidence.trials, evidence.notes, noise)
     summary: dict[str, Any] = {
         "study": evidence.spec["name"],
         "spec": evidence.spec,
@@ -43,9 +45,13 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         else {},
         "trials": [_trial(trial) for trial in evidence.trials],
         "front": [int(number) for number in front["trial"]] if len(front) else [],
-        "decisions": _decisions(done, front, agreement),
+        "decisions": _decisions(done, front, noise, finals),
         "hypervolume": [list(point) for point in hypervolume_history(rows)],
-        "agreement": None if agreement is None else agreement.to_dict() | {"valid": agreement.valid},
+        "agreement": agreement,
+        "certificate": evidence.certificate,
+        "forced": evidence.notes.get("forced"),
+        "finals": finals,
+        "attainment": _attainment(done, noise, evidence),
         "reference": _reference(evidence),
         "data": evidence.data,
         "published": evidence.published,
@@ -67,24 +73,17 @@ def _trial(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _agreement(evidence: Evidence) -> Agreement | None:
-    pairs = []
-    for trial in evidence.trials:
-        again = evidence.notes.get(f"retest-{trial.number}", {})
-        if trial.state == "complete" and again.get("state") == "complete":
-            pairs.append((float(trial.result["score"]), float(again["result"]["score"])))
-    return test_retest([a for a, _ in pairs], [b for _, b in pairs])
-
-
-def _decisions(done: pd.DataFrame, front: pd.DataFrame, agreement: Agreement | None) -> list[dict[str, Any]]:
-    """Best score; then, among what two standard deviations of a difference do not separate from it, fastest and smallest; knee."""
+def _decisions(
+    done: pd.DataFrame, front: pd.DataFrame, noise: dict[str, Any] | None, finals: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The recommendation, which rests on held-out images; best search score; fastest and smallest within noise of it; knee."""
     if done.empty:
         return []
     best = done.sort_values(["score", "step_time_s", "trial"], ascending=[False, True, True]).iloc[0]
-    chosen = [("best score", int(best["trial"]))]
-    if agreement is not None:
-        margin = within_noise_margin(agreement.noise)
-        near = done[done["score"] >= best["score"] - margin]
+    chosen = [("recommended (held-out images)", int(finals[0]["trial"]))] if finals else []
+    chosen.append(("best score", int(best["trial"])))
+    if noise is not None:
+        near = done[done["score"] >= best["score"] - within_noise_margin(noise["sd"])]
         chosen.append(("fastest within noise of it", int(near.sort_values(["step_time_s", "trial"])["trial"].iloc[0])))
         chosen.append(
             ("fewest parameters within noise of it", int(near.sort_values(["params", "trial"])["trial"].iloc[0]))
@@ -93,6 +92,58 @@ def _decisions(done: pd.DataFrame, front: pd.DataFrame, agreement: Agreement | N
     if bend is not None:
         chosen.append(("knee of the front", bend))
     return [{"role": role, "trial": number} for role, number in chosen]
+
+
+def final_scores(trials: list[Trial], notes: dict[str, Any], noise: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The finalists, best first: mean score over further seeds on images that the search never saw, 95 % interval where noise is known."""
+    found = []
+    for trial in trials:
+        keys = sorted(
+            key for key in notes if key == f"final-{trial.number}" or key.startswith(f"final-{trial.number}-")
+        )
+        done = [notes[key]["result"] for key in keys if notes[key]["state"] == "complete"]
+        if done:
+            scores = [float(result["score"]) for result in done]
+            mean = sum(scores) / len(scores)
+            half = None if noise is None else 1.96 * noise["sd"] / len(scores) ** 0.5
+            found.append(
+                {
+                    "trial": trial.number,
+                    "seeds": len(scores),
+                    "images": done[0]["final"]["images"],
+                    "scores": scores,
+                    "score": mean,
+                    "low": None if half is None else mean - half,
+                    "high": None if half is None else mean + half,
+                    "search_score": trial.result["score"],
+                }
+            )
+    return sorted(found, key=lambda final: (-final["score"], final["trial"]))
+
+
+def _attainment(done: pd.DataFrame, noise: dict[str, Any] | None, evidence: Evidence) -> dict[str, Any] | None:
+    """P(on the front) by trial and the band of the front, from the known noise of a score; None without it."""
+    if noise is None or done.empty:
+        return None
+    repeats = {
+        number: [
+            float(note["result"]["score"])
+            for key, note in evidence.notes.items()
+            if (key == f"retest-{number}" or key.startswith(f"retest-{number}-")) and note["state"] == "complete"
+        ]
+        for number in done["trial"]
+    }
+    means = [
+        (score + sum(repeats[number])) / (1 + len(repeats[number]))
+        for number, score in zip(done["trial"], done["score"], strict=True)
+    ]
+    seeds = [1 + len(repeats[number]) for number in done["trial"]]
+    found = attainment(means, done["step_time_s"].tolist(), seeds, noise["sd"]).to_dict()
+    return {
+        "draws": found["draws"],
+        "on_front": {str(number): p for number, p in zip(done["trial"], found["on_front"], strict=True)},
+        "band": found["band"],
+    }
 
 
 def within_noise_margin(noise: float) -> float:

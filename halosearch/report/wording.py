@@ -9,9 +9,9 @@ from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
 
 def answer_sentences(summary: dict[str, Any]) -> list[str]:
     """What was found, how sure, on what; the first sentence is the answer."""
-    sentences = [_best(summary)]
+    sentences = [*_recommended(summary), _best(summary)]
     if summary["decisions"]:
-        sentences += _noise(summary)
+        sentences += _noise(summary) + _trivial(summary)
     sentences += _reference(summary) + _prediction(summary) + _worth(summary) + summary["published"]
     return sentences
 
@@ -40,18 +40,83 @@ def seconds_words(seconds: float | None) -> str:
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
+def _recommended(summary: dict[str, Any]) -> list[str]:
+    """The finalists' numbers, the only ones that are recommended."""
+    finals = summary["finals"]
+    if not finals:
+        return []
+    first = finals[0]
+    trial = trial_of(summary, first["trial"])
+    interval = "" if first["low"] is None else f" [{first['low']:.3f}, {first['high']:.3f}]"
+    others = [f["trial"] for f in finals[1:] if first["low"] is None or f["high"] is None or f["high"] >= first["low"]]
+    apart = (
+        f"trial{'s' if len(others) > 1 else ''} {', '.join(map(str, others))} cannot be told from it"
+        if others
+        else "the other finalists score less"
+        if len(finals) > 1
+        else "it was the only finalist"
+    )
+    return [
+        f"Recommended: trial {first['trial']}, {trial['candidate']}: score {first['score']:.3f}{interval} on {first['images']:,} images "
+        f"that the search never saw (mean of {first['seeds']} further seed{'s' if first['seeds'] > 1 else ''}; in the search it had "
+        f"{first['search_score']:.3f}), {trial['params']:,} parameters, {trial['macs'] / 1e9:.2f} GMACs, {step_time_words(trial, summary)}; {apart}."
+    ]
+
+
 def _best(summary: dict[str, Any]) -> str:
     budget = summary["spec"]["budget"]
     under = f"{budget['params']:,} parameters (±{100 * budget['tolerance']:g} %)"
     if not summary["decisions"]:
         ended = ", ".join(f"{n} {state}" for state, n in summary["counts"].items()) or "no trial"
         return f"No trial under {under} gave a usable result: {ended}."
-    best = trial_of(summary, summary["decisions"][0]["trial"])
+    best = _best_trial(summary)
     complete = summary["counts"].get("complete", 0)
     return (
-        f"Best of {complete} trained candidates under {under}: trial {best['trial']}, {best['candidate']}: score {best['score']:.3f}, "
+        f"Best of {complete} fully trained candidates{_stopped(summary)} under {under}: trial {best['trial']}, {best['candidate']}: "
+        f"score {best['score']:.3f}, "
         f"{best['params']:,} parameters, {best['macs'] / 1e9:.2f} GMACs, {step_time_words(best, summary)}."
     )
+
+
+def _best_trial(summary: dict[str, Any]) -> dict[str, Any]:
+    """The trial with the best score in the search."""
+    number = next(d["trial"] for d in summary["decisions"] if d["role"] == "best score")
+    return trial_of(summary, number)
+
+
+def _stopped(summary: dict[str, Any]) -> str:
+    pruned = summary["counts"].get("pruned", 0)
+    return f" ({pruned} more stopped early)" if pruned else ""
+
+
+def _trivial(summary: dict[str, Any]) -> list[str]:
+    """Rankings that cost nothing, and shorter trainings, beside the proxy's own agreement; whether the search was forced."""
+    found = summary["certificate"]
+    known = {name: tau for name, tau in found["baselines"].items() if tau is not None}
+    sentences = []
+    if known:
+        listed = ", ".join(f"{name.replace('_', ' ')} {tau['tau']:+.2f}" for name, tau in known.items())
+        n = next(iter(known.values()))["n"]
+        sentences.append(
+            f"Rankings that need no training agree with the scores by Kendall tau: {listed} (n = {n} candidates drawn evenly)."
+        )
+    rungs = summary["spec"]["tier"]["rungs"]
+    shorter = [(images, tau) for images, tau in zip(rungs, found["rungs"], strict=False) if tau is not None]
+    if shorter:
+        listed = ", ".join(f"{images:,} images {tau['tau']:.2f}" for images, tau in shorter)
+        sentences.append(
+            f"Shorter trainings rank like the longest one by Kendall tau: {listed} (n = {shorter[0][1]['n']}, same seed)."
+        )
+    rates = found["rates"]
+    if rates is not None:
+        verdict = {True: "the rule holds", False: "the rule fails here", None: "its noise is unknown"}[rates["holds"]]
+        sentences.append(
+            f"Learning rates of half and double were tried on {len(rates['scores'])} corner candidate(s): the rule loses at most "
+            f"{rates['worst_loss']:.3f}; {verdict}."
+        )
+    if summary["forced"] is not None:
+        sentences.append(f"The proxy failed its test and was searched with --force: {summary['forced']['reason']}.")
+    return sentences
 
 
 def _noise(summary: dict[str, Any]) -> list[str]:
@@ -60,8 +125,9 @@ def _noise(summary: dict[str, Any]) -> list[str]:
         return [
             "Every score is from one seed, and too few candidates were trained twice to say how much of a difference is noise."
         ]
-    best = trial_of(summary, summary["decisions"][0]["trial"])
-    margin = 2 * 2**0.5 * agreement["noise"]
+    best = _best_trial(summary)
+    noise = summary["certificate"]["noise"]
+    margin = 2 * 2**0.5 * noise["sd"]
     near = [
         t["trial"]
         for t in summary["trials"]
@@ -80,7 +146,8 @@ def _noise(summary: dict[str, Any]) -> list[str]:
         else f"an indication, not the {VALID_PAIRS} candidates that would show that this proxy ranks"
     )
     return [
-        f"Scores are from one seed each; the standard deviation of one score is {agreement['noise']:.3f} (n = {agreement['n']} pairs), and {tied}.",
+        f"Scores of the search are from one seed each; the standard deviation of one score is {noise['sd']:.3f} "
+        f"({noise['scores']} scores of {noise['candidates']} candidates), and {tied}.",
         f"Test-retest agreement of the ranking: Kendall tau {agreement['tau']:.2f} [{agreement['low']:.2f}, {agreement['high']:.2f}], "
         f"n = {agreement['n']} candidates trained with two seeds; this noise allows {agreement['ceiling']:.2f} at most against the truth: {verdict}.",
     ]

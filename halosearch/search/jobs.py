@@ -6,24 +6,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-TRIAL, RETEST, REFERENCE = "trial", "retest", "reference"
+TRIAL, RETEST, REFERENCE, RATE, FINAL = "trial", "retest", "reference", "rate", "final"
 PROGRESS, DONE, STOPPED, DIED, BROKEN = "progress", "done", "stopped", "died", "broken"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One evaluation. `kind` says what it is for; a retest repeats the trial `number` with another `seed`."""
+    """One evaluation. `kind` says what it is for.
+
+    A trial runs up to the rung with index `rung` (-1: the last). All other kinds repeat the trial `number` in another way, told
+    apart by `repeat`: a retest with another seed, a rate with another learning rate, a final with another seed on held-out images.
+    """
 
     kind: str
     number: int
     dials: dict[str, Any]
     seed: int
-    reuse: dict[str, Any] = field(default_factory=dict)
+    rung: int = -1
+    move: int = -1
+    repeat: int = 1
+    rate: float = 1.0
 
     @property
     def key(self) -> str:
-        """Name of the job, unique in a study, fit for a file."""
-        return self.kind if self.kind == REFERENCE else f"{self.kind}-{self.number}"
+        """Name of the job, unique in a study, fit for a file; all rungs of a trial share it, and with it their checkpoint."""
+        if self.kind == REFERENCE:
+            return self.kind
+        return f"{self.kind}-{self.number}" + ("" if self.repeat == 1 else f"-{self.repeat}")
 
 
 @dataclass(frozen=True, slots=True)

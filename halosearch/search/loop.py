@@ -1,6 +1,7 @@
-"""Ask, evaluate, tell: trials in the order of their numbers, whatever happens to those who run them.
+"""Move after move, evaluated and recorded, whatever happens to those who run them.
 
-The loop knows nothing of costs or training: jobs go to `workers`, results come back, records are written by `Ledger`.
+A study has four parts: candidates drawn evenly; checks of the proxy on these; the search; the last word on the finalists. The
+loop knows nothing of costs or training: jobs go to `workers`, results come back, records are written by `Ledger`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from halosearch.search.jobs import (
     DONE,
     PROGRESS,
     REFERENCE,
-    RETEST,
     STOPPED,
     TRIAL,
     Event,
@@ -24,52 +24,75 @@ from halosearch.search.jobs import (
     MachineFaultError,
     Workers,
 )
-from halosearch.search.sampler import Outcome, PoolExhaustedError, Proposer
+from halosearch.search.sampler import Outcome
+from halosearch.search.schedule import Move, Schedule
 
 MAX_RUNS = 3
 """A job whose worker died this many times is given up."""
 POLL_S = 0.25
-SEED_STEP = 1_000_003
-"""Seeds of retests lie this far from those of trials."""
 
 
 class Ledger(Protocol):
-    """Where the loop writes and what it knows of the past."""
+    """Where the loop writes."""
 
-    def propose(self, row: int) -> int:
-        """Record a running trial of a row; returns its number."""
+    def move(self, move: Move) -> None:
+        """Record a decision: a new running trial, or a trial that goes on."""
         ...
 
     def begin_run(self, job: Job) -> int:
         """Count a start; returns which run of the job this is."""
         ...
 
+    def pause(self, job: Job, result: dict[str, Any]) -> None:
+        """Record what a trial has come to at a rung below the top."""
+        ...
+
     def finish(self, job: Job, state: str, result: dict[str, Any], reason: str) -> None:
         """Record the end of a job."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much to do: trials, how many of the first of them to repeat with another seed, and the seed of all."""
-
-    trials: int
-    retests: int
-    seed: int
+    def prune(self, trials: list[int]) -> None:
+        """Record that these paused trials are not to go on."""
+        ...
 
 
 @dataclass(slots=True)
 class State:
-    """What is known at the start: rows proposed so far (by number), how ended trials came out, what else was finished."""
+    """What is known at the start: moves so far, outcomes by move, trials stopped for good, keys of other jobs that have ended."""
 
-    rows: list[int] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    finished_retests: set[int] = field(default_factory=set)
-    reference_done: bool = False
+    pruned: set[int] = field(default_factory=set)
+    finished: set[str] = field(default_factory=set)
 
 
 Listener = Callable[[str, Job, dict[str, Any]], None]
-"""Told of every start, progress, end, failure and requeue, for the terminal."""
+"""Told of every start, progress, pause, end, failure and requeue, for the terminal."""
+
+
+def _no_jobs(outcomes: dict[int, Outcome]) -> list[Job]:
+    del outcomes
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What surrounds the search.
+
+    Args:
+        seed: of all trials.
+        reference: dials of the reference model, or None.
+        checks: jobs that the outcomes so far of the evenly drawn trials (by trial number) ask for; the same list, or a longer
+            one, whenever it is asked.
+        gate: asked once, when all checks have ended and before the first searched candidate: may the search begin?
+        finals: jobs that the ended search asks for.
+    """
+
+    seed: int
+    reference: dict[str, Any] | None = None
+    checks: Callable[[dict[int, Outcome]], list[Job]] = _no_jobs
+    gate: Callable[[], bool] = lambda: True
+    finals: Callable[[], list[Job]] = list
 
 
 @dataclass(slots=True)
@@ -77,27 +100,27 @@ class Loop:
     """One run of a study.
 
     Args:
-        plan, state, proposer, workers, ledger: see their types.
+        parts, schedule, state, workers, ledger: see their types.
         dials: the dials of a row of the pool.
-        reference: dials of the reference model, or None.
-        may_dispatch: false once time is up or a stop was asked for.
+        may_dispatch: false once time is up or a stop was asked for. stop_now: true once running jobs should stop too.
         listen: told what happens.
     """
 
-    plan: Plan
+    parts: Parts
+    schedule: Schedule
     state: State
-    proposer: Proposer
     workers: Workers
     ledger: Ledger
     dials: Callable[[int], dict[str, Any]]
-    reference: dict[str, Any] | None
     may_dispatch: Callable[[], bool]
     stop_now: Callable[[], bool]
     listen: Listener
+    refused: bool = False
     _queue: deque[Job] = field(default_factory=deque)
     _running: dict[str, Job] = field(default_factory=dict)
     _deaths: dict[str, int] = field(default_factory=dict)
-    _exhausted: bool = False
+    _open: bool = False
+    _complete: bool = False
     _stopping: bool = False
 
     def run(self) -> bool:
@@ -113,41 +136,25 @@ class Loop:
                 self.workers.stop()
             if self.may_dispatch() and not self._stopping:
                 self._dispatch()
-            if not self._running and (self._stopping or not self.may_dispatch() or not self._waiting()):
-                return not self._waiting()
+            ended = self._complete or self.refused or self._stopping or not self.may_dispatch()
+            if not self._running and ended:
+                return self._complete
             for event in self.workers.poll(POLL_S):
                 self._handle(event)
 
     def _replay(self) -> None:
-        """Bring the proposer to where the record is; queue what was running when the last run ended."""
-        if self.reference is not None and not self.state.reference_done:
-            self._queue.append(Job(REFERENCE, -1, self.reference, self.plan.seed))
-        for number, row in enumerate(self.state.rows):
-            self.proposer.propose(self.state.outcomes, forced=row)
-            if number not in self.state.outcomes:
-                self._queue.append(self._trial(number))
+        """Bring the schedule to where the record is; queue what was running when the last run ended."""
+        if self.parts.reference is not None and REFERENCE not in self.state.finished:
+            self._queue.append(Job(REFERENCE, -1, self.parts.reference, self.parts.seed))
+        for move in self.state.moves:
+            self.schedule.replay(move, self.state.outcomes)
+            if move.number not in self.state.outcomes:
+                self._queue.append(self._trial(move))
+        for trial in sorted(self.state.pruned):
+            self.schedule.stop_trial(trial)
 
-    def _trial(self, number: int) -> Job:
-        return Job(TRIAL, number, self.dials(self.state.rows[number]), self.plan.seed)
-
-    def _waiting(self) -> bool:
-        """Whether anything is left to start."""
-        return bool(self._queue) or self._trials_left() or bool(self._retests_left())
-
-    def _trials_left(self) -> bool:
-        return len(self.state.rows) < self.plan.trials and not self._exhausted
-
-    def _retests_left(self) -> list[int]:
-        """Completed trials among the first to be repeated, that are neither repeated nor being repeated."""
-        if self._trials_left():
-            return []
-        complete: list[int] = []
-        for number in range(len(self.state.rows)):
-            if number not in self.state.outcomes or len(complete) == self.plan.retests:
-                break
-            if self.state.outcomes[number].values is not None:
-                complete.append(number)
-        return [n for n in complete if n not in self.state.finished_retests and f"{RETEST}-{n}" not in self._running]
+    def _trial(self, move: Move) -> Job:
+        return Job(TRIAL, move.trial, self.dials(move.row), self.parts.seed, move.rung, move.number)
 
     def _dispatch(self) -> None:
         while len(self._running) < self.workers.capacity:
@@ -162,18 +169,53 @@ class Loop:
     def _next_job(self) -> Job | None:
         if self._queue:
             return self._queue.popleft()
-        if self._trials_left() and self.proposer.ready(self.state.outcomes):
-            try:
-                row = self.proposer.propose(self.state.outcomes)
-            except PoolExhaustedError:
-                self._exhausted = True
-                return self._next_job()
-            self.state.rows.append(row)
-            return self._trial(self.ledger.propose(row))
-        retests = self._retests_left()
-        if retests:
-            return Job(RETEST, retests[0], self.dials(self.state.rows[retests[0]]), self.plan.seed + SEED_STEP)
-        return None
+        if self.schedule.in_uniform_part:
+            return self._next_move()
+        if not self._open:
+            return self._next_check()
+        if not self.schedule.finished:
+            job = self._next_move()
+            if job is not None or not self.schedule.finished:
+                return job
+        return self._next_final()
+
+    def _next_move(self) -> Job | None:
+        move = self.schedule.next(self.state.outcomes)
+        if move is None:
+            return None
+        self.ledger.move(move)
+        return self._trial(move)
+
+    def _next_check(self) -> Job | None:
+        """A check; once none is left, whether the search may begin."""
+        job = self._first_left(self.parts.checks(self._uniform_outcomes()))
+        if job is not None or self._running:
+            return job
+        self._open = self.schedule.begun_to_search or self.parts.gate()
+        self.refused = not self._open
+        return self._next_job() if self._open else None
+
+    def _uniform_outcomes(self) -> dict[int, Outcome]:
+        moves = self.schedule.moves[: self.schedule.shape.uniform]
+        return {m.trial: self.state.outcomes[m.number] for m in moves if m.number in self.state.outcomes}
+
+    def _next_final(self) -> Job | None:
+        """The last word, once every trial has ended or is stopped for good."""
+        if any(job.kind == TRIAL for job in self._running.values()):
+            return None
+        waiting = [t for t in self.schedule.waiting(self.state.outcomes) if t not in self.state.pruned]
+        if waiting:
+            self.ledger.prune(waiting)
+            self.state.pruned.update(waiting)
+            for move in self.schedule.moves:
+                if move.trial in waiting and move.rung == self.schedule.rung_of(move.trial):
+                    self.listen("end", self._trial(move), {"state": "pruned", "reason": "not among those that go on"})
+        job = self._first_left(self.parts.finals())
+        self._complete = job is None and not self._running
+        return job
+
+    def _first_left(self, jobs: list[Job]) -> Job | None:
+        return next((job for job in jobs if job.key not in self.state.finished and job.key not in self._running), None)
 
     def _handle(self, event: Event) -> None:
         job = event.job
@@ -201,12 +243,14 @@ class Loop:
             self.listen("requeued", job, {"reason": reason})
 
     def _finish(self, job: Job, state: str, result: dict[str, Any], reason: str) -> None:
-        self.ledger.finish(job, state, result, reason)
-        if job.kind == TRIAL:
-            values = (float(result["score"]), float(result["guide_cost"])) if state == "complete" else None
-            self.state.outcomes[job.number] = Outcome(values)
-        elif job.kind == RETEST:
-            self.state.finished_retests.add(job.number)
+        paused = job.kind == TRIAL and state == "complete" and 0 <= job.rung < self.schedule.shape.top
+        if paused:
+            self.ledger.pause(job, result)
         else:
-            self.state.reference_done = True
-        self.listen("end", job, {"state": state, "reason": reason, **result})
+            self.ledger.finish(job, state, result, reason)
+        if job.kind == TRIAL:
+            scores = tuple(float(score) for score in result["rung_scores"]) if state == "complete" else None
+            self.state.outcomes[job.move] = Outcome(scores, float(result.get("guide_cost", 1.0)))
+        else:
+            self.state.finished.add(job.key)
+        self.listen("pause" if paused else "end", job, {"state": state, "reason": reason, **result})

@@ -1,8 +1,7 @@
-"""Any Optuna sampler kept inside a pool: it proposes, the nearest row that no trial has seen is taken.
+"""Proposals in trial order: `PoolSampler`, or any sampler of Optuna's kept inside the pool.
 
-Proposals depend on the study's seed, the trial's number and the outcomes of earlier trials alone, never on workers' luck:
-trial n knows exactly the outcomes of trials 0..n-1-lag, and treats the `lag` before it as running. So the same study with
-one worker or `lag + 1`, or after any kill, proposes the same sequence for the same results.
+What one of Optuna's samplers wishes for is moved to the nearest row that no trial has seen. Proposals depend on the study's seed,
+the trial's number and what was told before, never on workers' luck; trials not told of yet count as running.
 """
 
 from __future__ import annotations
@@ -14,105 +13,39 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-LOG_ABOVE = 4.0
-"""A positive dial whose largest value is at least this many times its smallest is searched on a log scale."""
+from halosearch.search.pool import Pool, PoolExhaustedError
+from halosearch.search.pool_sampler import ROW_ATTR, SCORES_ATTR, PoolSampler
+
+POOL = "pool"
 GP_STARTUP = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the sampler learns of a finished trial: two objectives (the second is minimised), or None where it failed."""
+    """What a search learns of a move: the trial's scores by rung so far and its cost (minimised), or no scores: it failed."""
 
-    values: tuple[float, float] | None
-
-
-class PoolExhaustedError(Exception):
-    """Every row of the pool has been proposed."""
-
-
-class Pool:
-    """The rows that may be proposed: `features` columns of `rows`, as Optuna distributions and as points in a unit cube."""
-
-    def __init__(self, rows: pd.DataFrame, features: Sequence[str]) -> None:
-        """Scale the features; words are spread evenly over [0, 1]."""
-        self.rows, self.features = rows, list(features)
-        self.distributions: dict[str, BaseDistribution] = {}
-        self._scale: dict[str, Callable[[Any], Any]] = {}
-        points = [self._feature(name) for name in self.features]
-        self._points = np.stack(points, 1)
-        self._unseen = np.ones(len(rows), dtype=bool)
-
-    def _feature(self, name: str) -> np.ndarray:
-        column = self.rows[name]
-        if not pd.api.types.is_numeric_dtype(column):
-            words = sorted(column.astype(str).unique())
-            self.distributions[name] = CategoricalDistribution(words)
-            self._scale[name] = lambda value: words.index(str(value)) / max(1, len(words) - 1)
-            codes = pd.Categorical(column.astype(str), categories=words).codes
-            return (codes / max(1, len(words) - 1)).astype(np.float32)
-        low, high = float(column.min()), float(column.max())
-        log = low > 0 and high >= LOG_ABOVE * low
-        whole = pd.api.types.is_integer_dtype(column)
-        self.distributions[name] = (
-            IntDistribution(int(low), int(high), log=log) if whole else FloatDistribution(low, high, log=log)
-        )
-        bend: Callable[[Any], Any] = np.log if log else (lambda value: value)
-        start, width = bend(low), max(bend(high) - bend(low), 1e-12)
-        self._scale[name] = lambda value: (bend(value) - start) / width
-        return np.asarray(self._scale[name](column.to_numpy(dtype=float)), dtype=np.float32)
-
-    def nearest_unseen(self, wish: dict[str, Any]) -> int:
-        """Index of the unseen row closest to `wish` in the unit cube; the first of equals.
-
-        Raises:
-            PoolExhaustedError: all rows are seen.
-        """
-        if not self._unseen.any():
-            raise PoolExhaustedError
-        point = np.array([self._scale[name](wish[name]) for name in self.features], dtype=np.float32)
-        distance = np.square(self._points - point).sum(1)
-        distance[~self._unseen] = np.inf
-        return int(distance.argmin())
-
-    def first_unseen(self) -> int:
-        """Index of the first row that no trial has seen."""
-        return int(self._unseen.argmax())
-
-    def unseen(self) -> np.ndarray:
-        """Indices of the rows that no trial has seen."""
-        return np.flatnonzero(self._unseen)
-
-    def nearest(self, wish: dict[str, Any]) -> int:
-        """Index of the row closest to `wish`, seen or not."""
-        point = np.array([self._scale[name](wish[name]) for name in self.features], dtype=np.float32)
-        return int(np.square(self._points - point).sum(1).argmin())
-
-    def take(self, index: int) -> None:
-        """Mark a row as seen."""
-        self._unseen[index] = False
-
-    def params(self, index: int) -> dict[str, Any]:
-        """The row's features as plain values that its distributions contain."""
-        return {name: _plain(self.rows[name].iloc[index]) for name in self.features}
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
+    scores: tuple[float, ...] | None
+    cost: float = 1.0
 
 
 class RowSampler(BaseSampler):
     """Wraps a sampler: whatever it wishes for, the parameters of a row come back."""
 
     def __init__(
-        self, base: BaseSampler, pool: Pool, forced: int | None = None, *, uniform: np.random.Generator | None = None
+        self,
+        base: BaseSampler,
+        pool: Pool,
+        forced: int | None = None,
+        *,
+        uniform: np.random.Generator | None = None,
+        choose: PoolSampler | None = None,
     ) -> None:
-        """`forced` replays a recorded row (the base still samples, for its own bookkeeping); `uniform` draws rows evenly."""
-        self._base, self._pool, self._forced, self._uniform = base, pool, forced, uniform
+        """`forced` replays a row (the base still samples, for its own bookkeeping); `uniform` draws evenly; `choose` picks a row."""
+        self._base, self._pool, self._forced, self._uniform, self._choose = base, pool, forced, uniform, choose
         self.row = -1
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -133,8 +66,11 @@ class RowSampler(BaseSampler):
             self.row = self._forced
         elif self._uniform is not None:
             self.row = int(self._uniform.choice(self._pool.unseen()))
+        elif self._choose is not None:
+            self.row = self._choose.choose(study, trial.number)
         else:
             self.row = self._pool.nearest_unseen(wish)
+        study._storage.set_trial_system_attr(trial._trial_id, ROW_ATTR, self.row)
         return self._pool.params(self.row)
 
     def sample_independent(
@@ -165,58 +101,91 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """What `PoolSampler` is told of a pool: the cost column of the second objective, the rungs, expected seconds, worst score."""
+
+    cost: str
+    fidelities: tuple[float, ...] = (1.0,)
+    seconds: np.ndarray | None = None
+    reference: float | None = None
+    noise: float | None = None
+
+
 class Proposer:
     """Proposes rows in trial order from an in-memory mirror of the study.
 
     Args:
         pool: rows to choose from.
-        sampler: a key of `SAMPLERS`.
+        sampler: "pool", or a key of `SAMPLERS`.
         seed: of the study.
-        lag: how many trials before a proposal count as running, whatever has become of them.
-        startup: first trials, drawn evenly from the pool's rows (with "random", all are).
+        uniform: first trials, drawn evenly from the pool's rows (with "random", all are).
+        guide: needed by "pool".
     """
 
-    def __init__(self, pool: Pool, sampler: str, seed: int, lag: int, startup: int) -> None:
+    def __init__(self, pool: Pool, sampler: str, seed: int, uniform: int, guide: Guide | None = None) -> None:
         """Start with no trial."""
-        self.pool, self.sampler, self.seed, self.lag, self.startup = pool, sampler, seed, lag, startup
+        self.pool, self.sampler, self.seed, self.uniform = pool, sampler, seed, uniform
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._mirror = optuna.create_study(
             directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0)
         )
-        self._told = 0
-        self.proposed = 0
+        self._trials: list[optuna.Trial] = []
+        self._pool_sampler = None
+        if sampler == POOL:
+            assert guide is not None
+            self._pool_sampler = PoolSampler(
+                pool.rows,
+                pool.features,
+                {1: guide.cost},
+                fidelities=guide.fidelities,
+                seconds=guide.seconds,
+                reference=guide.reference,
+                noise=guide.noise,
+                startup=0,
+                seed=seed,
+            )
 
-    def ready(self, outcomes: dict[int, Outcome]) -> bool:
-        """Whether every outcome that the next proposal must know is there."""
-        return all(number in outcomes for number in range(self._told, self.proposed - self.lag))
+    @property
+    def proposed(self) -> int:
+        """Trials so far."""
+        return len(self._trials)
 
-    def propose(self, outcomes: dict[int, Outcome], forced: int | None = None) -> int:
-        """The row of the next trial; with `forced`, replay a recorded proposal.
+    def tell(self, trial: int, outcome: Outcome, *, final: bool) -> None:
+        """What became of a trial; until it is told finally it counts as running, with the scores that it has."""
+        if outcome.scores is not None:
+            self._trials[trial].set_user_attr(SCORES_ATTR, list(outcome.scores))
+        if final:
+            values = None if outcome.scores is None else [outcome.scores[-1], outcome.cost]
+            state = TrialState.FAIL if values is None else TrialState.COMPLETE
+            self._mirror.tell(trial, values, state=state)
+
+    def propose(self, forced: int | None = None) -> int:
+        """The row of the next trial; with `forced`, a recorded one.
 
         Raises:
             PoolExhaustedError: no row is left.
         """
         if forced is None and not len(self.pool.unseen()):
             raise PoolExhaustedError
-        while self._told < self.proposed - self.lag:
-            values = outcomes[self._told].values
-            state = TrialState.FAIL if values is None else TrialState.COMPLETE
-            self._mirror.tell(self._told, None if values is None else list(values), state=state)
-            self._told += 1
         row_sampler = self._sampler_for(self.proposed, forced)
         self._mirror.sampler = row_sampler
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._mirror.ask(self.pool.distributions)
+            self._trials.append(self._mirror.ask(self.pool.distributions))
         row = row_sampler.row
         if row < 0:  # Optuna asks no sampler where every feature has one value
             row = forced if forced is not None else self.pool.first_unseen()
         self.pool.take(row)
-        self.proposed += 1
         return row
 
     def _sampler_for(self, number: int, forced: int | None) -> RowSampler:
         seeds = np.random.SeedSequence([self.seed, number]).generate_state(2)
-        even = self.sampler == "random" or number < self.startup
-        base = SAMPLERS["random" if even else self.sampler](int(seeds[0]))
-        return RowSampler(base, self.pool, forced, uniform=np.random.default_rng(int(seeds[1])) if even else None)
+        even = self.sampler == "random" or number < self.uniform
+        if even or self._pool_sampler is not None:
+            base: BaseSampler = SAMPLERS["random"](int(seeds[0]))
+        else:
+            base = SAMPLERS[self.sampler](int(seeds[0]))
+        uniform = np.random.default_rng(int(seeds[1])) if even else None
+        choose = None if even else self._pool_sampler
+        return RowSampler(base, self.pool, forced, uniform=uniform, choose=choose)

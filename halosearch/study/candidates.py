@@ -9,9 +9,12 @@ import pandas as pd
 from halosearch.cost.cell import Limits, cell
 from halosearch.cost.counts import count
 from halosearch.errors import StoreError
-from halosearch.records.store import Store, Trial
+from halosearch.records.store import FAILED, INFEASIBLE, PRUNED, Store, Trial
+from halosearch.search.jobs import FINAL, RATE, REFERENCE, RETEST
 from halosearch.search.loop import State
-from halosearch.search.sampler import Outcome, Pool
+from halosearch.search.pool import Pool
+from halosearch.search.sampler import Outcome
+from halosearch.search.schedule import Move
 from halosearch.space.config import HaloNetConfig
 from halosearch.space.family import FAMILY
 from halosearch.space.search_space import DIALS, dials_from_config
@@ -52,16 +55,20 @@ def row_of(pool: Pool, trial: Trial) -> int:
 
 def past(store: Store, pool: Pool, guide: str = "macs") -> State:
     """What the record says of earlier runs, for the loop."""
-    state = State()
+    state, moves = State(), list[Move]()
     for trial in store.trials():
-        state.rows.append(row_of(pool, trial))
-        if trial.state == "complete":
-            state.outcomes[trial.number] = Outcome((float(trial.result["score"]), float(trial.costs[guide])))
-        elif trial.state != "running":
-            state.outcomes[trial.number] = Outcome(None)
-    notes = store.notes()
-    state.finished_retests = {int(key.removeprefix("retest-")) for key in notes if key.startswith("retest-")}
-    state.reference_done = "reference" in notes
+        row, cost = row_of(pool, trial), float(trial.costs[guide])
+        scores = tuple(float(rung["score"]) for rung in trial.result.get("scores", ()))
+        for number, rung, known in trial.moves:
+            moves.append(Move(number, trial.number, row, rung, known))
+            if len(scores) > rung:
+                state.outcomes[number] = Outcome(scores[: rung + 1], cost)
+            elif trial.state in (FAILED, INFEASIBLE):
+                state.outcomes[number] = Outcome(None)
+        if trial.state == PRUNED:
+            state.pruned.add(trial.number)
+    state.moves = sorted(moves, key=lambda move: move.number)
+    state.finished = {key for key in store.notes() if key.partition("-")[0] in (RETEST, REFERENCE, RATE, FINAL)}
     return state
 
 

@@ -16,11 +16,22 @@ from halosearch.cost.parts import measure_parts, parts_of
 from halosearch.cost.timing import TimingPlan, measure
 from halosearch.halonet.twin import twin_of
 from halosearch.proxy.checkpoint import remove
-from halosearch.proxy.dataset import DataRequest, Dataset
+from halosearch.proxy.dataset import HELD_OUT, TEST, DataRequest, Dataset
 from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.sources import open_data
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingResult, TrainingStoppedError
-from halosearch.search.jobs import RETEST, Evaluate, Job, MachineFaultError, StoppedError, World
+from halosearch.proxy.zero_cost import zero_cost_scores
+from halosearch.search.jobs import (
+    FINAL,
+    REFERENCE,
+    RETEST,
+    TRIAL,
+    Evaluate,
+    Job,
+    MachineFaultError,
+    StoppedError,
+    World,
+)
 from halosearch.space.config import HaloNetConfig
 from halosearch.space.search_space import config_from_dials
 
@@ -66,10 +77,13 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
     config = config_from_dials(job.dials)
     device = torch.device(settings.device)
     result: dict[str, Any] = {"guide_cost": count(config).macs}
+    to_the_top = job.rung in (-1, len(settings.rungs) - 1)
     try:
-        if job.kind != RETEST:
+        if job.kind in (TRIAL, REFERENCE) and to_the_top:
             result |= step_time(config, settings.timing, settings.anchor_step_time_s, device)
             result |= {"parts": part_times(config, settings.timing, device)}
+        if job.kind == TRIAL:
+            result |= {"zero_cost": zero_cost_of(settings, data, config, job.seed, device)}
         if world.should_stop():
             raise StoppedError
         trained, parts = _train(settings, data, job, config, device, world)
@@ -85,7 +99,7 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
         }
     return (
         result
-        | _scores(trained, settings)
+        | _scores(trained, _rungs_of(settings, job))
         | {"state": "complete", "batch_parts": parts, "seconds": time.monotonic() - started}
     )
 
@@ -118,12 +132,20 @@ def _train(
     settings: Settings, data: Dataset, job: Job, config: HaloNetConfig, device: torch.device, world: World
 ) -> tuple[TrainingResult, int]:
     """Train the twin; out of memory is first answered with smaller parts of a batch. Also returns the parts of a batch."""
-    twin = twin_of(config, settings.width_multiplier)
-    training = TrainingJob(twin, settings.recipe, settings.rungs, job.seed, settings.data.test_images)
+    recipe = replace(settings.recipe, learning_rate=settings.recipe.learning_rate * job.rate)
+    split, images = TEST, settings.data.test_images
+    if job.kind == FINAL:
+        split, images = HELD_OUT, data.size(HELD_OUT)
+    training = TrainingJob(
+        twin_of(config, settings.width_multiplier), recipe, _rungs_of(settings, job), job.seed, images, split
+    )
     path = settings.checkpoints / f"{job.key}.pt"
+    upto = None if job.rung < 0 else job.rung + 1
     accumulate = 1
     while True:
-        trainer = Trainer(training, data, device, path, world.should_stop, world.report, accumulate=accumulate)
+        trainer = Trainer(
+            training, data, device, path, world.should_stop, world.report, accumulate=accumulate, upto=upto
+        )
         try:
             trained = trainer.run()
         except (RuntimeError, MemoryError) as error:
@@ -131,16 +153,29 @@ def _train(
                 raise
             accumulate *= 2
         else:
-            remove(path)
+            if len(trained.scores) == len(training.rungs):
+                remove(path)
             return trained, accumulate
 
 
-def _scores(trained: TrainingResult, settings: Settings) -> dict[str, Any]:
-    scores = [
-        score.to_dict() | {"images_seen": images} for score, images in zip(trained.scores, settings.rungs, strict=True)
-    ]
+def _rungs_of(settings: Settings, job: Job) -> tuple[int, ...]:
+    """Trials and retests are scored at every rung, all others only at the last."""
+    return settings.rungs if job.kind in (TRIAL, RETEST) else settings.rungs[-1:]
+
+
+def zero_cost_of(
+    settings: Settings, data: Dataset, config: HaloNetConfig, seed: int, device: torch.device
+) -> dict[str, float]:
+    """Scores of the untrained twin, on the first batch that training will see."""
+    twin = twin_of(config, settings.width_multiplier)
+    return zero_cost_scores(twin, data, seed, settings.recipe.batch, device)
+
+
+def _scores(trained: TrainingResult, rungs: tuple[int, ...]) -> dict[str, Any]:
+    scores = [score.to_dict() | {"images_seen": images} for score, images in zip(trained.scores, rungs, strict=False)]
     return {
         "score": trained.final.score,
+        "rung_scores": [score.score for score in trained.scores],
         "final": scores[-1],
         "scores": scores,
         "curve": [list(point) for point in trained.curve],

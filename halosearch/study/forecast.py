@@ -19,6 +19,7 @@ from halosearch.space.notation import candidate_text
 from halosearch.space.search_space import config_from_dials
 from halosearch.study.candidates import comparison_with_published
 from halosearch.study.comparable import timing_plan
+from halosearch.study.price import price_of
 from halosearch.study.spec import StudySpec
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -34,7 +35,9 @@ def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
     torch.set_num_threads(spec.threads)
     device = torch.device(spec.device)
     probes = [_probe(spec, _at_quantile(cell, quantile), device) for quantile in QUANTILES]
-    jobs = spec.trials + spec.retests + 1
+    price = price_of(spec)
+    share = spec.tier.rungs[0] / spec.tier.rungs[-1]
+    jobs = price.whole + share * (price.searched - price.promoted)
     low, high = (jobs * pick(p["trial_s"] for p in probes) / min(spec.workers, spec.lookahead) for pick in (min, max))
     return {
         "study": spec.name,
@@ -43,12 +46,16 @@ def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
         "space_size": space_size(spec),
         "cell_size": len(cell),
         "trials": spec.trials,
+        "price": price.words(),
         "retests": spec.retests,
         "workers": spec.workers,
         "probes": probes,
         "study_seconds": [low, high],
         "gpu_hours": [low / 3600, high / 3600] if spec.device == "cuda" else [0.0, 0.0],
-        "disk_bytes": [PAGE_BYTES + TRIAL_BYTES * jobs, PAGE_BYTES + 2 * TRIAL_BYTES * jobs + cache_bytes(spec)],
+        "disk_bytes": [
+            PAGE_BYTES + TRIAL_BYTES * price.jobs,
+            PAGE_BYTES + 2 * TRIAL_BYTES * price.jobs + cache_bytes(spec),
+        ],
         "share_not_fitting": share_not_fitting(spec, cell, device),
         "published": comparison_with_published(spec),
     }

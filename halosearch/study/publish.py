@@ -12,6 +12,7 @@ from halosearch.report.summary import Evidence, summarise
 from halosearch.study.candidates import comparison_with_published
 from halosearch.study.session import Folders
 from halosearch.study.spec import StudySpec
+from halosearch.study.trust import certificate_of
 
 DATA_FILE = "data.json"
 
@@ -30,7 +31,9 @@ def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int, *,
     setting = setting_for(spec)
     timed = timed_trials(trials, setting) if audit else {}
     prediction = audited(timed, fit(timed.values(), setting))
-    return Evidence(shown, trials, store.notes(), cell_size, facts, comparison_with_published(spec), prediction)
+    notes = store.notes()
+    certificate = certificate_of(spec, trials, notes)
+    return Evidence(shown, trials, notes, cell_size, facts, comparison_with_published(spec), certificate, prediction)
 
 
 class Publisher:

@@ -7,23 +7,27 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
+from halosearch.cost.cell import twin_macs
 from halosearch.errors import EnvironmentFault, StoreError
 from halosearch.files import write_text
 from halosearch.proxy.sources import open_data
 from halosearch.records.journal import hold_study
 from halosearch.records.store import FAILED, Store
-from halosearch.search.jobs import REFERENCE, RETEST, TRIAL, Job, MachineFaultError, Workers
-from halosearch.search.loop import Loop, Plan
-from halosearch.search.sampler import Pool, Proposer
+from halosearch.search.jobs import Job, MachineFaultError, Workers
+from halosearch.search.loop import Loop, Parts
+from halosearch.search.pool import Pool
+from halosearch.search.sampler import POOL, Guide, Proposer
+from halosearch.search.schedule import Schedule, Shape
 from halosearch.search.workers import LocalWorkers
 from halosearch.space.search_space import DIALS
-from halosearch.study.candidates import nearest_published, past, reference_dials, row_costs
+from halosearch.study.candidates import nearest_published, past, reference_dials
 from halosearch.study.comparable import (
     anchor_step_time,
     check_same_data,
@@ -33,14 +37,17 @@ from halosearch.study.comparable import (
 )
 from halosearch.study.data import data_facts, tell_of_data
 from halosearch.study.evaluate import Settings, make_evaluate
+from halosearch.study.ledger import StudyLedger
 from halosearch.study.publish import DATA_FILE, Publisher
 from halosearch.study.session import Folders, check_inputs, data_request
 from halosearch.study.spec import StudySpec, write_spec
+from halosearch.study.trust import checks, finals, may_search, uniform_trials
 
 MIN_FREE_BYTES = 200 * 2**20
-STARTUP_SHARE = 0.5
-"""Share of a study's trials that are drawn evenly from the cell before the sampler takes over (at most `MAX_STARTUP`)."""
-MAX_STARTUP = 16
+GUIDE_COST = "macs"
+"""The cost that guides the search: exact, and the same on every machine. The front is by measured step time."""
+FIXED_SHARE = 0.3
+"""Share of a middling trial's time that does not depend on its MACs (timing, starting, scoring); from recorded CPU trials."""
 
 
 class Watcher(Protocol):
@@ -74,46 +81,12 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: the summary, the page, whether anything is left to do."""
+    """How a run ended: the summary, the page, whether anything is left to do, whether the search was refused (R0 failed)."""
 
     summary: dict[str, Any]
     page: Path
     finished: bool
-
-
-@dataclass(slots=True)
-class _Ledger:
-    """Writes what the loop decides; refreshes the report when the front gains a member."""
-
-    store: Store
-    pool: Pool
-    nearest_to: str
-    refresh: Callable[[], None]
-    reference: dict[str, Any] = field(default_factory=dict)
-
-    def propose(self, row: int) -> int:
-        """Record a running trial."""
-        return self.store.propose(self.pool.params(row), row_costs(self.pool.rows, row), self.pool.distributions)
-
-    def begin_run(self, job: Job) -> int:
-        """Count a start."""
-        return self.store.begin_run(job.number) if job.kind == TRIAL else 1
-
-    def finish(self, job: Job, state: str, result: dict[str, Any], reason: str) -> None:
-        """Record the end of a trial, of its repetition, or of the reference model."""
-        kept = {key: value for key, value in result.items() if key not in ("state", "reason")}
-        if job.kind == TRIAL:
-            self.store.finish(job.number, state, kept, reason)
-            self.refresh()
-        elif job.kind == RETEST:
-            self.store.note(
-                f"retest-{job.number}", {"state": state, "reason": reason, "seed": job.seed, "result": kept}
-            )
-        else:
-            self.store.note(
-                REFERENCE,
-                {"state": state, "reason": reason, "dials": job.dials, "nearest_to": self.nearest_to, "result": kept},
-            )
+    refused: bool = False
 
 
 def run_study(
@@ -123,15 +96,19 @@ def run_study(
     control: Control,
     cell: pd.DataFrame,
     make_workers: Callable[[StudySpec, Settings, Folders], Workers] | None = None,
+    *,
+    force: bool = False,
 ) -> Ended:
     """Begin or continue a study until it is done, stopped or out of time; the report is written in every case.
+
+    `force`: search even where the proxy was shown not to rank the cell's candidates.
 
     Raises:
         HalosearchError: data, device, disk or store are at fault; what was recorded stays.
     """
     lock = hold_study(folders.study)
     try:
-        return _run(spec, folders, watcher, control, cell, make_workers or local_workers)
+        return _run(spec, folders, watcher, control, cell, make_workers or local_workers, force=force)
     except OSError as error:
         raise _disk_fault(error, folders) from error
     except MachineFaultError as error:
@@ -160,6 +137,8 @@ def _run(
     control: Control,
     cell: pd.DataFrame,
     make_workers: Callable[[StudySpec, Settings, Folders], Workers],
+    *,
+    force: bool,
 ) -> Ended:
     check_disk(folders.study)
     data = open_data(data_request(spec, folders))
@@ -176,13 +155,14 @@ def _run(
     )
     workers = make_workers(spec, settings, folders)
     try:
-        finished = _loop(spec, store, pool, workers, watcher, control, publisher.refresh).run()
+        loop = _loop(spec, store, pool, workers, watcher, control, publisher.refresh, force=force)
+        finished = loop.run()
     finally:
         workers.close()
     summary, page = publisher.publish()
     if finished:
         shutil.rmtree(folders.checkpoints, ignore_errors=True)
-    return Ended(summary, page, finished)
+    return Ended(summary, page, finished, loop.refused)
 
 
 def _open_store(spec: StudySpec, folders: Folders, watcher: Watcher) -> Store:
@@ -210,22 +190,50 @@ def _loop(
     watcher: Watcher,
     control: Control,
     refresh: Callable[[], None],
+    *,
+    force: bool,
 ) -> Loop:
-    state = past(store, pool)
-    lag = spec.lookahead - 1
-    startup = min(MAX_STARTUP, max(1, round(STARTUP_SHARE * spec.tier.trials)))
+    uniform = uniform_trials(spec)
+    guide = Guide(
+        GUIDE_COST,
+        tuple(map(float, spec.tier.rungs)),
+        expected_seconds(pool, spec.tier.width_multiplier) if spec.sampler == POOL else None,
+        reference=0.0,
+    )
+    eta = spec.tier.eta if spec.sampler == POOL else 0
+    shape = Shape(spec.trials, uniform, len(spec.tier.rungs) - 1, eta, spec.lookahead - 1)
+    state = past(store, pool, GUIDE_COST)
+    schedule = Schedule(shape, Proposer(pool, spec.sampler, spec.seed, uniform, guide))
+
+    def dials(trial: int) -> dict[str, Any]:
+        return pool.params(schedule.row_of(trial))
+
+    def gate() -> bool:
+        return may_search(spec, store, watcher.message, force=force)
+
     return Loop(
-        Plan(spec.trials, spec.retests, spec.seed),
+        Parts(
+            spec.seed,
+            reference_dials(pool, spec.budget.params),
+            lambda outcomes: checks(spec, outcomes, dials),
+            gate,
+            lambda: finals(spec, store, dials),
+        ),
+        schedule,
         state,
-        Proposer(pool, spec.sampler, spec.seed, lag, startup),
         workers,
-        _Ledger(store, pool, nearest_published(spec.budget.params), refresh),
+        StudyLedger(store, pool, nearest_published(spec.budget.params), spec.tier.rungs, refresh),
         pool.params,
-        reference_dials(pool, spec.budget.params),
         control.may_dispatch,
         control.stop_now,
         watcher.event,
     )
+
+
+def expected_seconds(pool: Pool, width_multiplier: float) -> np.ndarray:
+    """What a trial of every row is expected to take, in units of the median one: a fixed part, and a part that goes with MACs."""
+    macs = twin_macs(pool.rows, width_multiplier)
+    return np.asarray(FIXED_SHARE + (1 - FIXED_SHARE) * macs / np.median(macs))
 
 
 def local_workers(spec: StudySpec, settings: Settings, folders: Folders) -> Workers:

@@ -11,6 +11,7 @@ from halosearch.errors import UsageError
 from halosearch.proxy.dataset import DataRequest
 from halosearch.proxy.difficulty import DIFFICULTIES
 from halosearch.records.store import Store
+from halosearch.search.sampler import POOL
 from halosearch.study.spec import (
     DEFAULT_LOOKAHEAD,
     FILE,
@@ -194,7 +195,7 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
             "device": device,
             "tier": tier.model_dump(),
             "data": _full_path(pick(request.data, "data", tier.scenes)),
-            "sampler": pick(request.sampler, "sampler", "tpe"),
+            "sampler": pick(request.sampler, "sampler", POOL),
             "lookahead": lookahead,
             "trials": pick(request.trials, "trials", tier.trials),
             "retests": pick(request.retests, "retests", tier.retests),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import difflib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from halosearch import __version__
 from halosearch.errors import UsageError, VersionError
 from halosearch.files import write_text
 from halosearch.records.store import FORMAT
-from halosearch.search.sampler import SAMPLERS
+from halosearch.search.sampler import POOL, SAMPLERS
 from halosearch.space.quantities import parse_count
 from halosearch.space.search_space import SHORT_NAMES, SearchSpace
 from halosearch.study.tiers import TIERS, Tier
@@ -24,6 +24,12 @@ MAY_CHANGE = frozenset({"trials", "retests", "max_time_s", "workers", "note", "h
 """Fields that may differ when a study is continued; all others decide what its numbers mean."""
 DEFAULT_LOOKAHEAD = 4
 EXAMPLES = {"budget": "{params: 20M}", "tier": "{name: cpu-1h}", "space": "{s: [64, 96]}"}
+
+
+def _rising(rungs: tuple[int, ...]) -> tuple[int, ...]:
+    if list(rungs) != sorted(set(rungs)) or rungs[0] < 1:
+        raise ValueError("rungs must be rising numbers of images")
+    return rungs
 
 
 class _Frozen(BaseModel):
@@ -47,7 +53,7 @@ class TierSpec(_Frozen):
     smallest: int
     largest: int
     width_multiplier: float = Field(gt=0, le=1)
-    rungs: tuple[int, ...] = Field(min_length=1)
+    rungs: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)]
     batch: int = Field(gt=1)
     learning_rate: float = Field(gt=0)
     train_images: int = Field(gt=0)
@@ -58,6 +64,12 @@ class TierSpec(_Frozen):
     timing_batch: int = Field(gt=1)
     timing_rounds: int = Field(gt=1)
     timing_anchor: int = Field(ge=32)
+    eta: int = Field(default=0, ge=0)
+    uniform: int = Field(default=1, ge=0)
+    anchor_seeds: int = Field(default=2, ge=0, le=50)
+    rates: int = Field(default=0, ge=0, le=3)
+    finalists: int = Field(default=0, ge=0)
+    final_seeds: int = Field(default=0, ge=0, le=50)
 
 
 class StudySpec(_Frozen):
@@ -72,7 +84,7 @@ class StudySpec(_Frozen):
     device: str
     tier: TierSpec
     data: str
-    sampler: str = "tpe"
+    sampler: str = POOL
     lookahead: int = Field(default=DEFAULT_LOOKAHEAD, ge=1, le=64)
     trials: int = Field(ge=1)
     retests: int = Field(ge=0)
@@ -186,8 +198,8 @@ def make_spec(values: dict[str, Any]) -> StudySpec:
         UsageError: a value is missing or out of its domain.
     """
     spec = _validated(StudySpec, values)
-    if spec.sampler not in SAMPLERS:
-        raise UsageError(f"unknown sampler {spec.sampler!r}", f"samplers are {', '.join(SAMPLERS)}")
+    if spec.sampler not in (POOL, *SAMPLERS):
+        raise UsageError(f"unknown sampler {spec.sampler!r}", f"samplers are {', '.join((POOL, *SAMPLERS))}")
     if spec.tier.name not in TIERS and spec.tier.name != "custom":
         raise UsageError(f"unknown tier {spec.tier.name!r}", f"tiers are {', '.join(TIERS)}, custom")
     return spec

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 class Tier:
     """One price class.
 
-    `smallest`..`largest`: image sizes searched. `rungs`: images that a trial's twin sees. `minutes`: what the whole study
+    `smallest`..`largest`: image sizes searched. `rungs`: images that a trial's twin sees; one trial in `eta` goes on from each
+    (0: all). `uniform`: first trials, drawn evenly and run to the last rung; `retests` of them with a second seed, three of these
+    with `anchor_seeds` in all; `rates`: candidates whose learning rate is audited. `finalists` get `final_seeds` more, on held-out
+    images. `minutes`: what the whole study
     takes on the machine that the tier was made for (two CPU cores; one H100-class GPU, which is unmeasured).
     `timing_*`: images per step, rounds and anchor size of the step-time measurement.
     """
@@ -31,6 +34,12 @@ class Tier:
     timing_batch: int
     timing_rounds: int
     timing_anchor: int
+    eta: int
+    uniform: int
+    anchor_seeds: int
+    rates: int
+    finalists: int
+    final_seeds: int
 
 
 _CPU = Tier(
@@ -40,17 +49,23 @@ _CPU = Tier(
     smallest=48,
     largest=128,
     width_multiplier=0.125,
-    rungs=(2048,),
+    rungs=(768, 2048),
     batch=32,
     learning_rate=1e-2,
     train_images=20_000,
     test_images=512,
-    trials=18,
+    trials=20,
     retests=6,
     scenes="scenes-easy-1",
     timing_batch=4,
     timing_rounds=5,
     timing_anchor=32,
+    eta=3,
+    uniform=8,
+    anchor_seeds=2,
+    rates=0,
+    finalists=2,
+    final_seeds=2,
 )
 _GPU = Tier(
     name="gpu-1h",
@@ -64,33 +79,68 @@ _GPU = Tier(
     learning_rate=4e-3,
     train_images=50_000,
     test_images=4096,
-    trials=48,
+    trials=64,
     retests=16,
     scenes="scenes-1",
     timing_batch=64,
     timing_rounds=9,
     timing_anchor=224,
+    eta=4,
+    uniform=16,
+    anchor_seeds=3,
+    rates=0,
+    finalists=3,
+    final_seeds=3,
 )
 TIERS = {
     tier.name: tier
     for tier in (
         replace(
-            _CPU, name="cpu-2m", minutes=2, largest=64, rungs=(768,), batch=16, test_images=256, trials=8, retests=4
+            _CPU,
+            name="cpu-2m",
+            minutes=2,
+            largest=64,
+            rungs=(384, 768),
+            batch=16,
+            test_images=256,
+            trials=9,
+            retests=4,
+            uniform=5,
+            eta=2,
+            finalists=1,
+            final_seeds=1,
         ),
         _CPU,
         replace(
-            _CPU, name="cpu-1h", minutes=60, rungs=(6144,), test_images=1024, trials=40, retests=12, timing_rounds=7
+            _CPU,
+            name="cpu-1h",
+            minutes=60,
+            rungs=(2048, 6144),
+            test_images=1024,
+            trials=50,
+            retests=14,
+            timing_rounds=7,
+            uniform=14,
+            anchor_seeds=3,
+            rates=1,
+            finalists=3,
+            final_seeds=3,
         ),
         replace(
             _CPU,
             name="cpu-6h",
             minutes=360,
             width_multiplier=0.25,
-            rungs=(12_288,),
+            rungs=(3072, 12_288),
             test_images=2048,
-            trials=64,
-            retests=20,
+            trials=96,
+            retests=40,
             timing_rounds=9,
+            uniform=40,
+            anchor_seeds=5,
+            rates=3,
+            finalists=4,
+            final_seeds=3,
         ),
         _GPU,
         replace(
@@ -101,8 +151,13 @@ TIERS = {
             width_multiplier=0.5,
             rungs=(12_800, 51_200, 204_800),
             test_images=20_000,
-            trials=128,
+            trials=160,
             retests=40,
+            uniform=40,
+            anchor_seeds=5,
+            rates=3,
+            finalists=8,
+            final_seeds=3,
         ),
     )
 }

@@ -3,7 +3,7 @@ import pytest
 from halosearch.cost.devices import is_out_of_memory
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.proxy.training import DivergedError
-from halosearch.search.sampler import Pool
+from halosearch.search.pool import Pool
 from halosearch.space.search_space import DIALS
 from halosearch.study.candidates import cell_of, comparison_with_published, nearest_published, reference_dials
 from halosearch.study.session import Request, budget_name, resolve

@@ -1,0 +1,122 @@
+"""Whether a proxy may be searched with: agreement of two seeds, noise floor, trivial rankings, rungs, learning rates.
+
+Everything here is about candidates drawn evenly from the cell: those that a search has chosen say nothing of the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from halosearch.analysis.rank_agreement import (
+    MIN_PAIRS,
+    VALID_PAIRS,
+    VALID_TAU,
+    Agreement,
+    tau_interval,
+    test_retest,
+)
+
+VALID, FAILED, UNKNOWN = "valid", "failed", "unknown"
+
+
+def certificate(
+    scores: Mapping[int, Sequence[float]],
+    repeats: Mapping[int, Sequence[float]],
+    features: Mapping[str, Mapping[int, float]],
+    rates: Mapping[int, Mapping[float, float]],
+) -> dict[str, Any]:
+    """All that is known of a proxy, as plain values.
+
+    Args:
+        scores: of evenly drawn candidates, by trial: one per rung, the last one final.
+        repeats: final scores of the same candidates with other seeds.
+        features: trivial rankings by name: a number per trial.
+        rates: final scores by factor on the learning rate, per trial; factor 1 included.
+    """
+    final = {trial: by_rung[-1] for trial, by_rung in scores.items()}
+    paired = [trial for trial in sorted(final) if repeats.get(trial)]
+    agreement = test_retest([final[t] for t in paired], [repeats[t][0] for t in paired])
+    noise = noise_floor([[final[t], *repeats[t]] for t in paired])
+    verdict, reason = judge(agreement, [final[t] for t in paired])
+    return {
+        "verdict": verdict,
+        "reason": reason,
+        "candidates": len(final),
+        "agreement": None if agreement is None else agreement.to_dict() | {"valid": agreement.valid},
+        "noise": noise,
+        "baselines": {name: _against(final, values) for name, values in features.items()},
+        "rungs": _rungs(scores),
+        "rates": _rates(rates, noise),
+    }
+
+
+def judge(agreement: Agreement | None, scores: Sequence[float]) -> tuple[str, str]:
+    """Statement R0: shown, refuted, or not decided by so few candidates; with the reason in words.
+
+    Refuted is also a tau whose whole 95 % interval lies below .7, and a score that is the same for every candidate.
+    """
+    if agreement is None:
+        if len(scores) >= MIN_PAIRS and np.ptp(scores) == 0:
+            return FAILED, f"all {len(scores)} candidates have the same score"
+        return UNKNOWN, f"{len(scores)} candidates were trained twice; at least {MIN_PAIRS} are needed to say anything"
+    words = (
+        f"test-retest Kendall tau {agreement.tau:.2f} [{agreement.low:.2f}, {agreement.high:.2f}], n = {agreement.n}"
+    )
+    if agreement.valid:
+        return VALID, f"{words}: R0 (tau of {VALID_TAU:g} on {VALID_PAIRS} candidates) holds"
+    if agreement.n >= VALID_PAIRS or agreement.high < VALID_TAU:
+        return FAILED, f"{words}: R0 needs {VALID_TAU:g}"
+    return UNKNOWN, f"{words}: R0 needs {VALID_PAIRS} candidates to be decided"
+
+
+def noise_floor(groups: Sequence[Sequence[float]]) -> dict[str, Any] | None:
+    """Standard deviation of one score, pooled over candidates that were trained with two seeds or more; None for none."""
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        return None
+    freedom = sum(len(group) - 1 for group in groups)
+    squares = sum(float(np.var(group) * len(group)) for group in groups)
+    return {
+        "sd": math.sqrt(squares / freedom),
+        "candidates": len(groups),
+        "scores": sum(map(len, groups)),
+        "degrees_of_freedom": freedom,
+    }
+
+
+def _against(final: Mapping[int, float], values: Mapping[int, float]) -> dict[str, Any] | None:
+    """Kendall's tau of a trivial ranking with the scores; None where it cannot be told."""
+    from scipy.stats import kendalltau  # a second of import, which most commands do not need
+
+    shared = [trial for trial in sorted(final) if trial in values]
+    a, b = [final[t] for t in shared], [values[t] for t in shared]
+    if len(shared) < MIN_PAIRS or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    tau = float(kendalltau(a, b).statistic)
+    low, high = tau_interval(tau, len(shared))
+    return {"tau": tau, "low": low, "high": high, "n": len(shared)}
+
+
+def _rungs(scores: Mapping[int, Sequence[float]]) -> list[dict[str, Any] | None]:
+    """How each lower rung ranks against the last one, same seeds."""
+    rungs = max((len(by_rung) for by_rung in scores.values()), default=0)
+    whole = {trial: by_rung for trial, by_rung in scores.items() if len(by_rung) == rungs}
+    final = {trial: by_rung[-1] for trial, by_rung in whole.items()}
+    return [_against(final, {t: by_rung[rung] for t, by_rung in whole.items()}) for rung in range(rungs - 1)]
+
+
+def _rates(rates: Mapping[int, Mapping[float, float]], noise: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the rule for learning rates loses against the best of the rates tried, and whether that is below one noise deviation."""
+    if not rates:
+        return None
+    loss = {trial: max(scores.values()) - scores[1.0] for trial, scores in rates.items() if 1.0 in scores}
+    worst = max(loss.values(), default=0.0)
+    return {
+        "scores": {str(t): {f"{factor:g}": score for factor, score in s.items()} for t, s in sorted(rates.items())},
+        "worst_loss": worst,
+        "holds": None if noise is None else worst < noise["sd"],
+    }

@@ -1,0 +1,67 @@
+"""Decisions and results of a study, as its loop meets them, into the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from halosearch.records.store import Store
+from halosearch.search.jobs import REFERENCE, TRIAL, Job
+from halosearch.search.pool import Pool
+from halosearch.search.schedule import Move
+from halosearch.study.candidates import row_costs
+
+
+@dataclass(slots=True)
+class StudyLedger:
+    """Writes what the loop decides; refreshes the report when the front gains a member."""
+
+    store: Store
+    pool: Pool
+    nearest_to: str
+    rungs: tuple[int, ...]
+    refresh: Callable[[], None]
+
+    def move(self, move: Move) -> None:
+        """Record a decision in one write."""
+        written = (move.number, move.rung, move.known)
+        if move.trial < self.store.count():
+            self.store.promote(move.trial, written)
+        else:
+            costs = row_costs(self.pool.rows, move.row)
+            self.store.propose(self.pool.params(move.row), costs, self.pool.distributions, written)
+
+    def begin_run(self, job: Job) -> int:
+        """Count a start."""
+        return self.store.begin_run(job.number, job.rung) if job.kind == TRIAL else 1
+
+    def pause(self, job: Job, result: dict[str, Any]) -> None:
+        """Record a rung."""
+        self.store.pause(job.number, _kept(result))
+
+    def prune(self, trials: list[int]) -> None:
+        """End the trials that do not go on."""
+        for number in trials:
+            images = self.rungs[self.store.trials()[number].moves[-1][1]]
+            self.store.prune(number, f"stopped after {images:,} images: not among those that go on")
+
+    def finish(self, job: Job, state: str, result: dict[str, Any], reason: str) -> None:
+        """Record the end of a trial, of one of its repeats, or of the reference model."""
+        kept = _kept(result)
+        if job.kind == TRIAL:
+            self.store.finish(job.number, state, kept, reason)
+            self.refresh()
+        elif job.kind == REFERENCE:
+            self.store.note(
+                REFERENCE,
+                {"state": state, "reason": reason, "dials": job.dials, "nearest_to": self.nearest_to, "result": kept},
+            )
+        else:
+            self.store.note(
+                job.key, {"state": state, "reason": reason, "seed": job.seed, "rate": job.rate, "result": kept}
+            )
+
+
+def _kept(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in ("state", "reason", "rung_scores")}
