@@ -18,8 +18,9 @@ sampler: {sampler}
 trials: {trials}
 retests: {retests}
 workers: 2
-tier: {{name: custom, smallest: 48, largest: 48, width_multiplier: 0.125, rungs: [{images}], batch: 16, learning_rate: 0.01, train_images: 64,
-       test_images: 32, timing_batch: 2, timing_rounds: 2, timing_anchor: 32}}
+tier: {{name: custom, smallest: 48, largest: 48, width_multiplier: 0.125, rungs: {rungs}, batch: 16, learning_rate: 0.01, train_images: 64,
+       test_images: 32, timing_batch: 2, timing_rounds: 2, timing_anchor: 32,
+       eta: {eta}, uniform: {uniform}, finalists: {finalists}, final_seeds: 2}}
 space: {{s: [48], l3: [1, 2, 3], rb: [0.5, 0.75, 1, 1.25]}}
 """
 
@@ -63,10 +64,37 @@ def start(*words, cwd=None):
     )
 
 
-def tiny(folder: Path, *, data="scenes-easy-1", trials=6, retests=0, images=64, sampler="tpe") -> Path:
+def tiny(
+    folder: Path,
+    *,
+    data="scenes-easy-1",
+    trials=6,
+    retests=0,
+    images=64,
+    sampler="tpe",
+    rungs=None,
+    eta=0,
+    uniform=1,
+    finalists=0,
+) -> Path:
     path = folder / "tiny.yaml"
-    path.write_text(TINY.format(data=data, trials=trials, retests=retests, images=images, sampler=sampler))
+    text = TINY.format(
+        data=data,
+        trials=trials,
+        retests=retests,
+        rungs=rungs or [images],
+        sampler=sampler,
+        eta=eta,
+        uniform=uniform,
+        finalists=finalists,
+    )
+    path.write_text(text)
     return path
+
+
+def tiny_search(folder: Path) -> Path:
+    """Everything that a default study does, small: even rows with retests, a search over two rungs, finals."""
+    return tiny(folder, trials=9, retests=5, sampler="pool", rungs=[32, 64], eta=2, uniform=5, finalists=2)
 
 
 def error_of(done):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from halosearch.records.store import Store
-from tests.cli.process import error_of, halosearch, here, start, tiny
+from tests.cli.process import error_of, halosearch, here, start, tiny, tiny_search
 from tests.proxy.pictures import make_cifar, make_tree
 
 
@@ -40,23 +40,29 @@ def gone(processes, seconds=10):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = halosearch("study", tiny(folder, retests=5), "--json", cwd=folder, check=0)
+    done = halosearch("study", tiny_search(folder), "--json", "--force", cwd=folder, check=0)
     return folder, json.loads(done.stdout)
 
 
 def test_a_study_ends_with_trials_inside_the_budget_none_twice_and_a_report(undisturbed):
     folder, summary = undisturbed
     assert summary["finished"]
-    assert summary["counts"] == {"complete": 6}
-    assert len({trial["candidate"] for trial in summary["trials"]}) == 6
+    assert summary["counts"] == {"complete": 7, "pruned": 2}
+    assert len({trial["candidate"] for trial in summary["trials"]}) == 9
     assert all(4_750_000 <= trial["params"] <= 5_250_000 for trial in summary["trials"])
     assert all(
-        trial["step_time_low_s"] <= trial["step_time_s"] <= trial["step_time_high_s"] for trial in summary["trials"]
+        trial["step_time_low_s"] <= trial["step_time_s"] <= trial["step_time_high_s"]
+        for trial in summary["trials"]
+        if trial["state"] == "complete"
     )
+    assert {trial["images"] for trial in summary["trials"] if trial["state"] == "pruned"} == {32}
+    assert [final["seeds"] for final in summary["finals"]] == [2, 2]
+    assert {final["images"] for final in summary["finals"]} == {4 * 32}
+    assert summary["decisions"][0] == {"role": "recommended (held-out images)", "trial": summary["finals"][0]["trial"]}
     assert summary["agreement"]["n"] == 5
     assert summary["reference"]["state"] == "complete"
     assert (folder / "reports" / "tiny" / "index.html").stat().st_size > 10**6
-    assert len(pd.read_csv(folder / "reports" / "tiny" / "trials.csv")) == 6
+    assert len(pd.read_csv(folder / "reports" / "tiny" / "trials.csv")) == 9
     assert not (folder / "studies" / "tiny" / "checkpoints").exists()
 
 
@@ -94,7 +100,7 @@ def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturb
     for flags, words in (
         (["--seed", "2"], "seed 1, not 2"),
         (["--budget-params", "6M"], "params 5000000, not 6000000"),
-        (["--sampler", "random"], "tpe, not random"),
+        (["--sampler", "random"], "sampler pool, not random"),
         (["--tier", "cpu-2m"], "tier custom, not cpu-2m"),
     ):
         assert words in error_of(here("study", "tiny", *flags, cwd=folder, monkeypatch=monkeypatch))
@@ -146,18 +152,20 @@ def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_s
     undisturbed, tmp_path, seed
 ):
     rng = random.Random(seed)
-    tiny(tmp_path, retests=5)
+    tiny_search(tmp_path)
     for _ in range(5):
-        run = start("study", "tiny.yaml", cwd=tmp_path)
+        run = start("study", "tiny.yaml", "--force", cwd=tmp_path)
         time.sleep(rng.uniform(2, 18))
         workers = children_of(run.pid)
         run.send_signal(signal.SIGKILL)
         run.communicate()
         assert gone(workers)
-    summary = json.loads(halosearch("study", "tiny.yaml", "--json", cwd=tmp_path, check=0).stdout)
-    assert summary["counts"] == {"complete": 6}
+    summary = json.loads(halosearch("study", "tiny.yaml", "--json", "--force", cwd=tmp_path, check=0).stdout)
+    assert summary["counts"] == undisturbed[1]["counts"]
+    assert [final["scores"] for final in summary["finals"]]
     assert proposals(tmp_path) == proposals(undisturbed[0])
     assert [t.result["score"] for t in trials_of(tmp_path)] == [t.result["score"] for t in trials_of(undisturbed[0])]
+    assert [t.moves for t in trials_of(tmp_path)] == [t.moves for t in trials_of(undisturbed[0])]
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from filelock import FileLock
 from halosearch.errors import StoreError, VersionError
 from halosearch.files import write_text
 from halosearch.records.journal import hold_study, mend
-from halosearch.records.store import COMPLETE, FAILED, INFEASIBLE, RUNNING, Store, table, to_json
+from halosearch.records.store import COMPLETE, FAILED, INFEASIBLE, PRUNED, RUNNING, Store, table, to_json
 
 DISTRIBUTIONS = {
     "s": optuna.distributions.IntDistribution(48, 128),
@@ -21,8 +21,8 @@ RESULT = {"score": 0.25, "step_time_s": 0.5}
 def filled(path):
     store = Store(path, create=True)
     for state in (COMPLETE, FAILED, INFEASIBLE, RUNNING):
-        number = store.propose(DIALS, COSTS, DISTRIBUTIONS)
-        store.begin_run(number)
+        number = store.propose(DIALS, COSTS, DISTRIBUTIONS, (store.count(), 0, 0))
+        store.begin_run(number, 0)
         if state != RUNNING:
             store.finish(number, state, RESULT if state == COMPLETE else {}, "" if state == COMPLETE else "why")
     return store
@@ -60,7 +60,7 @@ def test_a_journal_cut_at_any_byte_opens_and_goes_on(tmp_path):
         assert store.cut_bytes == cut - kept
         store.finish_interrupted()
         before = len(store.trials())
-        assert store.propose(DIALS, COSTS, DISTRIBUTIONS) == before
+        assert store.propose(DIALS, COSTS, DISTRIBUTIONS, (9, 0, 0)) == before
         assert len(Store(path, create=False).trials()) == before + 1
 
 
@@ -146,3 +146,20 @@ def test_a_reader_of_a_journal_in_which_no_study_was_begun_finds_no_trials(tmp_p
     (tmp_path / "j").write_bytes(b"")
     assert Store(tmp_path / "j", create=False, read_only=True).trials() == []
     assert (tmp_path / "j").read_bytes() == b""
+
+
+def test_a_trial_pauses_goes_on_and_is_pruned_with_what_it_came_to(tmp_path):
+    store = Store(tmp_path / "j", create=True)
+    for number in range(2):
+        store.propose(DIALS, COSTS, DISTRIBUTIONS, (number, 0, 0))
+        store.begin_run(number, 0)
+        store.pause(number, RESULT)
+    store.promote(0, (2, 1, 2))
+    store.begin_run(0, 1)
+    store.begin_run(0, 1)
+    store.finish(0, COMPLETE, RESULT | {"score": 0.5})
+    assert Store(tmp_path / "j", create=False, read_only=True).trials()[1].state == RUNNING
+    store.prune(1, "stopped")
+    first, second = Store(tmp_path / "j", create=False).trials()
+    assert (first.state, first.moves, first.runs, first.result["score"]) == (COMPLETE, ((0, 0, 0), (2, 1, 2)), 2, 0.5)
+    assert (second.state, second.reason, second.result, second.runs) == (PRUNED, "stopped", RESULT, 1)

@@ -10,6 +10,7 @@ from halosearch.records.store import Trial
 from halosearch.report.page import render, write_report
 from halosearch.report.summary import Evidence, summarise
 from halosearch.study.session import Request, resolve
+from halosearch.study.trust import certificate_of
 
 DIALS = {
     "image_size": 64,
@@ -41,6 +42,7 @@ def result(score, step):
         "step_time_low_s": step * 0.9,
         "step_time_high_s": step * 1.1,
         "final": final,
+        "scores": [final],
         "curve": [[32, 4.0], [64, 3.5]],
         "images_per_s": 90.0,
         "seconds": 12.0,
@@ -67,9 +69,8 @@ def evidence(
     description="procedural scenes, version scenes-easy-1, seed 0 (synthetic)",
     tmp="nowhere",
 ):
-    spec = resolve(Request(params=20_000_000, name="x", device="cpu"), lambda _: "cpu")[0].model_dump(mode="json") | {
-        "name": name
-    }
+    study = resolve(Request(params=20_000_000, name="x", device="cpu"), lambda _: "cpu")[0]
+    spec = study.model_dump(mode="json") | {"name": name}
     data = {
         "description": description,
         "images": {"train": 100, "test": 50},
@@ -78,7 +79,8 @@ def evidence(
         "empty_classes": [],
         "unused": 0,
     }
-    return Evidence(spec, trials, notes or {}, 1234, data, ["H4 is not compared with."])
+    certificate = certificate_of(study, trials, notes or {})
+    return Evidence(spec, trials, notes or {}, 1234, data, ["H4 is not compared with."], certificate)
 
 
 MANY = [trial(i, score=0.1 + 0.03 * (i % 7), step=0.2 + 0.05 * (i % 5)) for i in range(12)] + [
