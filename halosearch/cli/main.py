@@ -276,6 +276,35 @@ def report(study: Study, json: Json = "", root: Root = Path()) -> None:
     write_page(study, root, as_json=bool(json))
 
 
+@app.command()
+def bench(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TABLE...]", help="Folders of recorded tables, or 'saturating', 'rugged' (default: both of these)."
+        ),
+    ] = None,
+    json: Json = "",
+    record: Annotated[
+        str | None,
+        typer.Option(help="Make a recorded table of this study instead (sampler random, all trials retested)."),
+    ] = None,
+    contender: Annotated[list[str] | None, typer.Option(help="Only these searches, by name; repeatable.")] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="Replays of each search.")] = 20,
+    workers: Annotated[str, typer.Option(help="Simulated workers, for example 1,8.")] = "1,8",
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes that replay (default: 1).")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for replays.jsonl and page.md, or for the table (default: bench).")
+    ] = None,
+    root: Root = Path(),
+) -> None:
+    """Replay a recorded table through samplers: is the search better, and by how much?"""
+    from halosearch.cli.benching import BenchFlags, run_bench
+
+    flags = BenchFlags(sources or [], root, record, contender or [], seeds, workers, processes, output)
+    run_bench(flags, as_json=bool(json))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; never a traceback without --debug."""
     words = [

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import moocore
 import numpy as np
 
 
@@ -44,22 +45,18 @@ def ranking(scores: Sequence[float], costs: Sequence[float]) -> list[int]:
     points = np.column_stack([-np.asarray(scores, dtype=float), np.log(np.asarray(costs, dtype=float))])
     scale = np.ptp(points, axis=0)
     unit = (points - points.min(0)) / np.where(scale > 0, scale, 1.0)
-    left, order = list(range(len(points))), list[int]()
-    while left:
-        layer = [i for i in left if not any(_beats(points[j], points[i]) for j in left)]
-        order += _spread(unit, layer)
-        left = [i for i in left if i not in layer]
-    return order
+    ranks = moocore.pareto_rank(points)
+    return [i for rank in range(int(ranks.max()) + 1) for i in _spread(unit, np.flatnonzero(ranks == rank))]
 
 
-def _beats(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool((a <= b).all() and (a < b).any())
-
-
-def _spread(unit: np.ndarray, layer: list[int]) -> list[int]:
+def _spread(unit: np.ndarray, layer: np.ndarray) -> list[int]:
     """Best score first, then always the one farthest from those taken; the lower index of equals."""
-    taken = [min(layer, key=lambda i: (unit[i, 0], unit[i, 1], i))]
-    while len(taken) < len(layer):
-        rest = [i for i in layer if i not in taken]
-        taken.append(max(rest, key=lambda i: (np.square(unit[taken] - unit[i]).sum(1).min(), -i)))
+    taken = [int(layer[np.lexsort((unit[layer, 1], unit[layer, 0]))[0]])]
+    gaps = np.square(unit[layer] - unit[taken[0]]).sum(1)
+    free = layer != taken[0]
+    while free.any():
+        best = int(np.where(free, gaps, -1.0).argmax())
+        taken.append(int(layer[best]))
+        free[best] = False
+        gaps = np.minimum(gaps, np.square(unit[layer] - unit[layer[best]]).sum(1))
     return taken

@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from halosearch.search.pool import Pool, PoolExhaustedError
-from halosearch.search.pool_sampler import ROW_ATTR, SCORES_ATTR, PoolSampler
+from halosearch.search.pool_sampler import ROW_ATTR, SCORES_ATTR, UNIFORM_SHARE, PoolSampler
 
 POOL = "pool"
 GP_STARTUP = 10
@@ -110,6 +110,7 @@ class Guide:
     seconds: np.ndarray | None = None
     reference: float | None = None
     noise: float | None = None
+    uniform_share: float | None = None
 
 
 class Proposer:
@@ -143,6 +144,7 @@ class Proposer:
                 reference=guide.reference,
                 noise=guide.noise,
                 startup=0,
+                uniform_share=UNIFORM_SHARE if guide.uniform_share is None else guide.uniform_share,
                 seed=seed,
             )
 

@@ -1,0 +1,1 @@
+"""Is the search better? Recorded tables, synthetic families, contenders, a simulator with its own clock, the comparison."""

@@ -1,0 +1,72 @@
+"""Who takes part: every way of searching that the comparison is between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from halosearch.bench.families import sizes_of
+from halosearch.bench.outside import OutOfTheBox, Size
+from halosearch.bench.simulate import InPool, Replay, Until, replay_asked, replay_in_pool
+from halosearch.bench.table import Table
+from halosearch.cost.counts import count
+from halosearch.errors import HalosearchError
+from halosearch.space.search_space import DIALS, config_from_dials
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """One of Optuna's samplers on the whole space, told of the budget as a constraint or, with `reject`, asked again."""
+
+    sampler: str
+    reject: bool
+    max_asks: int
+
+
+ETA = 4
+OURS = "pool"
+CONTENDERS: dict[str, InPool | Outside] = {
+    OURS: InPool("pool"),
+    "pool, rungs": InPool("pool", eta=ETA),
+    "pool, blind to seconds": InPool("pool", knows_seconds=False),
+    "pool, no even share": InPool("pool", uniform_share=0.0),
+    "random in pool": InPool("random"),
+    "random in pool, top quarter of a short rung": InPool("random", eta=ETA),
+    "evolution in pool (NSGA-II)": InPool("nsga2"),
+    "TPE in pool": InPool("tpe"),
+    "Optuna random": Outside("random", reject=False, max_asks=20_000),
+    "Optuna TPE": Outside("tpe", reject=False, max_asks=1_000),
+    "Optuna NSGA-II": Outside("nsga2", reject=False, max_asks=10_000),
+    "Optuna GP": Outside("gp", reject=False, max_asks=60),
+    "Optuna TPE, rejection": Outside("tpe", reject=True, max_asks=2_000),
+    "Optuna NSGA-II, rejection": Outside("nsga2", reject=True, max_asks=10_000),
+}
+OUT_OF_THE_BOX = tuple(name for name, kind in CONTENDERS.items() if isinstance(kind, Outside) and not kind.reject)
+
+
+def run(name: str, table: Table, seed: int, workers: int, until: Until) -> Replay:
+    """Replay one contender."""
+    contender = CONTENDERS[name]
+    if isinstance(contender, InPool):
+        return replay_in_pool(contender, table, seed, workers, until)
+    search = OutOfTheBox(contender.sampler, table, size_in(table), seed, reject=contender.reject)
+    return replay_asked(search.ask, search.tell, table, seed, workers, until, contender.max_asks)
+
+
+def size_in(table: Table) -> Size:
+    """Parameters of feature combinations of this table's kind."""
+    return _halonet_size if set(DIALS) <= set(table.features) else sizes_of
+
+
+def _halonet_size(rows: pd.DataFrame) -> np.ndarray:
+    return np.array([_params({str(k): v for k, v in row.items()}) for row in rows.to_dict("records")], dtype=float)
+
+
+def _params(dials: dict[str, Any]) -> float:
+    try:
+        return float(count(config_from_dials(dials)).params)
+    except HalosearchError:
+        return -1.0

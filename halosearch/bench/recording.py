@@ -1,0 +1,84 @@
+"""A recorded table out of a study whose candidates were all drawn evenly and all trained twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from halosearch.bench.table import Table, check_rows
+from halosearch.cost.cell import Limits
+from halosearch.errors import UsageError
+from halosearch.records.store import COMPLETE, Trial
+from halosearch.space.search_space import DIALS
+from halosearch.study.reading import Opened
+from halosearch.study.trust import repeats_of
+
+
+def table_of(opened: Opened) -> Table:
+    """The study's candidates that were scored with two seeds at every rung.
+
+    Raises:
+        UsageError: the study's candidates were not drawn evenly, or too few were trained twice.
+    """
+    spec, notes = opened.spec, opened.store.notes()
+    if spec.sampler != "random":
+        raise UsageError(
+            f"the candidates of study {spec.name!r} were chosen by {spec.sampler!r}, not drawn evenly",
+            "record a table with: halosearch study --sampler random --max-trials 100 --retests 100 …",
+        )
+    rungs = spec.tier.rungs
+    whole = [t for t in opened.store.trials() if _is_whole(t, notes, len(rungs))]
+    check_rows(len(whole), (0, 1))
+    rows = pd.DataFrame(
+        [
+            {**t.dials, **t.costs, "step_time_s": t.result.get("step_time_s"), **t.result.get("zero_cost", {})}
+            for t in whole
+        ]
+    )
+    scores = np.array(
+        [[_by_rung(t.result), _by_rung(notes[f"retest-{t.number}"]["result"])] for t in whole], dtype=float
+    )
+    low, high = Limits(spec.budget.params, spec.budget.tolerance).params_range()
+    facts = {
+        "study": spec.name,
+        "halosearch": spec.halosearch,
+        "budget": spec.budget.model_dump(),
+        "tier": spec.tier.model_dump(mode="json"),
+        "data": spec.data if "/" not in spec.data else spec.data.rsplit("/", 1)[-1],
+        "seed": spec.seed,
+        "device": notes.get("clock", {}).get("device", {}),
+        "cell_size": notes.get("cell", {}).get("size"),
+        "trials": len(opened.store.trials()),
+        "left_out": len(opened.store.trials()) - len(whole),
+    }
+    return Table(
+        spec.name,
+        rows,
+        DIALS,
+        rungs,
+        scores,
+        np.array([_seconds(t, rungs) for t in whole]),
+        (low, high),
+        spec.search_space().to_dict(),
+        facts,
+    )
+
+
+def _is_whole(trial: Trial, notes: dict[str, Any], rungs: int) -> bool:
+    if trial.state != COMPLETE or not repeats_of(trial.number, notes):
+        return False
+    again = notes[f"retest-{trial.number}"]["result"]
+    return len(trial.result["scores"]) == len(again["scores"]) == rungs
+
+
+def _by_rung(result: dict[str, Any]) -> list[float]:
+    return [float(rung["score"]) for rung in result["scores"]]
+
+
+def _seconds(trial: Trial, rungs: tuple[int, ...]) -> list[float]:
+    """Seconds of the trial by rung, as recorded: training by images shown, everything else in the first rung."""
+    images = np.diff([0, *rungs]) / rungs[-1]
+    training = float(trial.result["train_seconds"])
+    return [float(trial.result["seconds"]) - training + training * images[0], *(training * images[1:])]

@@ -1,0 +1,108 @@
+"""The `bench` command: record a table, replay searches on it, write the comparison."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from halosearch.cli.output import put, put_json, say
+from halosearch.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFlags:
+    """The flags of `bench` as typed."""
+
+    sources: list[str]
+    root: Path
+    record: str | None
+    contenders: list[str]
+    seeds: int
+    workers: str
+    processes: int | None
+    output: Path | None
+
+
+def run_bench(flags: BenchFlags, *, as_json: bool) -> None:
+    """The `bench` command."""
+    if flags.record is not None:
+        _record(flags)
+        return
+    counts = _counts(flags.workers)
+    from halosearch.bench.compare import cases_of, run_all, summarise, table_for
+    from halosearch.bench.contenders import CONTENDERS
+    from halosearch.bench.families import FAMILIES
+    from halosearch.bench.table import describe
+
+    sources = flags.sources or list(FAMILIES)
+    for name in flags.contenders:
+        if name not in CONTENDERS:
+            raise UsageError(f"unknown contender {name!r}", f"contenders are: {'; '.join(CONTENDERS)}")
+    facts = {source: describe(table_for(source, 0)) for source in sources}
+    output = flags.output or Path("bench")
+    cases = cases_of(sources, flags.contenders or list(CONTENDERS), counts, flags.seeds)
+    say(f"{len(cases)} replays into {output / 'replays.jsonl'}; what is there already is not run again")
+    rows = summarise(run_all(cases, output / "replays.jsonl", flags.processes or 1, say))
+    if as_json:
+        put_json({"rows": [_finite(row) for row in rows], "sources": facts})
+        return
+    _write_page(output, rows, facts)
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise UsageError(f"--workers {text!r} is no list of counts", "for example --workers 1,8")
+    return counts
+
+
+def _write_page(output: Path, rows: list[dict[str, object]], facts: dict[str, str]) -> None:
+    from importlib.metadata import version
+
+    from halosearch import __version__
+    from halosearch.bench.page import page
+    from halosearch.cost.devices import cpu_name
+    from halosearch.files import write_text
+
+    text = page(
+        rows,
+        {
+            "command": shlex.join(["halosearch", *sys.argv[1:]]),
+            "halosearch": __version__,
+            "optuna": version("optuna"),
+            "device": cpu_name(),
+            "raw": "replays.jsonl",
+            "sources": facts,
+        },
+    )
+    write_text(output / "page.md", text)
+    put(text)
+    put(f"page: {output / 'page.md'}")
+
+
+def _record(flags: BenchFlags) -> None:
+    from halosearch.bench.recording import table_of
+    from halosearch.bench.table import write_table
+    from halosearch.study.reading import open_study
+
+    assert flags.record is not None
+    table = table_of(open_study(flags.root, flags.record))
+    folder = flags.output or flags.root / "studies" / f"{table.name}-table"
+    write_table(folder, table)
+    put(
+        f"{len(table.rows)} candidates, {table.scores.shape[1]} seeds, rungs {', '.join(map(str, table.rungs))}: {folder}"
+    )
+
+
+def _finite(value: object) -> object:
+    """JSON has no infinity: what was not reached is null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value in (float("inf"), float("-inf")) else value
