@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import moocore
 import numpy as np
 from scipy.special import ndtr
 
@@ -49,7 +50,7 @@ def expected_hypervolume_improvement(
         cost_sd: (m, k), 0 for known costs; None where all are known.
     """
     inside = (front.scores > front.reference_score) & (front.costs < front.reference_costs).all(1)
-    scores, known = front.scores[inside], front.costs[inside]
+    scores, known = _undominated(front.scores[inside], front.costs[inside])
     edges = [
         np.concatenate([[-np.inf], np.unique(known[:, axis]), [front.reference_costs[axis]]])
         for axis in range(costs.shape[1])
@@ -63,6 +64,14 @@ def expected_hypervolume_improvement(
             sides, edges, scores, known, mean[part], sd[part], front.reference_score, np.ones(len(scores), dtype=bool)
         )
     return out
+
+
+def _undominated(scores: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Only these cut the axes: dominated points would add boxes and change nothing."""
+    if not len(scores):
+        return scores, costs
+    keep = moocore.is_nondominated(np.column_stack([-scores, costs]))
+    return scores[keep], costs[keep]
 
 
 def _overlaps(cost: np.ndarray, sd: np.ndarray, cuts: np.ndarray) -> np.ndarray:

@@ -141,6 +141,17 @@ class PoolSampler(BaseSampler):
             return int(attrs[ROW_ATTR])
         return self._pool.find(trial.params or attrs.get("fixed_params", {}))
 
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Refuse a trial for which no row is left.
+
+        Raises:
+            PoolExhaustedError: every row has been tried; the trial is failed.
+        """
+        others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
+        if len({self._row_of(t) for t in others} - {None}) >= len(self._points):
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            raise PoolExhaustedError
+
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All features at once."""
         del study, trial
@@ -149,19 +160,11 @@ class PoolSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The features of the row to try next.
-
-        Raises:
-            PoolExhaustedError: every row has been tried; the trial is failed.
-        """
+        """The features of the row to try next."""
         fixed = trial.system_attrs.get("fixed_params")
         row = self._pool.find(fixed) if fixed else None
         if row is None:
-            try:
-                row = self.choose(study, trial.number)
-            except PoolExhaustedError:
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                raise
+            row = self.choose(study, trial.number)
         study._storage.set_trial_system_attr(trial._trial_id, ROW_ATTR, row)
         return {name: value for name, value in self._pool.params(row).items() if name in search_space}
 
@@ -251,7 +254,7 @@ class PoolSampler(BaseSampler):
         posterior = Posterior(data, self._fitted(data, self.noise)).with_pending(self._points[pending])
         at_top = [row for row, t in tried if t.state == TrialState.COMPLETE and np.isfinite(t.values[score])]
         shown = np.array(at_top or [row for row, t in tried if t.user_attrs.get(SCORES_ATTR)], dtype=int)
-        means = posterior.predict(self._points[shown])[0]
+        means = posterior.mean(self._points[shown])
         worst = float(data.values.min()) - MARGIN * max(float(np.ptp(data.values)), 1e-12)
         reference = worst if self.reference is None else sign * self.reference
         axes = [self._axis(study, objective, tried) for objective in range(len(study.directions)) if objective != score]

@@ -13,6 +13,7 @@ root of the dimension: Hvarfner et al., arXiv:2402.02229.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh
@@ -24,7 +25,7 @@ MAX_FITTED = 256
 """Hyperparameters are found on at most so many observations, spread evenly over all of them; the rest still counts."""
 MAX_ITERATIONS = 60
 ROWS_AT_A_TIME = 128
-MAX_RANK = 256
+MAX_RANK = 128
 """Above so many observations the variance uses the leading eigenvectors only; what is left out is below the noise."""
 SQRT5 = 5**0.5
 _NOISE_PRIOR = (np.log(0.3), 1.0)
@@ -181,7 +182,7 @@ class Posterior:
     """What observations say of any row at the top rung."""
 
     def __init__(self, data: Observations, hyper: Hyperparameters) -> None:
-        """Factorise once; n^3 / 3 multiplications, above `MAX_RANK` observations about n^3 more for the eigenvectors."""
+        """Factorise once, n^3 / 3 multiplications; deviations take about n^3 more, above `MAX_RANK` for the eigenvectors."""
         self.data, self.hyper = data, hyper
         scaled = data.points / hyper.lengths
         squared = np.maximum(_squared_distances(scaled, scaled), 0)
@@ -191,32 +192,41 @@ class Posterior:
         between = amplitude[:, None] * amplitude[None] * np.exp(-hyper.decay * np.abs(depth[:, None] - depth[None]))
         covariance = MEAN_VARIANCE * (data.rungs[:, None] == data.rungs[None]) + between * base
         covariance[np.diag_indices(len(data))] += hyper.noise**2 + JITTER
-        factor = cho_factor(covariance, lower=True, check_finite=False)
-        self._alpha = cho_solve(factor, (data.values - hyper.shift) / hyper.scale, check_finite=False)
-        if len(data) <= MAX_RANK:
-            roots = cho_solve(factor, np.eye(len(data)), check_finite=False)
-            self._whitening = np.linalg.cholesky((roots + roots.T) / 2)
-        else:
-            count = len(data)
-            values, vectors = eigh(covariance, subset_by_index=[count - MAX_RANK, count - 1], check_finite=False)
-            self._whitening = vectors / np.sqrt(values)
+        self._covariance = covariance
+        self._factor = cho_factor(covariance, lower=True, check_finite=False)
+        self._alpha = cho_solve(self._factor, (data.values - hyper.shift) / hyper.scale, check_finite=False)
         top = len(hyper.depths) - 1
         self._to_top = amplitude * np.exp(-hyper.decay * np.abs(depth - hyper.depths[top]))
         self._at_top = MEAN_VARIANCE * (data.rungs == top)
         self._scaled, self._effects = scaled, effects
 
-    def predict(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (m,) of the noiseless value of points (m, D) at the top rung, in the values' unit.
+    @cached_property
+    def _whitening(self) -> np.ndarray:
+        """W with W W' the inverse of the covariance, or the share of it that its leading eigenvectors make up."""
+        count = len(self.data)
+        if count <= MAX_RANK:
+            inverse = cho_solve(self._factor, np.eye(count), check_finite=False)
+            return np.linalg.cholesky((inverse + inverse.T) / 2)
+        leading = [count - MAX_RANK, count - 1]
+        values, vectors = eigh(self._covariance, subset_by_index=leading, check_finite=False)
+        return np.asarray(vectors / np.sqrt(values))
 
-        Kernels are evaluated in float32, a block of rows at a time that stays in the cache (3 times faster than float64).
-        """
+    def mean(self, points: np.ndarray) -> np.ndarray:
+        """Mean (m,) of the noiseless value of points (m, D) at the top rung, in the values' unit."""
+        return self._evaluate(points, None)[0]
+
+    def predict(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, (m,) each."""
+        return self._evaluate(points, self._whitening.astype(np.float32))
+
+    def _evaluate(self, points: np.ndarray, whitening: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Kernels in float32, a block of rows at a time that stays in the cache (3 times faster than float64)."""
         hyper = self.hyper
         kind = np.float32
         to_top, at_top = self._to_top.astype(kind), self._at_top.astype(kind)
         scaled, effects = (5 * self._scaled).astype(kind).T, (hyper.linear**2 * self._effects).astype(kind).T
         own = (5 * np.square(self._scaled).sum(1)).astype(kind)
-        whitening, alpha = self._whitening.astype(kind), self._alpha
-        mean, variance = np.empty(len(points)), np.empty(len(points))
+        mean, variance = np.empty(len(points)), np.zeros(len(points))
         for start in range(0, len(points), ROWS_AT_A_TIME):
             part = slice(start, start + ROWS_AT_A_TIME)
             rows = (points[part] / hyper.lengths).astype(kind)
@@ -235,10 +245,11 @@ class Posterior:
             squared += terms @ effects
             squared *= to_top
             squared += at_top
-            explained = squared @ whitening
-            mean[part] = squared @ alpha
-            prior = MEAN_VARIANCE + hyper.matern**2 + hyper.linear**2 * np.square(terms).sum(1)
-            variance[part] = prior - np.einsum("ij,ij->i", explained, explained)
+            mean[part] = squared @ self._alpha
+            if whitening is not None:
+                explained = squared @ whitening
+                prior = MEAN_VARIANCE + hyper.matern**2 + hyper.linear**2 * np.square(terms).sum(1)
+                variance[part] = prior - np.einsum("ij,ij->i", explained, explained)
         floor = 1e-6 * (hyper.matern**2 + hyper.linear**2)
         return mean * hyper.scale + hyper.shift, np.sqrt(np.maximum(variance, floor)) * hyper.scale
 
@@ -247,7 +258,7 @@ class Posterior:
         if not len(points):
             return self
         top = np.full(len(points), len(self.hyper.depths) - 1)
-        return Posterior(self.data.joined(Observations(points, top, self.predict(points)[0])), self.hyper)
+        return Posterior(self.data.joined(Observations(points, top, self.mean(points))), self.hyper)
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
