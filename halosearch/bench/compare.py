@@ -52,7 +52,10 @@ def run_case(case: Case) -> dict[str, Any]:
 
 
 def run_all(cases: Sequence[Case], raw: Path, processes: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """All replays, on so many processes; each is appended to `raw` (JSON lines) as it ends, and those found there are not run again."""
+    """All replays, on so many processes; each is appended to `raw` (JSON lines) as it ends, and those found there are not run again.
+
+    Returns whatever `raw` holds at the end, of earlier runs too.
+    """
     raw.parent.mkdir(parents=True, exist_ok=True)
     known = {_key(r): r for r in _read(raw)}
     left = [case for case in cases if _key(asdict(case)) not in known]
@@ -64,7 +67,8 @@ def run_all(cases: Sequence[Case], raw: Path, processes: int, tell: Callable[[st
             file.flush()
             if number % 20 == 0 or number == len(left):
                 tell(f"{number} of {len(left)} replays; last: {case.contender} on {case.source}")
-    return [known[_key(asdict(case))] for case in cases]
+    order = list(CONTENDERS)
+    return sorted(known.values(), key=lambda r: (r["source"], r["workers"], order.index(r["contender"]), r["seed"]))
 
 
 def _key(result: dict[str, Any]) -> tuple[Any, ...]:

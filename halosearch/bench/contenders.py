@@ -37,12 +37,12 @@ CONTENDERS: dict[str, InPool | Outside] = {
     "random in pool, top quarter of a short rung": InPool("random", eta=ETA),
     "evolution in pool (NSGA-II)": InPool("nsga2"),
     "TPE in pool": InPool("tpe"),
-    "Optuna random": Outside("random", reject=False, max_asks=20_000),
-    "Optuna TPE": Outside("tpe", reject=False, max_asks=1_000),
-    "Optuna NSGA-II": Outside("nsga2", reject=False, max_asks=10_000),
+    "Optuna random": Outside("random", reject=False, max_asks=10_000),
+    "Optuna TPE": Outside("tpe", reject=False, max_asks=500),
+    "Optuna NSGA-II": Outside("nsga2", reject=False, max_asks=5_000),
     "Optuna GP": Outside("gp", reject=False, max_asks=60),
-    "Optuna TPE, rejection": Outside("tpe", reject=True, max_asks=2_000),
-    "Optuna NSGA-II, rejection": Outside("nsga2", reject=True, max_asks=10_000),
+    "Optuna TPE, rejection": Outside("tpe", reject=True, max_asks=500),
+    "Optuna NSGA-II, rejection": Outside("nsga2", reject=True, max_asks=5_000),
 }
 OUT_OF_THE_BOX = tuple(name for name, kind in CONTENDERS.items() if isinstance(kind, Outside) and not kind.reject)
 

@@ -40,11 +40,13 @@ def run_bench(flags: BenchFlags, *, as_json: bool) -> None:
     for name in flags.contenders:
         if name not in CONTENDERS:
             raise UsageError(f"unknown contender {name!r}", f"contenders are: {'; '.join(CONTENDERS)}")
-    facts = {source: describe(table_for(source, 0)) for source in sources}
     output = flags.output or Path("bench")
     cases = cases_of(sources, flags.contenders or list(CONTENDERS), counts, flags.seeds)
     say(f"{len(cases)} replays into {output / 'replays.jsonl'}; what is there already is not run again")
+    for source in sources:
+        table_for(source, 0)  # what cannot be read is said before anything runs
     rows = summarise(run_all(cases, output / "replays.jsonl", flags.processes or 1, say))
+    facts = {source: describe(table_for(source, 0)) for source in sorted({str(row["source"]) for row in rows})}
     if as_json:
         put_json({"rows": [_finite(row) for row in rows], "sources": facts})
         return

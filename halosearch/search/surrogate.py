@@ -226,6 +226,7 @@ class Posterior:
         to_top, at_top = self._to_top.astype(kind), self._at_top.astype(kind)
         scaled, effects = (5 * self._scaled).astype(kind).T, (hyper.linear**2 * self._effects).astype(kind).T
         own = (5 * np.square(self._scaled).sum(1)).astype(kind)
+        alpha = self._alpha.astype(kind)
         mean, variance = np.empty(len(points)), np.zeros(len(points))
         for start in range(0, len(points), ROWS_AT_A_TIME):
             part = slice(start, start + ROWS_AT_A_TIME)
@@ -245,7 +246,7 @@ class Posterior:
             squared += terms @ effects
             squared *= to_top
             squared += at_top
-            mean[part] = squared @ self._alpha
+            mean[part] = squared @ alpha
             if whitening is not None:
                 explained = squared @ whitening
                 prior = MEAN_VARIANCE + hyper.matern**2 + hyper.linear**2 * np.square(terms).sum(1)

@@ -4,9 +4,10 @@ import time
 import numpy as np
 import pytest
 
-from halosearch.cost.cell import Limits, cell, count_rows, padding_waste
+from halosearch.cost.cell import Limits, cell, count_rows, padding_waste, twin_macs
 from halosearch.cost.counts import count
 from halosearch.errors import InfeasibleError
+from halosearch.halonet.twin import twin_of
 from halosearch.space.family import FAMILY
 from halosearch.space.search_space import DIALS, MAX_PADDING_WASTE, SearchSpace, config_from_dials, dials_from_config
 
@@ -102,3 +103,10 @@ def test_padding_waste_by_hand():
     # H7: blocks of 10 on maps of 150, 75, 38, 19; the worst is 75 or 38 padded to 80 and 40
     assert padding_waste(np.array([600]), np.array([10]), 0)[0] == pytest.approx((80 / 75) ** 2 - 1)
     assert padding_waste(np.array([256]), np.array([8]), 0)[0] == 0
+
+
+def test_macs_of_twins_are_those_of_the_twins_themselves():
+    rows = cell(SearchSpace(), Limits(20_000_000, 0.002)).sample(60, random_state=0)
+    found = twin_macs(rows, 0.125)
+    for index, row in enumerate(rows.to_dict("records")):
+        assert found[index] == count(twin_of(config_from_dials(row), 0.125)).macs

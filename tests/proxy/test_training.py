@@ -7,10 +7,11 @@ import torch
 from halosearch.halonet.network import HaloNet
 from halosearch.halonet.twin import twin_of
 from halosearch.proxy.dataset import TRAIN, DataReport, Factor
-from halosearch.proxy.recipe import Recipe, parameter_groups
+from halosearch.proxy.recipe import Recipe, parameter_groups, residual_scale
 from halosearch.proxy.scenes import Scenes
-from halosearch.proxy.scoring import evaluate
+from halosearch.proxy.scoring import evaluate, to_float
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingStoppedError, batch_ids
+from halosearch.proxy.zero_cost import ZERO_COST, zero_cost_scores
 from halosearch.space.notation import parse_candidate
 
 TWIN = twin_of(parse_candidate("s=48,b=6,h=1,rb=1,l3=1,conv=2"), 0.125)
@@ -159,3 +160,45 @@ def test_a_twin_learns_a_factor_to_twice_chance(data):
         TrainingJob(config, Recipe(batch=32, learning_rate=1e-2), (2048,), 0, 512), Scenes("scenes-easy-1", 0, 512), CPU
     ).run()
     assert result.final.accuracy["texture"] > 2 / 6
+
+
+def test_a_training_that_pauses_at_every_rung_ends_like_one_that_never_did(data, tmp_path):
+    job = TrainingJob(TWIN, JOB.recipe, (32, 64, 128), 0, 64)
+    whole = Trainer(job, data, CPU).run()
+    path = tmp_path / "c.pt"
+    for upto in (1, 2, None):
+        part = Trainer(job, data, CPU, path, upto=upto).run()
+        assert [s.cross_entropy for s in part.scores] == [s.cross_entropy for s in whole.scores[: len(part.scores)]]
+    assert len(part.scores) == 3
+    assert part.curve == whole.curve
+    shown = []
+    Trainer(job, data, CPU, on_step=lambda done, total, loss: shown.append((done, total)), upto=1).run()
+    assert shown == [(16, 32), (32, 32)]
+
+
+def test_a_lost_checkpoint_costs_time_and_changes_nothing(data, tmp_path):
+    Trainer(JOB, data, CPU, tmp_path / "c.pt", upto=1).run()
+    (tmp_path / "c.pt").unlink()
+    again = Trainer(JOB, data, CPU, tmp_path / "c.pt").run()
+    assert [s.cross_entropy for s in again.scores] == [s.cross_entropy for s in Trainer(JOB, data, CPU).run().scores]
+
+
+def test_zero_cost_scores_are_those_of_the_definitions(data):
+    found = zero_cost_scores(TWIN, data, 0, 16, CPU)
+    assert set(found) == set(ZERO_COST)
+    assert all(math.isfinite(value) for value in found.values())
+    assert found == zero_cost_scores(TWIN, data, 0, 16, CPU)
+    assert found != zero_cost_scores(TWIN, data, 1, 16, CPU)
+    torch.manual_seed(0)
+    network = HaloNet(TWIN, 14, residual_scale=residual_scale(TWIN))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.ones_(module.weight)
+    pixels, labels = data.batch(TRAIN, batch_ids(0, 0, 16, data.size(TRAIN)), 48, (0, 0))
+    blocks = network(to_float(pixels, CPU)).split([f.classes for f in data.factors], 1)
+    loss = sum(torch.nn.functional.cross_entropy(block, labels[:, i]) for i, block in enumerate(blocks))
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    whole = torch.cat([g.flatten() for g in gradients])
+    weights = torch.cat([p.detach().flatten() for p in network.parameters()])
+    assert found["gradient_norm"] == pytest.approx(float(whole.norm()), rel=1e-4)
+    assert found["snip"] == pytest.approx(float((whole * weights).abs().sum()), rel=1e-4)

@@ -4,8 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halosearch.cost.cell import Limits, cell
+from halosearch.cost.counts import count
 from halosearch.search.pool import Pool, PoolExhaustedError
 from halosearch.search.sampler import POOL, SAMPLERS, Guide, Outcome, Proposer
+from halosearch.space.search_space import DIALS, SearchSpace, config_from_dials
 
 FEATURES = ["size", "ratio", "kind"]
 
@@ -101,3 +104,24 @@ def test_a_pool_of_one_row_with_constant_features_works():
     assert Proposer(pool, "tpe", 0, 0).propose() == 0
     assert Proposer(Pool(pool.rows, FEATURES), POOL, 0, 0, GUIDE).propose() == 0
     assert pool.params(0) == {"size": 64, "ratio": 1.5, "kind": "a"}
+
+
+@pytest.mark.parametrize("sampler", FAST)
+def test_over_twenty_seeds_every_proposal_is_inside_the_budget_and_none_comes_twice(sampler):
+    """The real cell of 6 M parameters, with failures and trials that are still running."""
+    space = SearchSpace().with_overrides({"s": [48, 64, 96]})
+    rows = cell(space, Limits(6_000_000, 0.05))
+    for seed in range(20):
+        proposer = Proposer(Pool(rows, DIALS), sampler, seed, 4, Guide("macs", reference=0.0))
+        taken = []
+        for number in range(12):
+            taken.append(proposer.propose())
+            if number >= 3:
+                cost = float(rows["macs"][taken[number - 3]])
+                proposer.tell(number - 3, Outcome(None if number % 5 == 0 else (np.sin(number),), cost), final=True)
+        assert len(set(taken)) == 12
+        assert rows["params"][taken].between(5_700_000, 6_300_000).all()
+        assert all(
+            5_700_000 <= count(config_from_dials(rows.loc[row, list(DIALS)].to_dict())).params <= 6_300_000
+            for row in taken
+        )

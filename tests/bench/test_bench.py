@@ -1,0 +1,210 @@
+"""The simulator's clock, the tables, the comparison: on tables made by hand."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from halosearch.bench.compare import Case, best_out_of_the_box, cases_of, run_all, run_case, summarise
+from halosearch.bench.contenders import CONTENDERS, run
+from halosearch.bench.families import FAMILIES, member, sizes_of
+from halosearch.bench.page import page, verdict
+from halosearch.bench.score import Ruler, measure, median_interval, ratio_interval, recommended
+from halosearch.bench.simulate import InPool, Replay, replay_asked, replay_in_pool
+from halosearch.bench.table import Table, read_table, write_table
+from halosearch.cli.main import main
+from halosearch.errors import UsageError
+
+NEVER = lambda second, row: False  # noqa: E731
+
+
+def table(n=30, seconds=(1.0, 3.0), seed=0):
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"a": np.arange(1, n + 1), "b": rng.integers(1, 5, n)})
+    rows["params"], rows["macs"] = rows["a"] * 10, rows["a"] ** 2 + 5
+    scores = np.log(rows["a"].to_numpy())[:, None, None] + 0.1 * rng.standard_normal((n, 2, 2))
+    space = {"a": list(range(1, 101)), "b": [1, 2, 3, 4]}
+    return Table(
+        "t", rows, ("a", "b"), (100, 400), scores, np.tile(seconds, (n, 1)), (0, 10 * n), space, {"cell_size": n}
+    )
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    made = table()
+    write_table(tmp_path / "t", made)
+    read = read_table(tmp_path / "t")
+    pd.testing.assert_frame_equal(read.rows, made.rows, check_dtype=False)
+    assert np.allclose(read.scores, made.scores, atol=1e-6)
+    assert np.allclose(read.seconds, made.seconds, atol=1e-3)
+    assert (read.rungs, read.budget, read.features) == (made.rungs, made.budget, made.features)
+
+
+def test_a_table_that_is_not_there_or_damaged_is_said(tmp_path):
+    with pytest.raises(UsageError, match="no recorded table"):
+        read_table(tmp_path)
+    write_table(tmp_path, table())
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_table(tmp_path)
+
+
+def test_one_worker_takes_the_sum_of_the_seconds_and_eight_an_eighth():
+    made = table(32)
+    for workers in (1, 8):
+        replay = replay_in_pool(InPool("random"), made, 0, workers, NEVER)
+        assert replay.seconds - replay.sampler_seconds == pytest.approx(32 * 4 / workers, abs=0.2)
+        assert sorted(row for _, row in replay.found) == list(range(32))
+        times = [second for second, _ in replay.found]
+        assert times == sorted(times)
+
+
+def test_a_stopped_trial_costs_its_rung_and_a_promoted_one_the_difference():
+    made = table(32)
+    replay = replay_in_pool(InPool("random", eta=4), made, 0, 1, NEVER)
+    assert len(replay.found) == 8
+    assert replay.seconds - replay.sampler_seconds == pytest.approx(32 * 1 + 8 * 3, abs=0.2)
+
+
+def test_asked_searches_keep_all_workers_busy_and_are_not_charged_for_asks_outside():
+    made, told, order = table(12), [], iter(range(12))
+    outside = iter([True, False] * 100)
+
+    def ask():
+        return ("handle", None) if next(outside) else ("handle", next(order))
+
+    replay = replay_asked(ask, lambda *told_: told.append(told_[1]), made, 0, 3, NEVER, 1000)
+    assert (replay.asks, replay.outside, len(replay.proposed)) == (24, 12, 12)
+    assert replay.seconds - replay.sampler_seconds == pytest.approx(12 * 4 / 3, abs=0.2)
+    assert sorted(told) == list(range(12))
+    stopped = replay_asked(lambda: (0, None), lambda *_: None, made, 0, 3, NEVER, 50)
+    assert (stopped.asks, stopped.proposed) == (50, [])
+
+
+FAST = [name for name, kind in CONTENDERS.items() if isinstance(kind, InPool)] + ["Optuna random"]
+SLOW = [name for name in CONTENDERS if name not in FAST]
+
+
+@pytest.mark.parametrize(
+    "name", [*FAST, *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.long]) for name in SLOW)]
+)
+@pytest.mark.parametrize("workers", [1, 8])
+@pytest.mark.filterwarnings("ignore")
+def test_every_contender_stays_inside_the_budget_and_proposes_no_row_twice(name, workers):
+    made = member("saturating", 1)
+    limit = [0]
+
+    def until(second, row):
+        limit[0] += 1
+        return limit[0] >= 12
+
+    replay = run(name, made, 1, workers, until)
+    assert len(set(replay.proposed)) == len(replay.proposed)
+    low, high = made.budget
+    assert made.rows["params"][replay.proposed].between(low, high).all()
+    if isinstance(CONTENDERS[name], InPool):
+        assert replay.outside == 0
+
+
+def test_the_ruler_is_one_for_all_rows_and_counts_what_was_not_seen_by_the_search():
+    made = table()
+    ruler = Ruler(made, 0)
+    assert ruler.share(range(30)) == pytest.approx(1.0)
+    assert ruler.share([]) == 0.0
+    assert 0 < ruler.share([3]) < ruler.share([3, 20]) <= 1
+    assert np.array_equal(made.judge(0), made.scores[:, 1, -1])
+    assert np.array_equal(made.seen(1), made.scores[:, 1])
+
+
+def test_a_replay_is_measured_by_when_it_reached_the_target():
+    made = table()
+    replay = Replay(
+        found=[(10.0, 0), (20.0, 15)] + [(30.0 + i, i) for i in range(30)], proposed=list(range(30)), asks=30
+    )
+    found = measure(replay, made, 0, (5.0, 20.0, 1000.0))
+    assert found.share == pytest.approx(1.0)
+    ruler = Ruler(made, 0)
+    first = next(i for i in range(1, 33) if ruler.share([row for _, row in replay.found[:i]]) >= 0.95)
+    assert (found.seconds, found.trainings) == (replay.found[first - 1][0], first)
+    assert found.regrets[0] == 1.0
+    assert found.regrets[1] == pytest.approx(1 - ruler.share(recommended([0, 15], made.seen(0), made.costs())))
+    assert recommended([], made.seen(0), made.costs()) == []
+
+
+def test_medians_and_ratios_know_infinity():
+    assert median_interval([1.0, 2.0, math.inf])[0] == 2.0
+    assert median_interval([1.0, math.inf, math.inf])[0] == math.inf
+    assert ratio_interval([1.0] * 9, [2.0] * 9) == (2.0, 2.0, 2.0)
+    assert ratio_interval([1.0] * 3, [math.inf] * 3)[0] == math.inf
+    assert ratio_interval([math.inf] * 3, [math.inf] * 3) == (1.0, 1.0, 1.0)
+    assert ratio_interval([math.inf] * 3, [1.0] * 3) == (0.0, 0.0, 0.0)
+
+
+def test_a_tie_is_reported_as_a_tie():
+    def row(name, ratio, box):
+        return {
+            "contender": name,
+            "source": "s",
+            "workers": 1,
+            "out_of_the_box": box,
+            "seconds": (1, 1, 1),
+            "reached": 2,
+            "ours_is_faster_by": ratio,
+        }
+
+    rows = [
+        row("pool", None, False),
+        row("Optuna TPE", (1.1, 0.8, 1.5), True),
+        row("random in pool", (2.0, 1.5, 3.0), False),
+    ]
+    words = verdict(rows, "s", 1)
+    assert "No difference is shown between `pool` and Optuna TPE (the best out of the box): 1.1 [0.8, 1.5]" in words
+    assert "in less time than random in pool: 2 [1.5, 3] times" in words
+    assert best_out_of_the_box(rows, "s", 1)["contender"] == "Optuna TPE"
+    assert "slower" in verdict([row("pool", None, False), row("Optuna TPE", (0.5, 0.4, 0.8), True)], "s", 1)
+
+
+def test_replays_are_kept_and_not_run_again(tmp_path):
+    cases = cases_of(["saturating"], ["pool", "random in pool"], [1], 2)
+    raw = tmp_path / "replays.jsonl"
+    first = run_all(cases, raw, 1, lambda text: None)
+    with raw.open("a") as file:
+        file.write('{"source": "satur')  # torn by a kill
+    said = []
+    assert run_all(cases, raw, 1, said.append) == first
+    assert said == []
+    assert first[0] == json.loads(raw.read_text().splitlines()[0])
+    rows = summarise(first)
+    assert [r["contender"] for r in rows] == ["pool", "random in pool"]
+    assert all(r["seeds"] == 2 and r["inside_budget"] and r["duplicates"] == 0 for r in rows)
+    text = page(rows, {"command": "c", "halosearch": "0", "optuna": "5", "device": "d", "raw": "r", "sources": {}})
+    assert "| pool | 2 |" in text
+
+
+def test_the_same_case_gives_the_same_replay():
+    case = Case("rugged", "random in pool", 8, 3)
+    a, b = run_case(case), run_case(case)
+    assert [row for _, row in a["trace"]] == pytest.approx([row for _, row in b["trace"]], abs=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_members_of_a_family_differ_and_lie_within_the_budget(family):
+    a, b = member(family, 0), member(family, 1)
+    assert not np.allclose(a.truth, b.truth)
+    assert ((sizes_of(a.rows) >= a.budget[0]) & (sizes_of(a.rows) <= a.budget[1])).all()
+    assert np.corrcoef(a.truth, a.scores[:, 0, -1])[0, 1] > 0.97
+    assert 0.5 < np.corrcoef(a.truth, a.scores[:, 0, 0])[0, 1] < 0.97
+
+
+def test_bad_flags_are_answered_in_a_sentence(capsys, tmp_path):
+    for words, said in (
+        (["bench", "--workers", "x"], "no list of counts"),
+        (["bench", "--contender", "nobody"], "unknown contender"),
+        (["bench", str(tmp_path)], "no recorded table"),
+        (["bench", "--record", "nothing", "--dir", str(tmp_path)], "no study"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 2
+        assert said in capsys.readouterr().err
