@@ -54,3 +54,12 @@ def test_constraints_are_plain_pins_without_hosts():
     lines = [line for line in (README.parent / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.!]+", line) for line in lines)
     assert "torch==2.13.0" in lines
+
+
+def test_the_sampler_example_runs():
+    block = re.search(r"<!-- sampler example -->\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    assert len(block[1].strip().splitlines()) <= 10 + 1  # ten lines and a blank one
+    seen = {}
+    exec(block[1], seen)
+    assert len({seen["sampler"].row(trial) for trial in seen["study"].trials}) == 12

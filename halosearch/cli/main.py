@@ -1,4 +1,4 @@
-"""The `halosearch` command: its parser, and the one place where errors become words and exit codes.
+"""The `halosearch` command: its parser.
 
 Only typer and the standard library are imported here, so that `--help` answers at once; every command imports its rooms.
 """
@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.exceptions import TyperException
 
 from halosearch import __version__
-from halosearch.errors import HalosearchError
+from halosearch.cli.ending import run_app
 
 app = typer.Typer(
     name="halosearch",
@@ -307,34 +306,4 @@ def bench(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; never a traceback without --debug."""
-    words = [
-        "--json=document" if word == "--json" else word for word in (sys.argv[1:] if arguments is None else arguments)
-    ]
-    try:
-        code = app(args=words, standalone_mode=False)
-    except TyperException as error:
-        said = error.format_message() if hasattr(error, "format_message") else str(error)
-        _end(said or "see the help", "halosearch --help", getattr(error, "exit_code", 2))
-    except HalosearchError as error:
-        if "--debug" in words:
-            raise
-        _end(error.sentence, error.hint, error.exit_code)
-    except MemoryError:
-        _end("out of memory", "try a smaller image size or batch", 4)
-    except (KeyboardInterrupt, typer.Abort):
-        _end("interrupted", "", 130)
-    except Exception as error:  # the last resort: a bug of ours is one sentence too
-        if "--debug" in words:
-            raise
-        _end(
-            f"this is a bug in halosearch: {type(error).__name__}: {error}",
-            "run it again with --debug before the command and report it",
-            1,
-        )
-    else:
-        sys.exit(code if isinstance(code, int) else 0)
-
-
-def _end(sentence: str, hint: str, code: int) -> None:
-    sys.stderr.write(f"error: {sentence}\n" + (f"help: {hint}\n" if hint else ""))
-    sys.exit(code)
+    run_app(app, sys.argv[1:] if arguments is None else arguments)

@@ -186,6 +186,9 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
         if flag is not None:
             budget[key] = flag
     lookahead = values.get("lookahead", DEFAULT_LOOKAHEAD)
+    retests = pick(request.retests, "retests", tier.retests)
+    if isinstance(retests, int):  # only candidates drawn evenly are repeated
+        tier = tier.model_copy(update={"uniform": max(tier.uniform, retests)})
     return make_spec(
         {
             **values,
@@ -198,7 +201,7 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
             "sampler": pick(request.sampler, "sampler", POOL),
             "lookahead": lookahead,
             "trials": pick(request.trials, "trials", tier.trials),
-            "retests": pick(request.retests, "retests", tier.retests),
+            "retests": retests,
             "workers": pick(
                 request.workers,
                 "workers",

@@ -65,7 +65,7 @@ class TierSpec(_Frozen):
     timing_rounds: int = Field(gt=1)
     timing_anchor: int = Field(ge=32)
     eta: int = Field(default=0, ge=0)
-    uniform: int = Field(default=1, ge=0)
+    uniform: int = Field(default=16, ge=0)
     anchor_seeds: int = Field(default=2, ge=0, le=50)
     rates: int = Field(default=0, ge=0, le=3)
     finalists: int = Field(default=0, ge=0)

@@ -65,7 +65,7 @@ def corners(trials: list[int], dials: Dials) -> list[int]:
 
 def uniform_trials(spec: StudySpec) -> int:
     """How many trials are drawn evenly before the search; all with the sampler "random"."""
-    return spec.trials if spec.sampler == "random" else max(spec.tier.uniform, spec.retests)
+    return spec.trials if spec.sampler == "random" else spec.tier.uniform
 
 
 def certificate_of(spec: StudySpec, trials: list[Trial], notes: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""The one place where errors become words and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from halosearch.errors import HalosearchError
+
+
+def run_app(app: typer.Typer, arguments: list[str]) -> None:
+    """Run a command line to its exit code; never a traceback without --debug."""
+    words = ["--json=document" if word == "--json" else word for word in arguments]
+    try:
+        code = app(args=words, standalone_mode=False)
+    except TyperException as error:
+        said = error.format_message() if hasattr(error, "format_message") else str(error)
+        _end(said or "see the help", "halosearch --help", getattr(error, "exit_code", 2))
+    except HalosearchError as error:
+        if "--debug" in words:
+            raise
+        _end(error.sentence, error.hint, error.exit_code)
+    except MemoryError:
+        _end("out of memory", "try a smaller image size or batch", 4)
+    except (KeyboardInterrupt, typer.Abort):
+        _end("interrupted", "", 130)
+    except Exception as error:  # the last resort: a bug of ours is one sentence too
+        if "--debug" in words:
+            raise
+        _end(
+            f"this is a bug in halosearch: {type(error).__name__}: {error}",
+            "run it again with --debug before the command and report it",
+            1,
+        )
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(sentence: str, hint: str, code: int) -> None:
+    sys.stderr.write(f"error: {sentence}\n" + (f"help: {hint}\n" if hint else ""))
+    sys.exit(code)
