@@ -37,12 +37,12 @@ CONTENDERS: dict[str, InPool | Outside] = {
     "random in pool, top quarter of a short rung": InPool("random", eta=ETA),
     "evolution in pool (NSGA-II)": InPool("nsga2"),
     "TPE in pool": InPool("tpe"),
-    "Optuna random": Outside("random", reject=False, max_asks=10_000),
+    "Optuna random": Outside("random", reject=False, max_asks=5_000),
     "Optuna TPE": Outside("tpe", reject=False, max_asks=500),
     "Optuna NSGA-II": Outside("nsga2", reject=False, max_asks=5_000),
-    "Optuna GP": Outside("gp", reject=False, max_asks=60),
+    "Optuna GP": Outside("gp", reject=False, max_asks=40),
     "Optuna TPE, rejection": Outside("tpe", reject=True, max_asks=500),
-    "Optuna NSGA-II, rejection": Outside("nsga2", reject=True, max_asks=5_000),
+    "Optuna NSGA-II, rejection": Outside("nsga2", reject=True, max_asks=2_500),
 }
 OUT_OF_THE_BOX = tuple(name for name, kind in CONTENDERS.items() if isinstance(kind, Outside) and not kind.reject)
 
@@ -67,6 +67,6 @@ def _halonet_size(rows: pd.DataFrame) -> np.ndarray:
 
 def _params(dials: dict[str, Any]) -> float:
     try:
-        return float(count(config_from_dials(dials)).params)
+        return float(count(config_from_dials(dials).canonical()).params)
     except HalosearchError:
         return -1.0

@@ -11,7 +11,7 @@ from halosearch.bench.table import Table, check_rows
 from halosearch.cost.cell import Limits
 from halosearch.errors import UsageError
 from halosearch.records.store import COMPLETE, Trial
-from halosearch.space.search_space import DIALS
+from halosearch.space.search_space import DIALS, WHOLE_MAP, SearchSpace
 from halosearch.study.reading import Opened
 from halosearch.study.trust import repeats_of
 
@@ -61,9 +61,17 @@ def table_of(opened: Opened) -> Table:
         scores,
         np.array([_seconds(t, rungs) for t in whole]),
         (low, high),
-        spec.search_space().to_dict(),
+        _ordered_space(spec.search_space()),
         facts,
     )
+
+
+def _ordered_space(space: SearchSpace) -> dict[str, list[Any]]:
+    """The dials' values, numbers in order: "the whole map" is the largest map's side, which smaller maps are clipped to."""
+    values = space.to_dict()
+    side = -(-max(space.image_size) // 4)
+    values["block_size"] = sorted({side if block == WHOLE_MAP else int(block) for block in space.block_size})
+    return values
 
 
 def _is_whole(trial: Trial, notes: dict[str, Any], rungs: int) -> bool:
