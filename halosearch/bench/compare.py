@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from halosearch import __version__
 from halosearch.bench.contenders import CONTENDERS, OURS, OUT_OF_THE_BOX, run
 from halosearch.bench.families import FAMILIES, member
 from halosearch.bench.score import TARGET, Ruler, measure, median_interval, ratio_interval
@@ -19,6 +22,8 @@ from halosearch.bench.table import Table, read_table
 
 MOMENTS = (10, 20, 40)
 """Regrets are taken after the seconds of so many middling full trainings, divided by the workers."""
+END = 100
+"""After the seconds of so many, every replay ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ def table_for(source: str, seed: int) -> Table:
 
 
 def run_case(case: Case) -> dict[str, Any]:
-    """One replay, ended once 95 % of the hypervolume and the last moment are reached."""
+    """One replay, ended once 95 % of the hypervolume and the last moment are reached, or after the seconds of `END` trainings."""
     table = table_for(case.source, case.seed)
     ruler, middle = Ruler(table, case.seed), float(np.median(table.seconds.sum(1))) / case.workers
     moments = [middle * moment for moment in MOMENTS]
@@ -45,7 +50,7 @@ def run_case(case: Case) -> dict[str, Any]:
 
     def until(seconds: float, row: int) -> bool:
         rows.append(row)
-        return seconds >= moments[-1] and ruler.share(rows) >= TARGET
+        return seconds >= END * middle or (seconds >= moments[-1] and ruler.share(rows) >= TARGET)
 
     replay = run(case.contender, table, case.seed, case.workers, until)
     return measure(replay, table, case.seed, moments).to_dict()
@@ -54,16 +59,19 @@ def run_case(case: Case) -> dict[str, Any]:
 def run_all(cases: Sequence[Case], raw: Path, processes: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     """All replays, on so many processes; each is appended to `raw` (JSON lines) as it ends, and those found there are not run again.
 
-    Returns whatever `raw` holds at the end, of earlier runs too.
+    Returns whatever `raw` holds at the end, of earlier runs too; replays of another version or another table are left out.
     """
     raw.parent.mkdir(parents=True, exist_ok=True)
-    known = {_key(r): r for r in _read(raw)}
+    stamp = {"halosearch": __version__, "optuna": version("optuna")}
+    tables = {source: table_hash(source) for source in {case.source for case in cases}}
+    known = {_key(r): r for r in _read(raw) if _is_current(r, stamp, tables)}
     left = [case for case in cases if _key(asdict(case)) not in known]
     context = multiprocessing.get_context("spawn")
     with raw.open("a", encoding="utf-8") as file, ProcessPoolExecutor(processes, mp_context=context) as pool:
         for number, (case, result) in enumerate(zip(left, pool.map(run_case, left), strict=True), 1):
-            known[_key(asdict(case))] = asdict(case) | result
-            file.write(json.dumps(asdict(case) | result, allow_nan=False) + "\n")
+            line = asdict(case) | stamp | {"table": tables[case.source]} | result
+            known[_key(line)] = line
+            file.write(json.dumps(line, allow_nan=False) + "\n")
             file.flush()
             if number % 20 == 0 or number == len(left):
                 tell(f"{number} of {len(left)} replays; last: {case.contender} on {case.source}")
@@ -73,6 +81,21 @@ def run_all(cases: Sequence[Case], raw: Path, processes: int, tell: Callable[[st
 
 def _key(result: dict[str, Any]) -> tuple[Any, ...]:
     return result["source"], result["contender"], result["workers"], result["seed"]
+
+
+def table_hash(source: str) -> str:
+    """Twelve hexadecimal digits that change with what a replay looks up."""
+    table = table_for(source, 0)
+    parts = (table.scores, table.seconds, table.costs())
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()[:12]
+
+
+def _is_current(result: dict[str, Any], stamp: dict[str, str], tables: dict[str, str]) -> bool:
+    """Whether a kept replay is of this version, of these tables, and of a search that still exists."""
+    same = all(result.get(key) == value for key, value in stamp.items())
+    return (
+        same and result["contender"] in CONTENDERS and tables.get(result["source"], result["table"]) == result["table"]
+    )
 
 
 def _read(raw: Path) -> list[dict[str, Any]]:
@@ -107,7 +130,9 @@ def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             mine = [r for r in here if r["contender"] == contender]
             paired = [r for r in mine if r["seed"] in ours]
             ratio = (
-                ratio_interval([ours[r["seed"]] for r in paired], [_seconds(r) for r in paired])
+                ratio_interval(
+                    [ours[r["seed"]] for r in paired], [_seconds(r) for r in paired], [r["ended"] for r in paired]
+                )
                 if contender != OURS and paired
                 else None
             )
@@ -118,6 +143,7 @@ def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     "contender": contender,
                     "out_of_the_box": contender in OUT_OF_THE_BOX,
                     "seeds": len(mine),
+                    "capped": sum(r["capped"] and r["seconds_to_95"] is None for r in mine),
                     "reached": sum(r["seconds_to_95"] is not None for r in mine),
                     "seconds": median_interval([_seconds(r) for r in mine]),
                     "trainings": median_interval(

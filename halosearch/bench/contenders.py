@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from halosearch.bench.families import sizes_of
-from halosearch.bench.outside import OutOfTheBox, Size
+from halosearch.bench.families import counts_of
+from halosearch.bench.outside import Counts, OutOfTheBox
 from halosearch.bench.simulate import InPool, Replay, Until, replay_asked, replay_in_pool
 from halosearch.bench.table import Table
+from halosearch.cost.cell import twin_macs
 from halosearch.cost.counts import count
 from halosearch.errors import HalosearchError
 from halosearch.space.search_space import DIALS, config_from_dials
+from halosearch.study.guidance import trial_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,12 @@ CONTENDERS: dict[str, InPool | Outside] = {
     "random in pool, top quarter of a short rung": InPool("random", eta=ETA),
     "evolution in pool (NSGA-II)": InPool("nsga2"),
     "TPE in pool": InPool("tpe"),
-    "Optuna random": Outside("random", reject=False, max_asks=5_000),
+    "Optuna random": Outside("random", reject=False, max_asks=2_000),
     "Optuna TPE": Outside("tpe", reject=False, max_asks=500),
     "Optuna NSGA-II": Outside("nsga2", reject=False, max_asks=5_000),
     "Optuna GP": Outside("gp", reject=False, max_asks=40),
     "Optuna TPE, rejection": Outside("tpe", reject=True, max_asks=500),
-    "Optuna NSGA-II, rejection": Outside("nsga2", reject=True, max_asks=2_500),
+    "Optuna NSGA-II, rejection": Outside("nsga2", reject=True, max_asks=2_000),
 }
 OUT_OF_THE_BOX = tuple(name for name, kind in CONTENDERS.items() if isinstance(kind, Outside) and not kind.reject)
 
@@ -51,22 +53,34 @@ def run(name: str, table: Table, seed: int, workers: int, until: Until) -> Repla
     """Replay one contender."""
     contender = CONTENDERS[name]
     if isinstance(contender, InPool):
-        return replay_in_pool(contender, table, seed, workers, until)
-    search = OutOfTheBox(contender.sampler, table, size_in(table), seed, reject=contender.reject)
+        return replay_in_pool(contender, table, seed, workers, until, expected_seconds(table))
+    search = OutOfTheBox(contender.sampler, table, counts_in(table), seed, reject=contender.reject)
     return replay_asked(search.ask, search.tell, table, seed, workers, until, contender.max_asks)
 
 
-def size_in(table: Table) -> Size:
-    """Parameters of feature combinations of this table's kind."""
-    return _halonet_size if set(DIALS) <= set(table.features) else sizes_of
+def expected_seconds(table: Table) -> np.ndarray:
+    """What a search may know of its trials' seconds: what a study computes from MACs, not what was recorded."""
+    if not _is_halonet(table):
+        return trial_seconds(table.costs())
+    return trial_seconds(twin_macs(table.rows, float(table.facts["tier"]["width_multiplier"])))
 
 
-def _halonet_size(rows: pd.DataFrame) -> np.ndarray:
-    return np.array([_params({str(k): v for k, v in row.items()}) for row in rows.to_dict("records")], dtype=float)
+def counts_in(table: Table) -> Counts:
+    """Parameters and MACs of feature combinations of this table's kind."""
+    return _halonet_counts if _is_halonet(table) else counts_of
 
 
-def _params(dials: dict[str, Any]) -> float:
+def _is_halonet(table: Table) -> bool:
+    return set(DIALS) <= set(table.features)
+
+
+def _halonet_counts(rows: pd.DataFrame) -> np.ndarray:
+    return np.array([_counted({str(k): v for k, v in row.items()}) for row in rows.to_dict("records")], dtype=float)
+
+
+def _counted(dials: dict[str, Any]) -> tuple[float, float]:
     try:
-        return float(count(config_from_dials(dials).canonical()).params)
+        cost = count(config_from_dials(dials).canonical())
     except HalosearchError:
-        return -1.0
+        return -1.0, -1.0
+    return float(cost.params), float(cost.macs)

@@ -1,8 +1,8 @@
 """Optuna's samplers as they come: they draw from the whole space and learn of the budget as a constraint.
 
-An ask outside the budget costs no training, for its size is known before: it is told with the worst values and a violated
-constraint, the way Optuna's samplers take constraints, or with `reject` asked again without a word of it. An ask inside the budget
-is answered by the nearest row of the table that was not tried, which is kinder than what a real cell would do.
+An ask outside the budget costs no training, for its size is known before: it is told with its own cost, the mean score so far
+and a violated constraint, the way Optuna's samplers take constraints, or with `reject` asked again without a word of it. An ask
+inside the budget is answered by the nearest row of the table that was not tried, and told as if that were what was asked for.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from optuna.trial import TrialState
 from halosearch.bench.table import Table
 from halosearch.search.pool import Pool
 
-Size = Callable[[pd.DataFrame], np.ndarray]
-"""Parameters of rows of features; a negative number where a row cannot be built."""
-WORST_SCORE = 0.0
+Counts = Callable[[pd.DataFrame], np.ndarray]
+"""Parameters and MACs (rows, 2) of rows of features; negative where a row cannot be built."""
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
@@ -36,12 +35,13 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 class OutOfTheBox:
     """One of Optuna's samplers on the space that a table was recorded in."""
 
-    def __init__(self, sampler: str, table: Table, size: Size, seed: int, *, reject: bool) -> None:
+    def __init__(self, sampler: str, table: Table, counts: Counts, seed: int, *, reject: bool) -> None:
         """A new study in memory."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._pool, self._size, self._reject = Pool(table.rows, table.features), size, reject
+        self._pool, self._counts, self._reject = Pool(table.rows, table.features), counts, reject
         self._low, self._high = table.budget
-        self._worst = (min(WORST_SCORE, float(table.scores[:, :, -1].min())), float(table.costs().max()))
+        self._dearest = float(table.costs().max())
+        self._told: list[float] = []
         self._distributions: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(values)
             if isinstance(values[0], str) or len(set(map(type, values))) > 1
@@ -57,12 +57,13 @@ class OutOfTheBox:
             warnings.simplefilter("ignore")
             trial = self._study.ask(self._distributions)
         wish = {name: self._value(name, trial.params[name]) for name in self._distributions}
-        params = float(self._size(pd.DataFrame([wish]))[0])
+        params, macs = (float(number) for number in self._counts(pd.DataFrame([wish]))[0])
         violation = max(self._low - params, params - self._high) / self._high if params >= 0 else 1.0
         if violation > 0:
             if not self._reject:
                 trial.set_constraint("budget", violation)
-                self._tell(trial, self._worst)
+                neutral = float(np.mean(self._told)) if self._told else 0.0
+                self._tell(trial, (neutral, macs if macs > 0 else self._dearest))
             else:
                 self._study.tell(trial, state=TrialState.FAIL)
             return trial, None
@@ -73,6 +74,7 @@ class OutOfTheBox:
     def tell(self, trial: Any, row: int, score: float, cost: float) -> None:
         """A finished training."""
         del row
+        self._told.append(score)
         if not self._reject:
             trial.set_constraint("budget", -1.0)
         self._tell(trial, (score, cost))

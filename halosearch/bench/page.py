@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from halosearch.bench.compare import MOMENTS, best_out_of_the_box
+from halosearch.bench.compare import END, MOMENTS, best_out_of_the_box
 from halosearch.bench.contenders import OURS
 
 
@@ -21,9 +21,12 @@ def page(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> str:
         "A replay looks scores up in a table instead of training; workers are simulated, and the sampler's own time is added to the "
         "clock. Measured is the time until the candidates trained to the end cover 95 % of the hypervolume (score against log MACs) "
         "of the whole table, judged by scores that the search did not see: another seed of the same candidates, or the noiseless "
-        "truth of a synthetic family. Medians over seeds with 95 % bootstrap intervals; ratios are paired by seed. `inf`: fewer than "
-        "half of the seeds got there. Optuna's samplers draw from the whole space; an ask outside the budget costs them no training, "
-        "one inside is answered by the nearest row not tried yet.",
+        "truth of a synthetic family. Medians over seeds with 95 % bootstrap intervals; ratios are paired by seed. `inf`: half of the "
+        f"seeds or fewer got there before the end, which is the time of {END} middling trainings (divided by the workers). In the ratio "
+        "a search that did not get there counts as if it had at its end, so a ratio against it is a lower bound. Optuna's samplers "
+        "draw from the whole space; an ask outside the budget costs them no training (only the time to ask), one inside is answered "
+        "by the nearest row not tried yet. Those marked `capped` were ended by us after so many asks that few trainings came of them: "
+        "nothing is shown about what they would have found later.",
         "",
     ]
     for source, workers in sorted({(row["source"], row["workers"]) for row in rows}):
@@ -47,7 +50,7 @@ def _problem(rows: Sequence[dict[str, Any]], source: str, workers: int, facts: d
         ratio = "" if row["ours_is_faster_by"] is None else _interval(row["ours_is_faster_by"], 2)
         regrets = " | ".join(_interval(regret, 3) for regret in row["regrets"])
         parts.append(
-            f"| {row['contender']} | {row['seeds']} | {row['reached']} | {_interval(row['seconds'], 3)} | "
+            f"| {row['contender']} | {row['seeds']} | {_there(row)} | {_interval(row['seconds'], 3)} | "
             f"{_interval(row['trainings'], 3)} | {ratio} | {regrets} | {100 * row['asks_outside_budget']:.0f} % | "
             f"{row['sampler_seconds_per_ask']:.3f} |"
         )
@@ -66,6 +69,9 @@ def verdict(rows: Sequence[dict[str, Any]], source: str, workers: int) -> str:
         middle, low, high = row["ours_is_faster_by"]
         words = f"{_number(middle, 3)} [{_number(low, 3)}, {_number(high, 3)}]"
         name = f"{row['contender']} (the best out of the box)" if row is best else row["contender"]
+        words += (
+            f" ({row['reached']} of {row['seeds']} of its seeds got there)" if row["reached"] < row["seeds"] else ""
+        )
         if low > 1:
             sentences.append(f"`{OURS}` reaches 95 % in less time than {name}: {words} times.")
         elif high < 1:
@@ -73,6 +79,10 @@ def verdict(rows: Sequence[dict[str, Any]], source: str, workers: int) -> str:
         else:
             sentences.append(f"No difference is shown between `{OURS}` and {name}: {words}.")
     return " ".join(sentences)
+
+
+def _there(row: dict[str, Any]) -> str:
+    return f"{row['reached']}" + (f", {row['capped']} capped" if row["capped"] else "")
 
 
 def _interval(values: Sequence[float], digits: int) -> str:

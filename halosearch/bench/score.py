@@ -51,11 +51,13 @@ def recommended(rows: Sequence[int], seen: np.ndarray, costs: np.ndarray) -> lis
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One replay in numbers: seconds and full trainings to 95 % (inf: not reached), what was recommended after fixed seconds."""
+    """One replay in numbers: seconds and full trainings to 95 % (inf: not reached until `ended`), regrets after fixed seconds."""
 
     seconds: float
     trainings: float
     share: float
+    ended: float
+    capped: bool
     regrets: tuple[float, ...]
     asks: int
     outside: int
@@ -70,6 +72,8 @@ class Result:
             "seconds_to_95": None if np.isinf(self.seconds) else self.seconds,
             "trainings_to_95": None if np.isinf(self.trainings) else self.trainings,
             "share": self.share,
+            "ended": round(self.ended, 3),
+            "capped": self.capped,
             "regrets": list(self.regrets),
             "asks": self.asks,
             "outside_budget": self.outside,
@@ -102,6 +106,8 @@ def measure(replay: Replay, table: Table, seed: int, moments: Sequence[float]) -
         reached[0],
         reached[1],
         best,
+        replay.seconds,
+        replay.capped,
         regrets,
         replay.asks,
         replay.outside,
@@ -112,30 +118,35 @@ def measure(replay: Replay, table: Table, seed: int, moments: Sequence[float]) -
     )
 
 
-def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median and its 95 % bootstrap interval; values may be infinite."""
+def median_interval(values: Sequence[float], *, worse: str = "upper") -> tuple[float, float, float]:
+    """Median and its 95 % bootstrap interval; of an even number, the geometric mean of the middle two, or the `worse` if one is infinite."""
     array = np.asarray(values, dtype=float)
     rng = np.random.default_rng(0)
-    drawn = np.sort(array[rng.integers(0, len(array), (BOOTSTRAPS, len(array)))], 1)
-    medians = np.sort(_middle(drawn))
+    medians = np.sort(_middle(np.sort(array[rng.integers(0, len(array), (BOOTSTRAPS, len(array)))], 1), worse))
     return (
-        float(_middle(np.sort(array)[None])[0]),
+        float(_middle(np.sort(array)[None], worse)[0]),
         float(medians[int(0.025 * BOOTSTRAPS)]),
         float(medians[int(0.975 * BOOTSTRAPS) - 1]),
     )
 
 
-def _middle(ordered: np.ndarray) -> np.ndarray:
-    """Upper medians of ordered rows: never the mean of a number and infinity."""
-    return np.asarray(ordered[:, ordered.shape[1] // 2])
+def _middle(ordered: np.ndarray, worse: str) -> np.ndarray:
+    count = ordered.shape[1]
+    low, high = ordered[:, (count - 1) // 2], ordered[:, count // 2]
+    with np.errstate(invalid="ignore"):
+        mean = np.sqrt(low * high)
+    plain = np.isfinite(high) & (low > 0)
+    return np.asarray(np.where(plain, mean, high if worse == "upper" else low))
 
 
-def ratio_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+def ratio_interval(
+    ours: Sequence[float], theirs: Sequence[float], ended: Sequence[float]
+) -> tuple[float, float, float]:
     """Median of paired ratios theirs / ours (above 1: ours is faster), with its 95 % bootstrap interval over seeds.
 
-    Where only one of a pair got there, the ratio is 0 or infinite; where neither did, 1.
+    A rival that did not get there counts as if it had at the moment when its replay `ended`, which is kind to it; if ours did
+    not, the ratio is 0.
     """
     a, b = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = np.where(np.isinf(a) & np.isinf(b), 1.0, b / a)
-    return median_interval([float(r) for r in ratios])
+    b = np.where(np.isinf(b), np.asarray(ended, dtype=float), b)
+    return median_interval([float(r) for r in np.where(np.isinf(a), 0.0, b / a)], worse="lower")

@@ -26,7 +26,8 @@ from halosearch.search.schedule import Move, Schedule, Shape
 class Replay:
     """What a search found, in the order of finishing: (seconds, row) of every full training, and how many asks it took.
 
-    `proposed` are all rows that any training was begun of; `outside` counts asks outside the budget.
+    `proposed` are all rows that any training was begun of; `outside` counts asks outside the budget; `capped` says that the search
+    was ended by us for the number of its asks.
     """
 
     found: list[tuple[float, int]] = field(default_factory=list)
@@ -34,6 +35,7 @@ class Replay:
     outside: int = 0
     asks: int = 0
     seconds: float = 0.0
+    capped: bool = False
     sampler_seconds: float = 0.0
 
 
@@ -144,13 +146,15 @@ class _Timed(Proposer):
         return row
 
 
-def replay_in_pool(contender: InPool, table: Table, seed: int, workers: int, until: Until) -> Replay:
-    """A study's own search on a table, to its last row or until told to end."""
+def replay_in_pool(
+    contender: InPool, table: Table, seed: int, workers: int, until: Until, expected: np.ndarray
+) -> Replay:
+    """A study's own search on a table, to its last row or until told to end; `expected` seconds of each row's trial."""
     replay = Replay()
     virtual = VirtualWorkers(workers, table, table.seen(seed), replay, until)
     pool = Pool(table.rows, table.features)
     top = len(table.rungs) - 1
-    seconds = table.seconds.sum(1) if contender.knows_seconds else None
+    seconds = expected if contender.knows_seconds else None
     guide = Guide(COST, tuple(map(float, table.rungs)), seconds, uniform_share=contender.uniform_share)
     proposer = _Timed(pool, contender.sampler, seed, contender.uniform, guide)
     proposer.workers, proposer.replay = virtual, replay
@@ -184,7 +188,8 @@ def replay_asked(ask: Ask, tell: Tell, table: Table, seed: int, workers: int, un
     busy: list[tuple[float, int, Any, int]] = []
     clock, done = 0.0, False
     while busy or not done:
-        done = done or replay.asks >= max_asks or len(replay.proposed) == len(table.rows)
+        replay.capped = replay.asks >= max_asks
+        done = done or replay.capped or len(replay.proposed) == len(table.rows)
         if len(busy) < workers and not done:
             started = time.process_time()
             handle, row = ask()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
 from halosearch.cost.cell import twin_macs
@@ -37,6 +36,7 @@ from halosearch.study.comparable import (
 )
 from halosearch.study.data import data_facts, tell_of_data
 from halosearch.study.evaluate import Settings, make_evaluate
+from halosearch.study.guidance import trial_seconds
 from halosearch.study.ledger import StudyLedger
 from halosearch.study.publish import DATA_FILE, Publisher
 from halosearch.study.session import Folders, check_inputs, data_request
@@ -46,8 +46,6 @@ from halosearch.study.trust import checks, finals, may_search, uniform_trials
 MIN_FREE_BYTES = 200 * 2**20
 GUIDE_COST = "macs"
 """The cost that guides the search: exact, and the same on every machine. The front is by measured step time."""
-FIXED_SHARE = 0.3
-"""Share of a middling trial's time that does not depend on its MACs (timing, starting, scoring); from recorded CPU trials."""
 
 
 class Watcher(Protocol):
@@ -197,7 +195,7 @@ def _loop(
     guide = Guide(
         GUIDE_COST,
         tuple(map(float, spec.tier.rungs)),
-        expected_seconds(pool, spec.tier.width_multiplier) if spec.sampler == POOL else None,
+        trial_seconds(twin_macs(pool.rows, spec.tier.width_multiplier)) if spec.sampler == POOL else None,
         reference=0.0,
     )
     eta = spec.tier.eta if spec.sampler == POOL else 0
@@ -228,12 +226,6 @@ def _loop(
         control.stop_now,
         watcher.event,
     )
-
-
-def expected_seconds(pool: Pool, width_multiplier: float) -> np.ndarray:
-    """What a trial of every row is expected to take, in units of the median one: a fixed part, and a part that goes with MACs."""
-    macs = twin_macs(pool.rows, width_multiplier)
-    return np.asarray(FIXED_SHARE + (1 - FIXED_SHARE) * macs / np.median(macs))
 
 
 def local_workers(spec: StudySpec, settings: Settings, folders: Folders) -> Workers:

@@ -9,7 +9,7 @@ import pytest
 
 from halosearch.bench.compare import Case, best_out_of_the_box, cases_of, run_all, run_case, summarise
 from halosearch.bench.contenders import CONTENDERS, run
-from halosearch.bench.families import FAMILIES, member, sizes_of
+from halosearch.bench.families import FAMILIES, counts_of, member
 from halosearch.bench.page import page, verdict
 from halosearch.bench.score import Ruler, measure, median_interval, ratio_interval, recommended
 from halosearch.bench.simulate import InPool, Replay, replay_asked, replay_in_pool
@@ -53,7 +53,7 @@ def test_a_table_that_is_not_there_or_damaged_is_said(tmp_path):
 def test_one_worker_takes_the_sum_of_the_seconds_and_eight_an_eighth():
     made = table(32)
     for workers in (1, 8):
-        replay = replay_in_pool(InPool("random"), made, 0, workers, NEVER)
+        replay = replay_in_pool(InPool("random"), made, 0, workers, NEVER, np.ones(len(made.rows)))
         assert replay.seconds - replay.sampler_seconds == pytest.approx(32 * 4 / workers, abs=0.2)
         assert sorted(row for _, row in replay.found) == list(range(32))
         times = [second for second, _ in replay.found]
@@ -62,7 +62,7 @@ def test_one_worker_takes_the_sum_of_the_seconds_and_eight_an_eighth():
 
 def test_a_stopped_trial_costs_its_rung_and_a_promoted_one_the_difference():
     made = table(32)
-    replay = replay_in_pool(InPool("random", eta=4), made, 0, 1, NEVER)
+    replay = replay_in_pool(InPool("random", eta=4), made, 0, 1, NEVER, np.ones(len(made.rows)))
     assert len(replay.found) == 8
     assert replay.seconds - replay.sampler_seconds == pytest.approx(32 * 1 + 8 * 3, abs=0.2)
 
@@ -134,11 +134,18 @@ def test_a_replay_is_measured_by_when_it_reached_the_target():
 
 def test_medians_and_ratios_know_infinity():
     assert median_interval([1.0, 2.0, math.inf])[0] == 2.0
-    assert median_interval([1.0, math.inf, math.inf])[0] == math.inf
-    assert ratio_interval([1.0] * 9, [2.0] * 9) == (2.0, 2.0, 2.0)
-    assert ratio_interval([1.0] * 3, [math.inf] * 3)[0] == math.inf
-    assert ratio_interval([math.inf] * 3, [math.inf] * 3) == (1.0, 1.0, 1.0)
-    assert ratio_interval([math.inf] * 3, [1.0] * 3) == (0.0, 0.0, 0.0)
+    assert median_interval([1.0, 4.0])[0] == 2.0
+    assert median_interval([1.0, math.inf])[0] == math.inf
+    assert median_interval([1.0, math.inf], worse="lower")[0] == 1.0
+    assert ratio_interval([1.0] * 9, [2.0] * 9, [9.0] * 9) == (2.0, 2.0, 2.0)
+    assert ratio_interval([1.0] * 3, [math.inf] * 3, [7.0] * 3) == (7.0, 7.0, 7.0)
+    assert ratio_interval([math.inf] * 3, [1.0] * 3, [7.0] * 3) == (0.0, 0.0, 0.0)
+
+
+def test_balanced_pairs_are_no_difference():
+    middle, low, high = ratio_interval([1.0] * 10 + [2.0] * 10, [2.0] * 10 + [1.0] * 10, [9.0] * 20)
+    assert middle == pytest.approx(1.0)
+    assert low < 1 < high
 
 
 def test_a_tie_is_reported_as_a_tie():
@@ -150,6 +157,7 @@ def test_a_tie_is_reported_as_a_tie():
             "out_of_the_box": box,
             "seconds": (1, 1, 1),
             "reached": 2,
+            "seeds": 2,
             "ours_is_faster_by": ratio,
         }
 
@@ -192,7 +200,8 @@ def test_the_same_case_gives_the_same_replay():
 def test_members_of_a_family_differ_and_lie_within_the_budget(family):
     a, b = member(family, 0), member(family, 1)
     assert not np.allclose(a.truth, b.truth)
-    assert ((sizes_of(a.rows) >= a.budget[0]) & (sizes_of(a.rows) <= a.budget[1])).all()
+    params = counts_of(a.rows)[:, 0]
+    assert ((params >= a.budget[0]) & (params <= a.budget[1])).all()
     assert np.corrcoef(a.truth, a.scores[:, 0, -1])[0, 1] > 0.97
     assert 0.5 < np.corrcoef(a.truth, a.scores[:, 0, 0])[0, 1] < 0.97
 

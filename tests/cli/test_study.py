@@ -147,6 +147,35 @@ def test_more_trials_continue_the_same_sequence(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [4, pytest.param(1, marks=pytest.mark.long)])
+def test_another_number_of_workers_makes_the_same_moves_and_scores(undisturbed, tmp_path, workers):
+    path = tiny_search(tmp_path)
+    halosearch("study", path, "--force", "--workers", workers, cwd=tmp_path, check=0)
+    assert [t.moves for t in trials_of(tmp_path)] == [t.moves for t in trials_of(undisturbed[0])]
+    assert proposals(tmp_path) == proposals(undisturbed[0])
+    assert [t.result["score"] for t in trials_of(tmp_path)] == [t.result["score"] for t in trials_of(undisturbed[0])]
+
+
+@pytest.mark.slow
+def test_a_proxy_that_does_not_rank_is_searched_only_by_force(tmp_path):
+    """Eight candidates whose training shows them one batch: the score is the same noise for all, or agrees with nothing."""
+    path = tiny(tmp_path, trials=10, retests=9, sampler="pool", uniform=9, images=16)
+    run = halosearch("study", path, cwd=tmp_path)
+    verdict = json.loads(halosearch("status", "tiny", "--json", cwd=tmp_path, check=0).stdout)["certificate"]
+    if verdict["verdict"] != "failed":
+        pytest.skip(f"nine pairs of noise agreed by chance: {verdict['reason']}")
+    assert run.returncode == 7
+    assert "does not rank" in error_of(run)
+    assert "--force" in run.stderr
+    assert len(trials_of(tmp_path)) == 9
+    assert (tmp_path / "reports" / "tiny" / "index.html").exists()
+    forced = json.loads(halosearch("study", "tiny", "--force", "--json", cwd=tmp_path, check=0).stdout)
+    assert len(forced["trials"]) == 10
+    assert forced["forced"]["reason"]
+    assert any("--force" in sentence for sentence in forced["answer"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_same_proposals(
     undisturbed, tmp_path, seed
