@@ -41,7 +41,7 @@ def certificate(
     paired = [trial for trial in sorted(final) if repeats.get(trial)]
     agreement = test_retest([final[t] for t in paired], [repeats[t][0] for t in paired])
     noise = noise_floor([[final[t], *repeats[t]] for t in paired])
-    verdict, reason = judge(agreement, [final[t] for t in paired])
+    verdict, reason = judge(agreement, [final[t] for t in paired], [repeats[t][0] for t in paired])
     return {
         "verdict": verdict,
         "reason": reason,
@@ -54,15 +54,15 @@ def certificate(
     }
 
 
-def judge(agreement: Agreement | None, scores: Sequence[float]) -> tuple[str, str]:
+def judge(agreement: Agreement | None, first: Sequence[float], second: Sequence[float]) -> tuple[str, str]:
     """Statement R0: shown, refuted, or not decided by so few candidates; with the reason in words.
 
     Refuted is also a tau whose whole 95 % interval lies below .7, and a score that is the same for every candidate.
     """
     if agreement is None:
-        if len(scores) >= MIN_PAIRS and np.ptp(scores) == 0:
-            return FAILED, f"all {len(scores)} candidates have the same score"
-        return UNKNOWN, f"{len(scores)} candidates were trained twice; at least {MIN_PAIRS} are needed to say anything"
+        if len(first) >= MIN_PAIRS and min(np.ptp(first), np.ptp(second)) == 0:
+            return FAILED, f"with one of two seeds all {len(first)} candidates have the same score"
+        return UNKNOWN, f"{len(first)} candidates were trained twice; at least {MIN_PAIRS} are needed to say anything"
     words = (
         f"test-retest Kendall tau {agreement.tau:.2f} [{agreement.low:.2f}, {agreement.high:.2f}], n = {agreement.n}"
     )

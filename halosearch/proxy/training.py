@@ -44,12 +44,16 @@ class TrainingJob:
 
 @dataclass(slots=True)
 class TrainingResult:
-    """Scores by rung, the training-loss curve as (images, nats summed over factors), images per second while training."""
+    """Scores by rung, the training-loss curve as (images, nats summed over factors), images per second while training.
+
+    `seconds` of training, `earlier_seconds` of it in runs before this one.
+    """
 
     scores: list[Score]
     curve: list[tuple[int, float]]
     images_per_s: float
     seconds: float
+    earlier_seconds: float = 0.0
 
     @property
     def final(self) -> Score:
@@ -110,7 +114,7 @@ class Trainer:
         """
         network, optimizer = self._build()
         progress, trunk = self._resume(network, optimizer)
-        saved = self.clock()
+        saved, earlier = self.clock(), progress.seconds
         last = self._last_rung()
         while progress.rung < last:
             images = self.job.rungs[progress.rung]
@@ -127,7 +131,7 @@ class Trainer:
             self._step(network, optimizer, progress, images)
         if last < len(self.job.rungs):
             self._save(network, optimizer, progress, None)
-        return self._result(progress)
+        return self._result(progress, earlier)
 
     def _last_rung(self) -> int:
         """How many rungs this run reaches."""
@@ -241,10 +245,11 @@ class Trainer:
         optimizer.load_state_dict(state["live"]["optimizer"])
         return _Progress(**state["progress"]), state["trunk"]
 
-    def _result(self, progress: _Progress) -> TrainingResult:
+    def _result(self, progress: _Progress, earlier: float) -> TrainingResult:
         scores = [Score(**score) for score in progress.scores]
         speed = progress.trained / progress.seconds if progress.seconds else float("nan")
-        return TrainingResult(scores, [(int(n), float(loss)) for n, loss in progress.curve], speed, progress.seconds)
+        curve = [(int(n), float(loss)) for n, loss in progress.curve]
+        return TrainingResult(scores, curve, speed, progress.seconds, earlier)
 
 
 def batch_ids(seed: int, step: int, batch: int, size: int) -> np.ndarray:

@@ -28,9 +28,10 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trial as recorded. `result` is what the evaluation returned, so far where the trial is paused at a rung.
+    """One trial as recorded.
 
-    `reason` says why a trial is not complete. `moves` are the decisions about it, (number, rung, moves known) each.
+    `result` is what the evaluation returned; of a trial that is paused, or failed on its way to a higher rung, what it had come to
+    before. `reason` says why a trial is not complete. `moves` are the decisions about it, (number, rung, moves known) each.
     """
 
     number: int
@@ -168,7 +169,7 @@ def _plain(trial: FrozenTrial) -> Trial:
         state,
         _runs(trial.user_attrs.get("runs", 0)),
         end.get("reason", ""),
-        end.get("result", trial.user_attrs.get("pause", {})),
+        {**trial.user_attrs.get("pause", {}), **end.get("result", {})},
         tuple((int(a), int(b), int(c)) for a, b, c in trial.user_attrs.get("moves", ())),
     )
 

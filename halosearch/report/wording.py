@@ -78,6 +78,10 @@ def _best(summary: dict[str, Any]) -> str:
     )
 
 
+def _reason(summary: dict[str, Any]) -> str:
+    return str(summary["certificate"]["reason"])
+
+
 def _best_trial(summary: dict[str, Any]) -> dict[str, Any]:
     """The trial with the best score in the search."""
     number = next(d["trial"] for d in summary["decisions"] if d["role"] == "best score")
@@ -123,7 +127,7 @@ def _noise(summary: dict[str, Any]) -> list[str]:
     agreement = summary["agreement"]
     if agreement is None:
         return [
-            "Every score is from one seed, and too few candidates were trained twice to say how much of a difference is noise."
+            f"Every score of the search is from one seed; how far the ranking can be trusted is not known: {_reason(summary)}."
         ]
     best = _best_trial(summary)
     noise = summary["certificate"]["noise"]

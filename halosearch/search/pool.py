@@ -78,6 +78,13 @@ class Pool:
         point = np.array([self._scale[name](wish[name]) for name in self.features], dtype=np.float32)
         return int(np.square(self._points - point).sum(1).argmin())
 
+    def matching(self, fixed: dict[str, Any]) -> np.ndarray:
+        """Indices of the rows that have these values; features that are not named may be anything."""
+        same = np.ones(len(self.rows), dtype=bool)
+        for name, value in fixed.items():
+            same &= (self.rows[name] == value).to_numpy() if name in self.features else False
+        return np.flatnonzero(same)
+
     def find(self, params: dict[str, Any]) -> int | None:
         """Index of the first row with exactly these features; None where there is none, or a feature is missing."""
         if any(name not in params for name in self.features):

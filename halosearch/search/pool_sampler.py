@@ -9,11 +9,13 @@
         study.tell(trial, [score(row), row["macs"]])
 
 A surrogate (see `surrogate`) learns the score from finished trials; for every row that no trial has seen the expected gain in
-hypervolume is computed exactly and divided by the seconds that the row is expected to take. No row is proposed twice.
+hypervolume is computed exactly and divided by the seconds that the row is expected to take. No row is proposed twice, by any
+number of threads; of several processes, let one ask.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +119,7 @@ class PoolSampler(BaseSampler):
             raise ValueError("seconds must be positive, one per row")
         self.fidelities, self.reference, self.noise = tuple(map(float, fidelities)), reference, noise
         self.startup, self.uniform_share, self.seed = startup, uniform_share, seed
+        self._lock = threading.Lock()
         self._fits: dict[tuple[int, ...], Hyperparameters] = {}
 
     @property
@@ -162,11 +165,23 @@ class PoolSampler(BaseSampler):
     ) -> dict[str, Any]:
         """The features of the row to try next."""
         fixed = trial.system_attrs.get("fixed_params")
-        row = self._pool.find(fixed) if fixed else None
-        if row is None:
-            row = self.choose(study, trial.number)
-        study._storage.set_trial_system_attr(trial._trial_id, ROW_ATTR, row)
+        with self._lock:
+            row = self._enqueued(study, trial, fixed) if fixed else self.choose(study, trial.number)
+            study._storage.set_trial_system_attr(trial._trial_id, ROW_ATTR, row)
         return {name: value for name, value in self._pool.params(row).items() if name in search_space}
+
+    def _enqueued(self, study: optuna.Study, trial: FrozenTrial, fixed: dict[str, Any]) -> int:
+        """The row that was asked for by all or some of its features; of several, the first that was not tried.
+
+        Raises:
+            ValueError: no row has these features; the trial is failed.
+        """
+        rows = self._pool.matching(fixed)
+        if not len(rows):
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            raise ValueError(f"no row of the pool has {fixed}")
+        tried = {self._row_of(t) for t in study.get_trials(deepcopy=False) if t.number != trial.number}
+        return int(next((row for row in rows if row not in tried), rows[0]))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -195,8 +210,8 @@ class PoolSampler(BaseSampler):
         rng = np.random.default_rng([self.seed, number])
         if rng.random() < self.uniform_share and number >= self.startup:
             return int(rng.choice(free))
-        data = self._observations(tried)
-        if number < self.startup or len(data) < MIN_OBSERVED:
+        data = self._observations(study, tried)
+        if number < self.startup or len(data) < MIN_OBSERVED or not self._costs_known(study, tried):
             return self._farthest(free, np.array([row for row, _ in tried], dtype=int), rng)
         gain = self._gains(study, tried, data, free) / self._seconds[free]
         best = gain.max()
@@ -212,10 +227,15 @@ class PoolSampler(BaseSampler):
         gaps = self._points[drawn][:, None] - self._points[tried][None]
         return int(drawn[np.square(gaps).sum(2).min(1).argmax()])
 
-    def _observations(self, tried: list[tuple[int, FrozenTrial]]) -> Observations:
+    def _costs_known(self, study: optuna.Study, tried: list[tuple[int, FrozenTrial]]) -> bool:
+        """Whether every cost is a column of the pool, or was measured often enough to be learned."""
+        measured = len(study.directions) - 1 > len(self.costs)
+        return not measured or sum(t.state == TrialState.COMPLETE for _, t in tried) >= MIN_OBSERVED
+
+    def _observations(self, study: optuna.Study, tried: list[tuple[int, FrozenTrial]]) -> Observations:
         """Every finite score of every trial: by rung from its user attribute, at the top from its value."""
         rows, rungs, values = [], [], []
-        top, score = len(self.fidelities) - 1, self._score_objective(tried)
+        top, score = len(self.fidelities) - 1, self._score_objective(study)
         for row, trial in tried:
             known = dict(enumerate(trial.user_attrs.get(SCORES_ATTR, ())))
             if trial.state == TrialState.COMPLETE:
@@ -227,9 +247,8 @@ class PoolSampler(BaseSampler):
                     values.append(float(value))
         return Observations(self._points[rows], np.array(rungs, dtype=int), np.array(values))
 
-    def _score_objective(self, tried: list[tuple[int, FrozenTrial]]) -> int:
-        objectives = next((len(t.values) for _, t in tried if t.values), 1)
-        return next((i for i in range(objectives) if i not in self.costs), 0)
+    def _score_objective(self, study: optuna.Study) -> int:
+        return next((i for i in range(len(study.directions)) if i not in self.costs), 0)
 
     def _fitted(self, data: Observations, noise: float | None) -> Hyperparameters:
         """Hyperparameters of the observations up to the last step of a geometric ladder: the same after a restart."""
@@ -245,7 +264,7 @@ class PoolSampler(BaseSampler):
         self, study: optuna.Study, tried: list[tuple[int, FrozenTrial]], data: Observations, free: np.ndarray
     ) -> np.ndarray:
         """Expected hypervolume improvement of the free rows."""
-        score = self._score_objective(tried)
+        score = self._score_objective(study)
         sign = 1.0 if study.directions[score] == StudyDirection.MAXIMIZE else -1.0
         data = Observations(data.points, data.rungs, sign * data.values)
         pending = [

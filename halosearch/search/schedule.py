@@ -8,7 +8,7 @@ So the same outcomes give the same moves with one worker or many, and after any 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from halosearch.search.pool import PoolExhaustedError
 from halosearch.search.rungs import Standing, next_promotion
@@ -125,7 +125,7 @@ class Schedule:
         self._rows[move.trial], self._sent_to[move.trial] = move.row, move.rung
         before = self._standings.get(move.trial)
         if before is not None:
-            self._standings[move.trial] = Standing(before.scores, before.cost, before.searched, move.rung)
+            self._standings[move.trial] = replace(before, sent_to=move.rung)
         return move
 
     def replay(self, move: Move, outcomes: Mapping[int, Outcome]) -> None:
@@ -140,7 +140,8 @@ class Schedule:
     def stop_trial(self, trial: int) -> None:
         """A recorded trial that was stopped at its rung for good."""
         self._stopped.add(trial)
-        self._standings.pop(trial, None)
+        if trial in self._standings:
+            self._standings[trial] = replace(self._standings[trial], stopped=True)
 
     def _tell(self, outcomes: Mapping[int, Outcome], known: int) -> None:
         while self._told < known:
@@ -148,12 +149,13 @@ class Schedule:
             self._told += 1
             top = outcome.scores is not None and len(outcome.scores) > self.shape.top
             self._proposer.tell(move.trial, outcome, final=top or outcome.scores is None)
-            if outcome.scores is None or move.trial in self._stopped:
+            if outcome.scores is None:
                 self._standings.pop(move.trial, None)
                 continue
             searched = move.trial >= self.shape.uniform
             sent_to = self._sent_to[move.trial]
-            self._standings[move.trial] = Standing(outcome.scores, outcome.cost, searched, sent_to)
+            stopped = move.trial in self._stopped
+            self._standings[move.trial] = Standing(outcome.scores, outcome.cost, searched, sent_to, stopped)
 
     def waiting(self, outcomes: Mapping[int, Outcome]) -> list[int]:
         """Trials whose last move has ended below the top rung, by number."""

@@ -37,6 +37,7 @@ from halosearch.space.search_space import config_from_dials
 
 MAX_ACCUMULATION = 8
 PART_ROUNDS = 3
+ZERO_COST_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
         if job.kind in (TRIAL, REFERENCE) and to_the_top:
             result |= step_time(config, settings.timing, settings.anchor_step_time_s, device)
             result |= {"parts": part_times(config, settings.timing, device)}
-        if job.kind == TRIAL:
+        if job.kind == TRIAL and to_the_top:
             result |= {"zero_cost": zero_cost_of(settings, data, config, job.seed, device)}
         if world.should_stop():
             raise StoppedError
@@ -100,7 +101,7 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
     return (
         result
         | _scores(trained, _rungs_of(settings, job))
-        | {"state": "complete", "batch_parts": parts, "seconds": time.monotonic() - started}
+        | {"state": "complete", "batch_parts": parts, "seconds": time.monotonic() - started + trained.earlier_seconds}
     )
 
 
@@ -166,9 +167,14 @@ def _rungs_of(settings: Settings, job: Job) -> tuple[int, ...]:
 def zero_cost_of(
     settings: Settings, data: Dataset, config: HaloNetConfig, seed: int, device: torch.device
 ) -> dict[str, float]:
-    """Scores of the untrained twin, on the first batch that training will see."""
+    """Scores of the untrained twin on a few training images; none where memory does not suffice: they decide nothing."""
     twin = twin_of(config, settings.width_multiplier)
-    return zero_cost_scores(twin, data, seed, settings.recipe.batch, device)
+    try:
+        return zero_cost_scores(twin, data, seed, min(settings.recipe.batch, ZERO_COST_BATCH), device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return {}
 
 
 def _scores(trained: TrainingResult, rungs: tuple[int, ...]) -> dict[str, Any]:

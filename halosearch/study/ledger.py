@@ -38,7 +38,7 @@ class StudyLedger:
 
     def pause(self, job: Job, result: dict[str, Any]) -> None:
         """Record a rung."""
-        self.store.pause(job.number, _kept(result))
+        self.store.pause(job.number, self._whole(job, result))
 
     def prune(self, trials: list[int]) -> None:
         """End the trials that do not go on."""
@@ -50,7 +50,7 @@ class StudyLedger:
         """Record the end of a trial, of one of its repeats, or of the reference model."""
         kept = _kept(result)
         if job.kind == TRIAL:
-            self.store.finish(job.number, state, kept, reason)
+            self.store.finish(job.number, state, self._whole(job, result), reason)
             self.refresh()
         elif job.kind == REFERENCE:
             self.store.note(
@@ -61,6 +61,13 @@ class StudyLedger:
             self.store.note(
                 job.key, {"state": state, "reason": reason, "seed": job.seed, "rate": job.rate, "result": kept}
             )
+
+    def _whole(self, job: Job, result: dict[str, Any]) -> dict[str, Any]:
+        """A trial's result with what its earlier rungs took beside training (training is counted through the checkpoint)."""
+        kept, before = _kept(result), self.store.trials()[job.number].result
+        if "seconds" in kept:
+            kept["seconds"] += float(before.get("seconds", 0.0)) - float(before.get("train_seconds", 0.0))
+        return kept
 
 
 def _kept(result: dict[str, Any]) -> dict[str, Any]:

@@ -237,6 +237,11 @@ def _continued(request: Request, values: dict[str, Any], folders: Folders, resol
         )
     asked = make_spec(_overlaid(spec, request, values))
     check_same_inputs(spec, asked)
+    if asked.sampler != "random" and asked.retests > max(asked.tier.uniform, spec.retests):
+        raise UsageError(
+            f"only {asked.tier.uniform} candidates of the study {spec.name!r} were drawn evenly, and only these can be trained again",
+            f"at most --retests {asked.tier.uniform}, or start another study with --name",
+        )
     return asked
 
 

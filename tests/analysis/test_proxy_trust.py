@@ -30,6 +30,12 @@ def test_a_score_that_never_differs_is_no_proxy():
     assert certificate({i: [0.5] for i in range(6)}, {i: [0.5] for i in range(6)}, {}, {})["verdict"] == FAILED
 
 
+def test_a_second_seed_that_never_differs_is_no_proxy_either():
+    found = certificate({i: [0.1 * i] for i in range(40)}, {i: [0.5] for i in range(40)}, {}, {})
+    assert found["verdict"] == FAILED
+    assert "40 candidates have the same score" in found["reason"]
+
+
 def test_the_noise_floor_is_the_deviation_that_made_the_scores():
     rng = np.random.default_rng(0)
     groups = [list(10 * i + 0.2 * rng.standard_normal(5)) for i in range(200)]

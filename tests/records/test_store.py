@@ -163,3 +163,13 @@ def test_a_trial_pauses_goes_on_and_is_pruned_with_what_it_came_to(tmp_path):
     first, second = Store(tmp_path / "j", create=False).trials()
     assert (first.state, first.moves, first.runs, first.result["score"]) == (COMPLETE, ((0, 0, 0), (2, 1, 2)), 2, 0.5)
     assert (second.state, second.reason, second.result, second.runs) == (PRUNED, "stopped", RESULT, 1)
+
+
+def test_a_trial_that_fails_on_its_way_to_a_higher_rung_keeps_what_it_had(tmp_path):
+    store = Store(tmp_path / "j", create=True)
+    store.propose(DIALS, COSTS, DISTRIBUTIONS, (0, 0, 0))
+    store.pause(0, RESULT | {"scores": [{"score": 0.25}]})
+    store.promote(0, (1, 1, 1))
+    store.finish(0, FAILED, {"seconds": 3.0}, "NaN")
+    [trial] = Store(tmp_path / "j", create=False).trials()
+    assert (trial.state, trial.result["scores"], trial.result["seconds"]) == (FAILED, [{"score": 0.25}], 3.0)

@@ -193,6 +193,47 @@ def test_enqueued_rows_are_taken_and_counted():
     assert len(set(rows)) == 30
 
 
+def test_enqueued_parts_of_a_row_are_completed_from_the_pool_or_refused():
+    pool = pool_of()
+    sampler = PoolSampler(pool, FEATURES, {1: "macs"})
+    study = study_with(sampler)
+    study.enqueue_trial({"depth": 3})
+    trial = study.ask(sampler.distributions)
+    row = sampler.row(trial)
+    assert {name: pool[name][row] for name in FEATURES} == trial.params
+    assert trial.params["depth"] == 3
+    study.enqueue_trial({"depth": 3, "width": 17})
+    with pytest.raises(ValueError, match="no row of the pool has"):
+        study.ask(sampler.distributions)
+    assert study.trials[-1].state == TrialState.FAIL
+
+
+def test_threads_that_ask_at_once_get_different_rows():
+    pool = pool_of()
+    sampler = PoolSampler(pool, FEATURES, {1: "macs"}, startup=4)
+    study = study_with(sampler)
+
+    def value(trial):
+        for name, distribution in sampler.distributions.items():
+            trial._suggest(name, distribution)
+        row = sampler.row(trial)
+        return float(row % 7), float(pool["macs"][row])
+
+    study.optimize(value, n_trials=40, n_jobs=4)
+    assert len({sampler.row(trial) for trial in study.trials}) == 40
+
+
+@pytest.mark.parametrize("costs", [{0: "macs"}, {}])
+def test_rungs_before_the_first_full_trial_are_no_error(costs):
+    pool = pool_of()
+    sampler = PoolSampler(pool, FEATURES, costs, fidelities=(1, 4), startup=2, uniform_share=0.0)
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
+    for number in range(10):
+        trial = study.ask(sampler.distributions)
+        trial.set_user_attr(SCORES_ATTR, [float(number % 3)])
+    assert len({sampler.row(trial) for trial in study.trials}) == 10
+
+
 def test_scores_of_lower_rungs_guide_the_search():
     pool = pool_of(200)
     truth = truth_of(pool, 6)
