@@ -162,7 +162,7 @@ KINDS = [("tpe", 0, 0), ("pool", 0, 0), ("pool", 2, 1), ("pool", 3, 2)]
 
 
 @pytest.mark.parametrize(("sampler", "eta", "top"), KINDS)
-@pytest.mark.parametrize(("capacity", "seed"), [(1, 0), (2, 1), (4, 2), (4, 3)])
+@pytest.mark.parametrize(("capacity", "seed"), [(2, 1), (4, 3)])
 def test_any_number_of_workers_in_any_order_makes_the_same_moves(capacity, seed, sampler, eta, top):
     shape = {"sampler": sampler, "eta": eta, "top": top, "finals": 2}
     finished, ledger, _ = run(Workers(capacity, seed), **shape)
@@ -217,7 +217,7 @@ def test_failed_trials_are_rows_and_are_not_repeated_as_retests(sampler, eta, to
 
 
 @pytest.mark.parametrize(("sampler", "eta", "top"), KINDS)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_study_stopped_again_and_again_ends_like_one_that_never_was(seed, sampler, eta, top):
     shape = {"sampler": sampler, "eta": eta, "top": top, "finals": 2}
     expected = run(Workers(1, 0), **shape)[1]

@@ -67,6 +67,7 @@ def evaluations_to_the_front(rows, pool, truth):
     return len(pool) + 1
 
 
+@pytest.mark.slow
 def test_it_finds_the_exact_front_with_fewer_evaluations_than_random_in_18_of_20_seeds():
     wins = 0
     for seed in range(20):
