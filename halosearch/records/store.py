@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from halosearch.errors import StoreError, VersionError
 from halosearch.records.journal import check, mend, open_storage
 
-FORMAT = 1
+FORMAT = 2
 """Version of what is written; a study of another one is refused, not guessed at."""
 STUDY = "halosearch"
 COMPLETE, PRUNED, INFEASIBLE, FAILED, RUNNING = "complete", "pruned", "infeasible", "failed", "running"
