@@ -13,6 +13,7 @@ import typer
 
 from halosearch import __version__
 from halosearch.cli.ending import run_app
+from halosearch.cli.options import BudgetMacs, BudgetParams, Candidate, Json, Root, Study, Tolerance
 
 app = typer.Typer(
     name="halosearch",
@@ -21,22 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Scale HaloNet by measurement, for your own budget, GPU and images. Begin with: halosearch study --budget-params 20M",
 )
-
-Candidate = Annotated[
-    str,
-    typer.Argument(help="h0..h7, halonet50, dials (s=384,b=12,h=2,rb=3,l3=12), a YAML file of dials, or STUDY#trial."),
-]
-Json = Annotated[
-    str,
-    typer.Option(
-        "--json",
-        metavar="",
-        help="Print one JSON document instead of text (--json=lines: events as lines).",
-        show_default=False,
-    ),
-]
-Root = Annotated[Path, typer.Option("--dir", help="Folder that holds studies/ and reports/.")]
-Study = Annotated[str, typer.Argument(help="A study's name, or the path of its folder.")]
 
 
 def _version(asked: bool) -> None:
@@ -146,15 +131,6 @@ def train(
         seed=seed,
         device=device,
     )
-
-
-BudgetParams = Annotated[
-    str | None, typer.Option("--budget-params", help="Parameters of the full candidate, for example 20M.")
-]
-BudgetMacs = Annotated[str | None, typer.Option("--budget-macs", help="At most so many MACs, for example 4G.")]
-Tolerance = Annotated[
-    str | None, typer.Option("--tolerance", help="How far parameters may be from the budget (default 5%).")
-]
 
 
 @app.command()

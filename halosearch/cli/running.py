@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from halosearch.cli.progress import Tally
+    from halosearch.study.folders import Folders
     from halosearch.study.run import Control, Ended
-    from halosearch.study.session import Folders, Request
+    from halosearch.study.session import Request
     from halosearch.study.spec import StudySpec
 
 EXIT_BY_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}

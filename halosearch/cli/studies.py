@@ -25,7 +25,7 @@ def show_space(
 
     space = SearchSpace()
     if study is not None:
-        from halosearch.study.session import find_study
+        from halosearch.study.folders import find_study
         from halosearch.study.spec import FILE, make_spec, read_yaml
 
         spec = make_spec(read_yaml(find_study(root, study).study / FILE))

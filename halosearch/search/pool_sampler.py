@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from halosearch.search.acquisition import Front, expected_hypervolume_improvement
+from halosearch.search.axes import MARGIN, Axis, columns, log_where_positive, to_unit
 from halosearch.search.pool import Pool, PoolExhaustedError
 from halosearch.search.surrogate import Hyperparameters, Observations, Posterior, fit
 
@@ -39,30 +39,7 @@ MAXIMIN_CANDIDATES = 512
 MIN_OBSERVED = 3
 REFIT_GROWTH = 1.1
 """Hyperparameters are found again whenever the observations have grown by this factor (below ten: every time)."""
-MARGIN = 0.1
 ROWS_AT_A_TIME = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """One objective beside the score, turned so that smaller is better: `known` for every row, or a `model` of what was measured."""
-
-    points: np.ndarray
-    known: np.ndarray | None
-    model: Posterior | None
-
-    def at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cost and its standard deviation at some rows."""
-        if self.known is not None:
-            return self.known[rows], np.zeros(len(rows))
-        assert self.model is not None
-        return self.model.predict(self.points[rows])
-
-    def worst(self) -> float:
-        """A little beyond the largest cost of the pool, or of what was measured."""
-        values = self.known if self.model is None else self.model.data.values
-        assert values is not None
-        return float(values.max() + MARGIN * max(float(np.ptp(values)), 1e-9))
 
 
 class PoolSampler(BaseSampler):
@@ -111,7 +88,7 @@ class PoolSampler(BaseSampler):
         for i, column in self._cost_columns.items():
             if not np.isfinite(column).all():
                 raise ValueError(f"cost {self.costs[i]!r} is not finite in every row")
-        extra = [_scaled(_maybe_log(column)) for column in self._cost_columns.values()]
+        extra = [to_unit(log_where_positive(column)) for column in self._cost_columns.values()]
         self._points = np.column_stack([self._pool.points().astype(float), *extra])
         given = pool[seconds].to_numpy(dtype=float) if isinstance(seconds, str) else seconds
         self._seconds = np.ones(len(pool)) if given is None else np.asarray(given, dtype=float)
@@ -277,35 +254,25 @@ class PoolSampler(BaseSampler):
         worst = float(data.values.min()) - MARGIN * max(float(np.ptp(data.values)), 1e-12)
         reference = worst if self.reference is None else sign * self.reference
         axes = [self._axis(study, objective, tried) for objective in range(len(study.directions)) if objective != score]
-        front = Front(means, _columns(axes, shown)[0], reference, np.array([axis.worst() for axis in axes]))
+        front = Front(means, columns(axes, shown)[0], reference, np.array([axis.worst() for axis in axes]))
         gains = np.empty(len(free))
         for start in range(0, len(free), ROWS_AT_A_TIME):
             rows = free[start : start + ROWS_AT_A_TIME]
             mean, sd = posterior.predict(self._points[rows])
-            costs, doubts = _columns(axes, rows)
+            costs, doubts = columns(axes, rows)
             gains[start : start + len(rows)] = expected_hypervolume_improvement(mean, sd, costs, front, doubts)
         return gains
 
-    def _axis(self, study: optuna.Study, objective: int, tried: list[tuple[int, FrozenTrial]]) -> _Axis:
+    def _axis(self, study: optuna.Study, objective: int, tried: list[tuple[int, FrozenTrial]]) -> Axis:
         """A cost: a column of the pool, or where there is none a surrogate of what was told."""
         sign = 1.0 if study.directions[objective] == StudyDirection.MINIMIZE else -1.0
         column = self._cost_columns.get(objective)
         if column is not None:
-            return _Axis(self._points, sign * _maybe_log(column), None)
+            return Axis(self._points, sign * log_where_positive(column), None)
         told = [(row, t.values[objective]) for row, t in tried if t.state == TrialState.COMPLETE]
         rows, values = [row for row, _ in told], np.array([value for _, value in told], dtype=float)
-        data = Observations(self._points[rows], np.zeros(len(rows), dtype=int), sign * _maybe_log(values))
-        return _Axis(self._points, None, Posterior(data, fit(data, (1.0,))))
-
-
-def _columns(axes: list[_Axis], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Costs and their standard deviations, (rows, axes) each."""
-    found = [axis.at(rows) for axis in axes]
-    empty = np.zeros((len(rows), 0))
-    return (
-        np.column_stack([cost for cost, _ in found]) if found else empty,
-        np.column_stack([doubt for _, doubt in found]) if found else empty,
-    )
+        data = Observations(self._points[rows], np.zeros(len(rows), dtype=int), sign * log_where_positive(values))
+        return Axis(self._points, None, Posterior(data, fit(data, (1.0,))))
 
 
 def _system_attrs(trial: Any) -> dict[str, Any]:
@@ -314,12 +281,3 @@ def _system_attrs(trial: Any) -> dict[str, Any]:
         return trial.system_attrs
     frozen = trial.storage.get_trial(trial._trial_id)
     return dict(frozen.system_attrs)
-
-
-def _maybe_log(column: np.ndarray) -> np.ndarray:
-    return np.log(column) if (column > 0).all() else column
-
-
-def _scaled(column: np.ndarray) -> np.ndarray:
-    """To [0, 1]."""
-    return np.asarray((column - column.min()) / max(float(np.ptp(column)), 1e-12))

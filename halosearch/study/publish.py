@@ -10,7 +10,7 @@ from halosearch.records.store import Store
 from halosearch.report.page import write_report
 from halosearch.report.summary import Evidence, summarise
 from halosearch.study.candidates import comparison_with_published
-from halosearch.study.session import Folders
+from halosearch.study.folders import Folders
 from halosearch.study.spec import StudySpec
 from halosearch.study.trust import certificate_of
 

@@ -15,8 +15,8 @@ from halosearch.report.summary import summarise
 from halosearch.space.config import HaloNetConfig
 from halosearch.space.search_space import config_from_dials
 from halosearch.study.candidates import cell_of
+from halosearch.study.folders import Folders, find_study
 from halosearch.study.publish import evidence
-from halosearch.study.session import Folders, find_study
 from halosearch.study.spec import FILE, StudySpec, make_spec, read_yaml
 
 

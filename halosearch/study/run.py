@@ -36,10 +36,11 @@ from halosearch.study.comparable import (
 )
 from halosearch.study.data import data_facts, tell_of_data
 from halosearch.study.evaluate import Settings, make_evaluate
+from halosearch.study.folders import Folders
 from halosearch.study.guidance import trial_seconds
 from halosearch.study.ledger import StudyLedger
 from halosearch.study.publish import DATA_FILE, Publisher
-from halosearch.study.session import Folders, check_inputs, data_request
+from halosearch.study.session import check_inputs, data_request
 from halosearch.study.spec import StudySpec, write_spec
 from halosearch.study.trust import checks, finals, may_search, uniform_trials
 

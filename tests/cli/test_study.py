@@ -142,7 +142,9 @@ def test_more_trials_continue_the_same_sequence(undisturbed, tmp_path):
 
     folder, summary = undisturbed
     shutil.copytree(folder, tmp_path / "c")
-    more = json.loads(halosearch("study", "tiny", "--max-trials", 12, "--json", "--force", cwd=tmp_path / "c", check=0).stdout)
+    more = json.loads(
+        halosearch("study", "tiny", "--max-trials", 12, "--json", "--force", cwd=tmp_path / "c", check=0).stdout
+    )
     assert [t["candidate"] for t in more["trials"][:9]] == [t["candidate"] for t in summary["trials"]]
     assert len({t["candidate"] for t in more["trials"]}) == 12
 

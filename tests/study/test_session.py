@@ -6,7 +6,8 @@ from halosearch.proxy.training import DivergedError
 from halosearch.search.pool import Pool
 from halosearch.space.search_space import DIALS
 from halosearch.study.candidates import cell_of, comparison_with_published, nearest_published, reference_dials
-from halosearch.study.session import Request, budget_name, resolve
+from halosearch.study.folders import budget_name
+from halosearch.study.session import Request, resolve
 from halosearch.study.tiers import TIERS, choose_tier
 
 

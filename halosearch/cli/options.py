@@ -1,0 +1,31 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Candidate = Annotated[
+    str,
+    typer.Argument(help="h0..h7, halonet50, dials (s=384,b=12,h=2,rb=3,l3=12), a YAML file of dials, or STUDY#trial."),
+]
+Json = Annotated[
+    str,
+    typer.Option(
+        "--json",
+        metavar="",
+        help="Print one JSON document instead of text (--json=lines: events as lines).",
+        show_default=False,
+    ),
+]
+Root = Annotated[Path, typer.Option("--dir", help="Folder that holds studies/ and reports/.")]
+Study = Annotated[str, typer.Argument(help="A study's name, or the path of its folder.")]
+BudgetParams = Annotated[
+    str | None, typer.Option("--budget-params", help="Parameters of the full candidate, for example 20M.")
+]
+BudgetMacs = Annotated[str | None, typer.Option("--budget-macs", help="At most so many MACs, for example 4G.")]
+Tolerance = Annotated[
+    str | None, typer.Option("--tolerance", help="How far parameters may be from the budget (default 5%).")
+]
