@@ -22,6 +22,8 @@ from halosearch.bench.table import Table, read_table
 
 MOMENTS = (10, 20, 40)
 """Regrets are taken after the seconds of so many middling full trainings, divided by the workers."""
+MOST_CAPPED = 0.25
+"""Where we ended more than this share of a search's replays for their asks, nothing is said of its speed."""
 END = 100
 """After the seconds of so many, every replay ends."""
 
@@ -129,11 +131,12 @@ def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for contender in [name for name in CONTENDERS if any(r["contender"] == name for r in here)]:
             mine = [r for r in here if r["contender"] == contender]
             paired = [r for r in mine if r["seed"] in ours]
+            capped = sum(r["capped"] and r["seconds_to_95"] is None for r in mine)
             ratio = (
                 ratio_interval(
                     [ours[r["seed"]] for r in paired], [_seconds(r) for r in paired], [r["ended"] for r in paired]
                 )
-                if contender != OURS and paired
+                if contender != OURS and paired and capped <= MOST_CAPPED * len(mine)
                 else None
             )
             rows.append(
@@ -143,7 +146,7 @@ def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     "contender": contender,
                     "out_of_the_box": contender in OUT_OF_THE_BOX,
                     "seeds": len(mine),
-                    "capped": sum(r["capped"] and r["seconds_to_95"] is None for r in mine),
+                    "capped": capped,
                     "reached": sum(r["seconds_to_95"] is not None for r in mine),
                     "seconds": median_interval([_seconds(r) for r in mine]),
                     "trainings": median_interval(
@@ -171,6 +174,7 @@ def _seconds(result: dict[str, Any]) -> float:
 
 
 def best_out_of_the_box(rows: Sequence[dict[str, Any]], source: str, workers: int) -> dict[str, Any] | None:
-    """The out-of-the-box contender with the least median seconds (then the most seeds that got there)."""
-    own = [r for r in rows if r["source"] == source and r["workers"] == workers and r["out_of_the_box"]]
+    """Of the out-of-the-box contenders that were run long enough, the one with the least median seconds (then the most seeds there)."""
+    here = [r for r in rows if r["source"] == source and r["workers"] == workers and r["out_of_the_box"]]
+    own = [r for r in here if r["ours_is_faster_by"] is not None]
     return min(own, key=lambda r: (r["seconds"][0], -r["reached"], r["contender"]), default=None)

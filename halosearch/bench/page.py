@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from halosearch.bench.compare import END, MOMENTS, best_out_of_the_box
+from halosearch.bench.compare import END, MOMENTS, MOST_CAPPED, best_out_of_the_box
 from halosearch.bench.contenders import OURS
 
 
@@ -25,8 +25,9 @@ def page(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> str:
         f"seeds or fewer got there before the end, which is the time of {END} middling trainings (divided by the workers). In the ratio "
         "a search that did not get there counts as if it had at its end, so a ratio against it is a lower bound. Optuna's samplers "
         "draw from the whole space; an ask outside the budget costs them no training (only the time to ask), one inside is answered "
-        "by the nearest row not tried yet. Those marked `capped` were ended by us after so many asks that few trainings came of them: "
-        "nothing is shown about what they would have found later.",
+        "by the nearest row not tried yet. Replays marked `capped` were ended by us for the number of their asks, of which few lay inside "
+        f"the budget; where that befell more than {100 * MOST_CAPPED:.0f} % of the seeds, no ratio is given: nothing is shown about what "
+        "those searches would have found later.",
         "",
     ]
     for source, workers in sorted({(row["source"], row["workers"]) for row in rows}):
@@ -61,6 +62,8 @@ def verdict(rows: Sequence[dict[str, Any]], source: str, workers: int) -> str:
     """Ours against the best of Optuna's samplers as they come, and against random in the pool."""
     sentences = []
     best = best_out_of_the_box(rows, source, workers)
+    if best is None and any(row["out_of_the_box"] for row in rows):
+        sentences.append("No sampler out of the box was run long enough here to be compared with.")
     others = [best] if best is not None else []
     others += [row for row in rows if row["contender"] == "random in pool"]
     for row in others:

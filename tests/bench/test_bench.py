@@ -173,6 +173,36 @@ def test_a_tie_is_reported_as_a_tie():
     assert "slower" in verdict([row("pool", None, False), row("Optuna TPE", (0.5, 0.4, 0.8), True)], "s", 1)
 
 
+def test_a_search_that_was_mostly_cut_off_is_not_compared_with():
+    def result(contender, seed, seconds, capped):
+        return {
+            "source": "s",
+            "workers": 1,
+            "contender": contender,
+            "seed": seed,
+            "seconds_to_95": seconds,
+            "trainings_to_95": seconds,
+            "ended": 5.0,
+            "capped": capped,
+            "regrets": [0.1],
+            "asks": 9,
+            "outside_budget": 0,
+            "proposed": 9,
+            "duplicates": 0,
+            "sampler_seconds": 0.1,
+        }
+
+    results = [result("pool", seed, 10.0, False) for seed in range(8)]
+    results += [result("Optuna TPE", seed, None, seed < 3) for seed in range(8)]
+    results += [result("Optuna NSGA-II", seed, None, seed < 2) for seed in range(8)]
+    by_name = {row["contender"]: row for row in summarise(results)}
+    assert by_name["Optuna TPE"]["ours_is_faster_by"] is None
+    assert by_name["Optuna NSGA-II"]["ours_is_faster_by"][0] == pytest.approx(0.5)  # its end counts, kindly to it
+    assert best_out_of_the_box(list(by_name.values()), "s", 1)["contender"] == "Optuna NSGA-II"
+    only = [row for row in by_name.values() if row["contender"] != "Optuna NSGA-II"]
+    assert "No sampler out of the box was run long enough" in verdict(only, "s", 1)
+
+
 def test_replays_are_kept_and_not_run_again(tmp_path):
     cases = cases_of(["saturating"], ["pool", "random in pool"], [1], 2)
     raw = tmp_path / "replays.jsonl"
