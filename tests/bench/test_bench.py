@@ -89,7 +89,7 @@ SLOW = [name for name in CONTENDERS if name not in FAST]
 @pytest.mark.parametrize(
     "name", [*FAST, *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.long]) for name in SLOW)]
 )
-@pytest.mark.parametrize("workers", [1, 8])
+@pytest.mark.parametrize("workers", [1, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore")
 def test_every_contender_stays_inside_the_budget_and_proposes_no_row_twice(name, workers):
     made = member("saturating", 1)

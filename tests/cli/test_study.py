@@ -249,6 +249,7 @@ def test_a_second_signal_leaves_within_two_seconds_and_loses_nothing(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_second_process_on_the_same_study_is_refused_and_status_says_it_runs(tmp_path):
     tiny(tmp_path, images=4000, trials=3)
     run = start("study", "tiny.yaml", cwd=tmp_path)
@@ -282,6 +283,7 @@ def test_a_killed_worker_costs_a_second_run_of_its_trial(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_time_is_up_and_the_rest_waits_for_the_next_run(tmp_path):
     tiny(tmp_path, images=3000, trials=4)
     run = halosearch("study", "tiny.yaml", "--max-time", "25s", cwd=tmp_path, check=0)

@@ -106,9 +106,8 @@ def test_a_pool_of_one_row_with_constant_features_works():
     assert pool.params(0) == {"size": 64, "ratio": 1.5, "kind": "a"}
 
 
-@pytest.mark.parametrize(
-    "sampler", [POOL, *(pytest.param(name, marks=pytest.mark.slow) for name in FAST if name != POOL)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", FAST)
 def test_over_twenty_seeds_every_proposal_is_inside_the_budget_and_none_comes_twice(sampler):
     """The real cell of 6 M parameters, with failures and trials that are still running."""
     space = SearchSpace().with_overrides({"s": [48, 64, 96]})

@@ -143,6 +143,7 @@ def test_a_trial_that_failed_after_going_on_keeps_the_study_alive(tmp_path, cell
     assert len(after) == 30
 
 
+@pytest.mark.slow
 def test_a_study_that_is_prolonged_sends_as_many_on_as_one_that_was_long_from_the_start(tmp_path, cell):
     run(tmp_path / "long", cell, trials=45)
     run(tmp_path / "short", cell, trials=25)
