@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
@@ -48,7 +49,7 @@ def _recommended(summary: dict[str, Any]) -> list[str]:
     first = finals[0]
     trial = trial_of(summary, first["trial"])
     interval = "" if first["low"] is None else f" [{first['low']:.3f}, {first['high']:.3f}]"
-    others = [f["trial"] for f in finals[1:] if first["low"] is None or f["high"] is None or f["high"] >= first["low"]]
+    others = [f["trial"] for f in finals[1:] if not _differs(first, f)]
     apart = (
         f"trial{'s' if len(others) > 1 else ''} {', '.join(map(str, others))} cannot be told from it"
         if others
@@ -82,6 +83,15 @@ def _reason(summary: dict[str, Any]) -> str:
     return str(summary["certificate"]["reason"])
 
 
+def _differs(first: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two means differ by more than the 95 % interval of their difference; without known noise nothing does."""
+    if first["low"] is None or other["low"] is None:
+        return False
+    return bool(
+        first["score"] - other["score"] > math.hypot(first["score"] - first["low"], other["score"] - other["low"])
+    )
+
+
 def _best_trial(summary: dict[str, Any]) -> dict[str, Any]:
     """The trial with the best score in the search."""
     number = next(d["trial"] for d in summary["decisions"] if d["role"] == "best score")
@@ -99,8 +109,11 @@ def _trivial(summary: dict[str, Any]) -> list[str]:
     known = {name: tau for name, tau in found["baselines"].items() if tau is not None}
     sentences = []
     if known:
-        listed = ", ".join(f"{name.replace('_', ' ')} {tau['tau']:+.2f}" for name, tau in known.items())
-        n = next(iter(known.values()))["n"]
+        n = max(tau["n"] for tau in known.values())
+        listed = ", ".join(
+            f"{name.replace('_', ' ')} {tau['tau']:+.2f}" + ("" if tau["n"] == n else f" (of {tau['n']})")
+            for name, tau in known.items()
+        )
         sentences.append(
             f"Rankings that need no training agree with the scores by Kendall tau: {listed} (n = {n} candidates drawn evenly)."
         )

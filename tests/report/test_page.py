@@ -178,3 +178,29 @@ def test_the_page_says_what_it_is_worth():
     assert "n = 6" in text
     assert "one seed each" in text
     assert "H4 is not compared with." in text
+
+
+def test_finalists_are_told_apart_by_the_interval_of_their_difference():
+    """Noise 0.1 of one score: means of two seeds differ beyond 0.196; single intervals overlap up to 0.277."""
+    notes = {
+        f"retest-{n}": {"state": "complete", "result": {"score": 0.1 + 0.03 * n + 0.1 * 2**0.5 * (-1) ** n}}
+        for n in range(6)
+    }
+    trials = [trial(n, score=0.1 + 0.03 * n, step=0.1 + 0.1 * n) for n in range(6)]
+
+    def final(score):
+        return {"state": "complete", "result": {"score": score, "final": {"images": 64}}}
+
+    for gap, words in ((0.15, "cannot be told from it"), (0.25, "the other finalists score less")):
+        finals = {
+            "final-5": final(0.9),
+            "final-5-2": final(0.9),
+            "final-4": final(0.9 - gap),
+            "final-4-2": final(0.9 - gap),
+        }
+        summary = summarise(evidence(trials, notes | finals))
+        assert [f["trial"] for f in summary["finals"]] == [5, 4]
+        assert summary["answer"][0].startswith("Recommended: trial 5")
+        assert words in summary["answer"][0]
+        assert summary["decisions"][0]["trial"] == 5
+        assert set(summary["attainment"]["on_front"]) == {str(n) for n in range(6)}
