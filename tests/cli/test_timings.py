@@ -11,6 +11,7 @@ SMALL = "s=32,b=4,h=1,rb=0.5,l3=1,w=16,heads=1-1-1-1"
 LARGE = SMALL.replace("s=32", "s=256")
 
 
+@pytest.mark.slow
 def test_compare_prints_ratios_and_writes_every_raw_sample(tmp_path):
     done = halosearch(
         "time", SMALL, SMALL, LARGE, "--compare", "--train", "--rounds", "6", "--batch-size", "2",
