@@ -207,6 +207,7 @@ def test_a_folder_that_is_no_study_is_never_overwritten(tmp_path):
     assert [path.name for path in (tmp_path / "studies" / "20M").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 def test_dry_run_forecasts_ranges_and_writes_nothing(tmp_path):
     document = json.loads(halosearch("study", tiny(tmp_path), "--dry-run", "--json", cwd=tmp_path, check=0).stdout)
     assert document["cell_size"] > 10
