@@ -59,7 +59,7 @@ def member(family: str, seed: int) -> Table:
     seconds = rows["macs"].to_numpy(float) / float(np.median(rows["macs"]))
     shares = np.diff([0, *RUNGS]) / RUNGS[-1]
     by_rung = MIDDLING_SECONDS * (0.3 * (np.arange(len(RUNGS)) == 0) + 0.7 * seconds[:, None] * shares)
-    facts = {"family": family, "seed": seed, "rows": len(rows)}
+    facts = {"family": family, "seed": seed, "rows": len(rows), "noise": NOISE}
     return Table(f"{family}-{seed}", rows, tuple(SPACE), RUNGS, scores, by_rung, (low, high), SPACE, facts, truth)
 
 

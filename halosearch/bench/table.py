@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,8 @@ class Table:
     """What a replay can look up.
 
     `rows`: features and costs of each candidate. `scores`: (rows, seeds, rungs). `seconds`: (rows, rungs), what training from
-    the rung before costs, fixed costs of a trial in the first. `truth`: (rows,) noiseless scores where they are known.
-    `space`: the values of every feature that a search without the pool would draw from; `size`: a feature combination's size,
-    for which `budget` gives the admitted range. `seconds_fixed`: what every further rung costs beside its training.
+    the rung before costs, fixed costs of a trial in the first. `budget`: fewest and most parameters admitted. `space`: the values of
+    every feature that a search without the pool would draw from. `truth`: (rows,) noiseless scores where they are known.
     """
 
     name: str
@@ -119,7 +117,7 @@ def describe(table: Table) -> str:
     if "family" in table.facts:
         return (
             f"A synthetic family: every seed is another problem of about {len(table.rows)} rows, rungs {table.rungs}, "
-            "noise 0.15 of the truth's spread; judged by the truth."
+            f"noise {table.facts['noise']:g} of the truth's spread; judged by the truth."
         )
     tier, cell = table.facts.get("tier", {}), table.facts.get("cell_size")
     return (
@@ -131,14 +129,14 @@ def describe(table: Table) -> str:
     )
 
 
-def check_rows(count: int, seeds: Sequence[int]) -> None:
+def check_rows(count: int) -> None:
     """Refuse what no comparison can rest on.
 
     Raises:
-        UsageError: fewer than 20 candidates, or fewer than two seeds each.
+        UsageError: fewer than 20 candidates.
     """
-    if count < 20 or len(seeds) < 2:
+    if count < 20:
         raise UsageError(
-            f"{count} candidates with {len(seeds)} seeds are too few for a comparison",
-            "a recorded table needs at least 20 candidates with two seeds: sampler random, retests as many as trials",
+            f"{count} candidates trained with two seeds are too few for a comparison",
+            "a recorded table needs at least 20: sampler random, retests as many as trials",
         )

@@ -94,14 +94,17 @@ def _decisions(
     return [{"role": role, "trial": number} for role, number in chosen]
 
 
+def _repeats(notes: dict[str, Any], first: str) -> list[dict[str, Any]]:
+    """Results of all completed repeats of a job, by the key of the first."""
+    keys = sorted(key for key in notes if key == first or key.startswith(f"{first}-"))
+    return [notes[key]["result"] for key in keys if notes[key]["state"] == "complete"]
+
+
 def final_scores(trials: list[Trial], notes: dict[str, Any], noise: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The finalists, best first: mean score over further seeds on images that the search never saw, 95 % interval where noise is known."""
     found = []
     for trial in trials:
-        keys = sorted(
-            key for key in notes if key == f"final-{trial.number}" or key.startswith(f"final-{trial.number}-")
-        )
-        done = [notes[key]["result"] for key in keys if notes[key]["state"] == "complete"]
+        done = _repeats(notes, f"final-{trial.number}")
         if done:
             scores = [float(result["score"]) for result in done]
             mean = sum(scores) / len(scores)
@@ -126,11 +129,7 @@ def _attainment(done: pd.DataFrame, noise: dict[str, Any] | None, evidence: Evid
     if noise is None or done.empty:
         return None
     repeats = {
-        number: [
-            float(note["result"]["score"])
-            for key, note in evidence.notes.items()
-            if (key == f"retest-{number}" or key.startswith(f"retest-{number}-")) and note["state"] == "complete"
-        ]
+        number: [float(result["score"]) for result in _repeats(evidence.notes, f"retest-{number}")]
         for number in done["trial"]
     }
     means = [

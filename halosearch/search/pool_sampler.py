@@ -232,7 +232,7 @@ class PoolSampler(BaseSampler):
         used, step = len(data), 1.0
         while step < len(data):
             used, step = int(step), max(step + 1, step * REFIT_GROWTH)
-        key = (hash(data.values[:used].tobytes()), hash(data.rungs[:used].tobytes()), used)
+        key = tuple(hash(part[:used].tobytes()) for part in (data.points, data.rungs, data.values))
         if key not in self._fits:
             self._fits = {key: fit(data.subset(np.arange(used)), self.fidelities, noise)}
         return self._fits[key]

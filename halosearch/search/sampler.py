@@ -109,7 +109,6 @@ class Guide:
     fidelities: tuple[float, ...] = (1.0,)
     seconds: np.ndarray | None = None
     reference: float | None = None
-    noise: float | None = None
     uniform_share: float | None = None
 
 
@@ -142,7 +141,6 @@ class Proposer:
                 fidelities=guide.fidelities,
                 seconds=guide.seconds,
                 reference=guide.reference,
-                noise=guide.noise,
                 startup=0,
                 uniform_share=UNIFORM_SHARE if guide.uniform_share is None else guide.uniform_share,
                 seed=seed,
