@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from halosearch.records.store import Store
+from halosearch.analysis.frontier import frontier
+from halosearch.records.store import Store, table
 from halosearch.report.page import write_report
 from halosearch.report.summary import Evidence, summarise
 from halosearch.study.candidates import comparison_with_published
@@ -17,8 +18,8 @@ from halosearch.study.trust import certificate_of
 DATA_FILE = "data.json"
 
 
-def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int, *, audit: bool = True) -> Evidence:
-    """What the report is made of; `audit` fits the step-time prediction over and over, which takes seconds in long studies."""
+def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) -> Evidence:
+    """What the report is made of; the step-time prediction is fitted over and over, which takes seconds in long studies."""
     facts_file = folders.study / DATA_FILE
     facts = json.loads(facts_file.read_text()) if facts_file.exists() else {"description": spec.data}
     shown = spec.model_dump(mode="json") | {
@@ -29,7 +30,7 @@ def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int, *,
 
     trials = store.trials()
     setting = setting_for(spec)
-    timed = timed_trials(trials, setting) if audit else {}
+    timed = timed_trials(trials, setting)
     prediction = audited(timed, fit(timed.values(), setting))
     notes = store.notes()
     certificate = certificate_of(spec, trials, notes)
@@ -51,7 +52,7 @@ class Publisher:
         return summary, write_report(self._folders.report, summary)
 
     def refresh(self) -> None:
-        """Write the report if the front gained or lost a member."""
-        summary = summarise(evidence(self._spec, self._folders, self._store, self._cell_size, audit=False))
-        if summary["front"] != self._front:
+        """Write the report if the front gained or lost a member; called at the end of every trial, so that it looks at no more."""
+        front = frontier(table(self._store.trials()))["trial"]
+        if [int(number) for number in front] != self._front:
             self.publish()
