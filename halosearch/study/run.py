@@ -24,7 +24,7 @@ from halosearch.search.loop import Loop, Parts
 from halosearch.search.pool import Pool
 from halosearch.search.sampler import POOL, Guide, Proposer
 from halosearch.search.schedule import Schedule, Shape
-from halosearch.search.workers import LocalWorkers
+from halosearch.search.engines.processes import LocalWorkers
 from halosearch.space.search_space import DIALS
 from halosearch.study.candidates import nearest_published, past, reference_dials
 from halosearch.study.comparable import (

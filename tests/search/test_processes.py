@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from halosearch.search.jobs import BROKEN, DIED, DONE, PROGRESS, STOPPED, TRIAL, Job
-from halosearch.search.workers import LocalWorkers
+from halosearch.search.engines.processes import LocalWorkers
 from tests.search.evaluations import make
 
 
@@ -73,7 +73,7 @@ def test_jobs_stop_when_asked(workers):
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     code = (
-        "import sys,time;from pathlib import Path;from halosearch.search.workers import LocalWorkers;from tests.search.evaluations import make;"
+        "import sys,time;from pathlib import Path;from halosearch.search.engines.processes import LocalWorkers;from tests.search.evaluations import make;"
         "from halosearch.search.jobs import Job\n"
         "if __name__=='__main__':\n"
         f" w=LocalWorkers(2,make,0,Path({str(tmp_path / 'log')!r}));[w.submit(Job('trial',i,{{'do':'wait'}},0)) for i in range(2)]\n"
