@@ -1,0 +1,1 @@
+"""Who runs jobs: processes of this machine, a Ray cluster, Ray Tune."""
