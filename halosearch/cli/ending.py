@@ -12,7 +12,7 @@ from halosearch.errors import HalosearchError
 
 def run_app(app: typer.Typer, arguments: list[str]) -> None:
     """Run a command line to its exit code; never a traceback without --debug."""
-    words = ["--json=document" if word == "--json" else word for word in arguments]
+    words = _with_values(arguments)
     try:
         code = app(args=words, standalone_mode=False)
     except TyperException as error:
@@ -36,6 +36,20 @@ def run_app(app: typer.Typer, arguments: list[str]) -> None:
         )
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_values(arguments: list[str]) -> list[str]:
+    """Give --json and --ray, which may stand alone, the values that they then mean."""
+    words: list[str] = []
+    for position, word in enumerate(arguments):
+        following = arguments[position + 1] if position + 1 < len(arguments) else ""
+        if word == "--json":
+            words.append("--json=document")
+        elif word == "--ray" and following != "auto" and ":" not in following:
+            words.append("--ray=here")
+        else:
+            words.append(word)
+    return words
 
 
 def _end(sentence: str, hint: str, code: int) -> None:

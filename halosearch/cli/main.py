@@ -178,6 +178,37 @@ def study(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     name: Annotated[str | None, typer.Option(help="Name of a new study.")] = None,
+    lookahead: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Moves under way while the next is decided (default: 4; over 4 workers twice as many)."
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Run trials on the Ray cluster at host:port (auto: the one of this machine); without an address start one here.",
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local (default), ray, or ray-tune: the same study under Ray Tune.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(min=0, help="Share of a GPU that a trial holds on Ray (default: 1 on CUDA).")
+    ] = None,
+    max_gpu_hours: Annotated[
+        float | None, typer.Option(min=0, help="Stop after so many GPU-hours, all runs together.")
+    ] = None,
+    max_trial_time: Annotated[
+        str | None, typer.Option(help="End a trial after this long (default: the tier's whole time, 10m at least).")
+    ] = None,
+    max_trial_memory: Annotated[
+        str | None, typer.Option(help="End a trial that takes more main memory, for example 8GiB.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Keep trials in this database, for example postgresql://user@host/db.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Search even where the proxy was shown not to rank the candidates.")
     ] = False,
@@ -207,6 +238,14 @@ def study(
         workers,
         max_time,
         force,
+        lookahead,
+        ray,
+        engine,
+        gpus_per_trial,
+        max_gpu_hours,
+        max_trial_time,
+        max_trial_memory,
+        storage,
     )
     run_or_forecast(flags, dry_run=dry_run, json=json)
 

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from halosearch.cli.output import format_table, put, put_json, say
 from halosearch.errors import NothingUsableError, UsageError
-from halosearch.space.quantities import parse_count, parse_duration, parse_tolerance
+from halosearch.space.quantities import parse_bytes, parse_count, parse_duration, parse_tolerance
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from halosearch.cli.progress import Tally
     from halosearch.study.folders import Folders
+    from halosearch.study.place import Place
     from halosearch.study.run import Control, Ended
     from halosearch.study.session import Request
     from halosearch.study.spec import StudySpec
 
+HERE = "here"
+"""The value of --ray without an address."""
 EXIT_BY_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -47,6 +50,35 @@ class StudyFlags:
     workers: int | None
     max_time: str | None
     force: bool = False
+    lookahead: int | None = None
+    ray: str | None = None
+    engine: str | None = None
+    gpus_per_trial: float | None = None
+    max_gpu_hours: float | None = None
+    max_trial_time: str | None = None
+    max_trial_memory: str | None = None
+    storage: str | None = None
+
+    def place(self) -> Place:
+        """Where the study is to run."""
+        from halosearch.study.place import ENGINES, LOCAL, RAY, Place
+
+        engine = self.engine or (LOCAL if self.ray is None else RAY)
+        if engine not in ENGINES:
+            raise UsageError(f"unknown engine {engine!r}", f"engines are {', '.join(ENGINES)}")
+        if engine == LOCAL and (self.ray is not None or self.gpus_per_trial is not None):
+            flag = "--ray" if self.ray is not None else "--gpus-per-trial"
+            raise UsageError(f"{flag} says how to run on Ray, and the engine is local", "leave it out, or --engine ray")
+        return Place(engine, None if self.ray in (None, HERE) else self.ray, self.gpus_per_trial)
+
+    def again(self) -> str:
+        """The flags that a continued study needs once more: where to run is not kept in study.yaml."""
+        words = [f"--engine {self.engine}"] if self.engine else []
+        if self.ray is not None:
+            words.append("--ray" if self.ray == HERE else f"--ray {self.ray}")
+        if self.gpus_per_trial is not None:
+            words.append(f"--gpus-per-trial {self.gpus_per_trial:g}")
+        return "".join(f" {word}" for word in words)
 
     def request(self) -> Request:
         """Parsed; malformed budgets answer before anything heavy is imported."""
@@ -72,6 +104,11 @@ class StudyFlags:
             self.retests,
             self.workers,
             max_time_s,
+            self.max_gpu_hours,
+            None if self.max_trial_time is None else parse_duration(self.max_trial_time, "--max-trial-time"),
+            None if self.max_trial_memory is None else parse_bytes(self.max_trial_memory, "--max-trial-memory"),
+            self.storage,
+            self.lookahead,
         )
 
 
@@ -83,6 +120,11 @@ def _device_type(name: str) -> str:
     return resolve_device(name).type
 
 
+def _device_on_cluster(name: str) -> str:
+    """Trials that hold a share of a GPU run on CUDA, whatever the driver's machine has; each worker looks for itself."""
+    return "cuda" if name == "auto" else name
+
+
 def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
     """The `study` command."""
     if json not in ("", "document", "lines"):
@@ -91,12 +133,15 @@ def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
     from halosearch.study.candidates import cell_of
     from halosearch.study.session import resolve
 
-    spec, folders, exists = resolve(request, _device_type)
+    place = flags.place()
+    spec, folders, exists = resolve(request, _device_type if not place.gpus_per_trial else _device_on_cluster)
+    if spec.max_gpu_hours is not None and not place.share(spec):
+        raise UsageError("--max-gpu-hours limits GPUs, and this study uses none", "use --max-time instead")
     cell = cell_of(spec)
     if dry_run:
         _print_forecast(spec, cell, as_json=bool(json))
         return
-    _run(spec, folders, cell, json, exists=exists, force=flags.force)
+    _run(spec, folders, cell, json, flags, exists=exists)
 
 
 def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> None:
@@ -132,7 +177,7 @@ def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> No
     put("nothing was trained or written")
 
 
-def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, *, exists: bool, force: bool) -> None:
+def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, flags: StudyFlags, *, exists: bool) -> None:
     from halosearch.cli.progress import JsonLines, Lines, Panel, Tally
     from halosearch.study.price import price_of
     from halosearch.study.run import Control, exit_code, run_study
@@ -143,7 +188,7 @@ def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, *, ex
         _count_past(tally, folders)
     budget = f"{spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %"
     title = f"study {spec.name}: {budget}, {len(cell):,} candidates, tier {spec.tier.name}"
-    where = f"log {folders.log}   report {folders.report / 'index.html'}"
+    where = f"logs {folders.logs}   report {folders.report / 'index.html'}"
     interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and json != "lines"
     watcher = Panel(tally, title, where) if interactive else JsonLines(tally) if json == "lines" else Lines(tally)
     deadline = None if spec.max_time_s is None else time.monotonic() + spec.max_time_s
@@ -153,7 +198,11 @@ def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, *, ex
         watcher.message(("continuing " if exists else "beginning ") + title)
         if not exists:
             watcher.message(price.words())
-        ended = run_study(spec, folders, watcher, control, cell, force=force)
+        if spec.workers > spec.lookahead:
+            watcher.message(
+                f"{spec.lookahead} of {spec.workers} workers are used: the study looks {spec.lookahead} moves ahead"
+            )
+        ended = run_study(spec, folders, watcher, control, cell, flags.place(), force=flags.force)
     finally:
         watcher.close()
     if ended.refused and not received:
@@ -161,13 +210,14 @@ def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, *, ex
             f"the proxy does not rank the candidates of this cell: {ended.summary['certificate']['reason']}",
             f"a longer tier (--tier) or other data may; to search anyway: halosearch study {spec.name} --force; the page: {ended.page}",
         )
-    _last_words(ended, spec, folders, received, json)
+    why = "stopped" if received else control.reason or "time is up"
+    _last_words(ended, spec, folders, why, json, flags.again())
     code = EXIT_BY_SIGNAL[received[0]] if received else exit_code(ended.summary)
     if code == NothingUsableError.exit_code:
         first = ended.summary["failures"][0]
         raise NothingUsableError(
             f"no trial gave a usable result; {len(first['trials'])} ended as {first['state']}: {first['reason']}",
-            f"see {folders.log} and {ended.page}",
+            f"see {folders.logs} and {ended.page}",
         )
     sys.exit(code)
 
@@ -212,7 +262,7 @@ def _catch_signals(control: Control, message: Any) -> list[signal.Signals]:
     return received
 
 
-def _last_words(ended: Ended, spec: StudySpec, folders: Folders, received: list[signal.Signals], json: str) -> None:
+def _last_words(ended: Ended, spec: StudySpec, folders: Folders, why: str, json: str, again: str) -> None:
     if json == "document":
         put_json({**ended.summary, "finished": ended.finished, "report": str(ended.page)})
     elif json == "":
@@ -226,10 +276,9 @@ def _last_words(ended: Ended, spec: StudySpec, folders: Folders, received: list[
     root = folders.study.parent.parent
     where = "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
     if not ended.finished:
-        why = "stopped" if received else "time is up"
         say(
             f"{why}; {spec.trials - len([t for t in ended.summary['trials'] if t['state'] != 'running'])} trials are left. Continue with:"
         )
-        say(f"halosearch study {spec.name}{where}")
+        say(f"halosearch study {spec.name}{where}{again}")
     else:
         say(f"next: halosearch frontier {spec.name}{where}")

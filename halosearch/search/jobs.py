@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-TRIAL, RETEST, REFERENCE, RATE, FINAL = "trial", "retest", "reference", "rate", "final"
-PROGRESS, DONE, STOPPED, DIED, BROKEN = "progress", "done", "stopped", "died", "broken"
+TRIAL, RETEST, REFERENCE, RATE, FINAL, CLOCK = "trial", "retest", "reference", "rate", "final", "clock"
+PROGRESS, DONE, STOPPED, DIED, BROKEN, READY = "progress", "done", "stopped", "died", "broken", "ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class Job:
 
     A trial runs up to the rung with index `rung` (-1: the last). All other kinds repeat the trial `number` in another way, told
     apart by `repeat`: a retest with another seed, a rate with another learning rate, a final with another seed on held-out images.
+    The clock is no training: it measures the yardstick of step times.
     """
 
     kind: str
@@ -30,19 +31,27 @@ class Job:
     @property
     def key(self) -> str:
         """Name of the job, unique in a study, fit for a file; all rungs of a trial share it, and with it their checkpoint."""
-        if self.kind == REFERENCE:
+        if self.kind in (REFERENCE, CLOCK):
             return self.kind
         return f"{self.kind}-{self.number}" + ("" if self.repeat == 1 else f"-{self.repeat}")
 
 
+NOBODY = Job("", -1, {}, 0)
+"""Stands where news is of no job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """News of a job: progress (images, total, loss), its result, that it was stopped, that its worker died or the machine is at fault."""
+    """News of a job: progress (images, total, loss), its result, that it was stopped, that its worker died or the machine is at fault.
+
+    `blameless`: the worker died of something that no job can cause (the cluster went away).
+    """
 
     kind: str
     job: Job
     result: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
+    blameless: bool = False
 
 
 class World(Protocol):
@@ -72,7 +81,10 @@ class MachineFaultError(Exception):
 class Workers(Protocol):
     """Whoever runs jobs: local processes here, other engines elsewhere."""
 
-    capacity: int
+    @property
+    def capacity(self) -> int:
+        """How many jobs can run at once; it may change as machines join and leave."""
+        ...
 
     def submit(self, job: Job) -> None:
         """Start a job; call only while fewer than `capacity` run."""

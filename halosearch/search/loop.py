@@ -103,7 +103,7 @@ class Loop:
         parts, schedule, state, workers, ledger: see their types.
         dials: the dials of a row of the pool.
         may_dispatch: false once time is up or a stop was asked for. stop_now: true once running jobs should stop too.
-        listen: told what happens.
+        listen: told what happens. watch: told again and again how many jobs run.
     """
 
     parts: Parts
@@ -115,6 +115,7 @@ class Loop:
     may_dispatch: Callable[[], bool]
     stop_now: Callable[[], bool]
     listen: Listener
+    watch: Callable[[int], None] = lambda _: None
     refused: bool = False
     _queue: deque[Job] = field(default_factory=deque)
     _running: dict[str, Job] = field(default_factory=dict)
@@ -131,6 +132,7 @@ class Loop:
         """
         self._replay()
         while True:
+            self.watch(len(self._running))
             if self.stop_now() and not self._stopping:
                 self._stopping = True
                 self.workers.stop()
@@ -232,10 +234,10 @@ class Loop:
             self.workers.stop()
             raise MachineFaultError(event.reason)
         elif event.kind == DIED:
-            self._requeue(job, event.reason)
+            self._requeue(job, event.reason, blameless=event.blameless)
 
-    def _requeue(self, job: Job, reason: str) -> None:
-        runs = self._deaths[job.key] = self._deaths.get(job.key, 0) + 1
+    def _requeue(self, job: Job, reason: str, *, blameless: bool) -> None:
+        runs = self._deaths[job.key] = self._deaths.get(job.key, 0) + (0 if blameless else 1)
         if runs >= MAX_RUNS:
             self._finish(job, "failed", {}, f"{reason}, {runs} times")
         else:

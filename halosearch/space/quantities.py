@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
 from halosearch.errors import UsageError
 
 COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)", re.IGNORECASE)
@@ -22,6 +24,21 @@ def parse_count(text: str, what: str) -> int:
     value = round(float(match[1]) * COUNT_UNITS[match[2].upper()]) if match else 0
     if value <= 0:
         raise UsageError(f"{what} {text!r} is not a number with K, M or G", "for example 300K, 20M, 19.1M or 4G")
+    return value
+
+
+def parse_bytes(text: str, what: str) -> int:
+    """Bytes of a size such as 500MB or 8GiB.
+
+    Raises:
+        UsageError: anything else.
+    """
+    try:
+        value = int(TypeAdapter(ByteSize).validate_python(text.strip()))
+    except ValidationError:
+        value = 0
+    if value <= 0:
+        raise UsageError(f"{what} {text!r} is not a size", "for example 500MB or 8GiB")
     return value
 
 

@@ -1,15 +1,11 @@
-"""What must stay the same for a study's numbers to be comparable: data, recipe, device. Checked whenever it is continued."""
+"""What must stay the same for a study's numbers to be comparable: data and recipe. Checked whenever it is continued."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
-import torch
-
-from halosearch.cost.devices import fingerprint
-from halosearch.cost.timing import TimingPlan, anchor_config, measure
+from halosearch.cost.timing import TimingPlan
 from halosearch.errors import EnvironmentFault, VersionError
 from halosearch.halonet.network import WEIGHTS_VERSION
 from halosearch.proxy.dataset import Dataset
@@ -67,28 +63,3 @@ def timing_plan(spec: StudySpec) -> TimingPlan:
     return TimingPlan(
         spec.tier.timing_batch, spec.tier.timing_rounds, steps, warmup=steps, anchor_size=spec.tier.timing_anchor
     )
-
-
-def anchor_step_time(spec: StudySpec, store: Store, message: Callable[[str], None]) -> float:
-    """The anchor's step time in seconds, measured once, on the machine before any worker runs.
-
-    Raises:
-        EnvironmentFault: the study began on another device, or with another torch or thread count.
-    """
-    known = store.notes().get("clock")
-    torch.set_num_threads(spec.threads)
-    if known is None:
-        message("measuring the anchor's step time on the idle machine")
-        usual = timing_plan(spec)
-        plan = replace(usual, rounds=2 * usual.rounds, warmup=2 * usual.warmup)
-        known = measure({"anchor": anchor_config(plan.anchor_size)}, plan, torch.device(spec.device))[0].to_dict()
-        store.note("clock", known)
-    here = fingerprint(torch.device(spec.device))
-    changed = [key for key in here if known["device"].get(key) != here[key] and key not in ("halosearch", "python")]
-    if changed:
-        raise EnvironmentFault(
-            f"step times of this study were measured with {changed[0]} {known['device'].get(changed[0])}; here it is "
-            f"{here[changed[0]]}, and the two cannot be compared",
-            "continue it where it began, or start another study with --name",
-        )
-    return float(known["seconds"]["median"])

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from halosearch.cost.counts import count
-from halosearch.cost.devices import is_out_of_memory
+from halosearch.cost.devices import is_out_of_memory, resolve_device
 from halosearch.cost.parts import measure_parts, parts_of
-from halosearch.cost.timing import TimingPlan, measure
+from halosearch.cost.timing import TimingPlan, anchor_config, measure
+from halosearch.errors import EnvironmentFault
 from halosearch.halonet.twin import twin_of
 from halosearch.proxy.checkpoint import remove
 from halosearch.proxy.dataset import HELD_OUT, TEST, DataRequest, Dataset
@@ -22,6 +23,7 @@ from halosearch.proxy.sources import open_data
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingResult, TrainingStoppedError
 from halosearch.proxy.zero_cost import zero_cost_scores
 from halosearch.search.jobs import (
+    CLOCK,
     FINAL,
     REFERENCE,
     RETEST,
@@ -42,23 +44,37 @@ ZERO_COST_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every evaluation of a study shares. `anchor_step_time_s`: the yardstick's step time on the idle machine."""
+    """What every evaluation of a study shares. `fingerprint`: of the data as the driver found it; none: not compared."""
 
     data: DataRequest
     recipe: Recipe
     rungs: tuple[int, ...]
     width_multiplier: float
     timing: TimingPlan
-    anchor_step_time_s: float
     device: str
     threads: int
     checkpoints: Path
+    fingerprint: str = ""
+
+
+def at_home(settings: Settings, own: Path, shared: Path) -> Settings:
+    """The settings of a worker on any machine: checkpoints in its own folder, decoded images in one that its machine shares."""
+    decoded = settings.data.decoded
+    data = replace(settings.data, cache=shared / "cache", decoded=decoded if decoded and decoded.exists() else None)
+    return replace(settings, data=data, checkpoints=own / "checkpoints")
 
 
 def make_evaluate(settings: Settings) -> Evaluate:
-    """Open the data once, then evaluate job after job."""
+    """Open the data once, then evaluate job after job.
+
+    Raises:
+        EnvironmentFault: no such device or data here, or other data than the driver's.
+    """
+    resolve_device(settings.device)
     torch.set_num_threads(settings.threads)
     data = open_data(settings.data)
+    if settings.fingerprint not in ("", data.report.fingerprint):
+        raise EnvironmentFault(f"a worker found other images at {settings.data.source} than the study's driver", "")
 
     def evaluate(job: Job, world: World) -> dict[str, Any]:
         try:
@@ -75,13 +91,15 @@ def make_evaluate(settings: Settings) -> Evaluate:
 
 def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict[str, Any]:
     started = time.monotonic()
-    config = config_from_dials(job.dials)
     device = torch.device(settings.device)
+    if job.kind == CLOCK:
+        return {"state": "complete", "clock": measured_anchor(settings.timing, device)}
+    config = config_from_dials(job.dials)
     result: dict[str, Any] = {"guide_cost": count(config).macs}
     to_the_top = job.rung in (-1, len(settings.rungs) - 1)
     try:
         if job.kind in (TRIAL, REFERENCE) and to_the_top:
-            result |= step_time(config, settings.timing, settings.anchor_step_time_s, device)
+            result |= step_time(config, settings.timing, device)
             result |= {"parts": part_times(config, settings.timing, device)}
         if job.kind == TRIAL and to_the_top:
             result |= {"zero_cost": zero_cost_of(settings, data, config, job.seed, device)}
@@ -105,21 +123,15 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
     )
 
 
-def step_time(
-    config: HaloNetConfig, plan: TimingPlan, anchor_step_time_s: float, device: torch.device
-) -> dict[str, Any]:
-    """Training-step time of the full candidate: its ratio to the anchor, measured in the same rounds, x the anchor's own time.
+def measured_anchor(plan: TimingPlan, device: torch.device) -> dict[str, Any]:
+    """The yardstick's own training-step time, with twice the rounds of a candidate."""
+    plan = replace(plan, rounds=2 * plan.rounds, warmup=2 * plan.warmup)
+    return measure({"anchor": anchor_config(plan.anchor_size)}, plan, device)[0].to_dict()
 
-    The ratio is what survives other workers' load; the anchor's time was measured before any of them started.
-    """
-    measured = measure({"candidate": config}, plan, device)[0]
-    ratio = measured.ratio_to_anchor
-    return {
-        "step_time": measured.to_dict(),
-        "step_time_s": ratio.median * anchor_step_time_s,
-        "step_time_low_s": ratio.low * anchor_step_time_s,
-        "step_time_high_s": ratio.high * anchor_step_time_s,
-    }
+
+def step_time(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> dict[str, Any]:
+    """Training-step time of the full candidate beside the anchor's, in the same rounds (see `clock.in_seconds`)."""
+    return {"step_time": measure({"candidate": config}, plan, device)[0].to_dict()}
 
 
 def part_times(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> list[dict[str, Any]]:

@@ -32,9 +32,14 @@ class Folders:
         return self.study / "checkpoints"
 
     @property
-    def log(self) -> Path:
-        """What workers print."""
-        return self.study / "workers.log"
+    def logs(self) -> Path:
+        """What workers print, a file per job."""
+        return self.study / "logs"
+
+    @property
+    def spent(self) -> Path:
+        """GPU-seconds of all runs."""
+        return self.study / "spent.json"
 
 
 def folders_of(root: Path, name: str) -> Folders:

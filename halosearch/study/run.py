@@ -6,16 +6,20 @@ import errno
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
+import torch
 
 from halosearch.cost.cell import twin_macs
+from halosearch.cost.devices import fingerprint
 from halosearch.errors import EnvironmentFault, StoreError
 from halosearch.files import write_text
+from halosearch.proxy.dataset import Dataset
 from halosearch.proxy.sources import open_data
 from halosearch.records.journal import hold_study
 from halosearch.records.store import FAILED, Store
@@ -24,27 +28,28 @@ from halosearch.search.loop import Loop, Parts
 from halosearch.search.pool import Pool
 from halosearch.search.sampler import POOL, Guide, Proposer
 from halosearch.search.schedule import Schedule, Shape
-from halosearch.search.engines.processes import LocalWorkers
 from halosearch.space.search_space import DIALS
 from halosearch.study.candidates import nearest_published, past, reference_dials
+from halosearch.study.clock import Clocked, check_device, clock_of
 from halosearch.study.comparable import (
-    anchor_step_time,
     check_same_data,
     check_same_recipe,
     recipe_of,
     timing_plan,
 )
 from halosearch.study.data import data_facts, tell_of_data
-from halosearch.study.evaluate import Settings, make_evaluate
+from halosearch.study.engines import MakeWorkers, workers_at
+from halosearch.study.evaluate import Settings
 from halosearch.study.folders import Folders
 from halosearch.study.guidance import trial_seconds
 from halosearch.study.ledger import StudyLedger
+from halosearch.study.limits import Watch, check_disk
+from halosearch.study.place import LOCAL, Place
 from halosearch.study.publish import DATA_FILE, Publisher
 from halosearch.study.session import check_inputs, data_request
 from halosearch.study.spec import StudySpec, write_spec
 from halosearch.study.trust import checks, finals, may_search, uniform_trials
 
-MIN_FREE_BYTES = 200 * 2**20
 GUIDE_COST = "macs"
 """The cost that guides the search: exact, and the same on every machine. The front is by measured step time."""
 
@@ -63,15 +68,19 @@ class Watcher(Protocol):
 
 @dataclass(slots=True)
 class Control:
-    """When to stop: `stopping` asks for an orderly end; `deadline` (on `clock`) ends dispatch and then the running jobs."""
+    """When to stop: `stopping` asks for an orderly end; `deadline` (on `clock`) ends dispatch and then the running jobs.
+
+    `reason` says why a study stopped that nobody asked to.
+    """
 
     stopping: bool = False
+    reason: str = ""
     deadline: float | None = None
     clock: Callable[[], float] = time.monotonic
 
     def stop_now(self) -> bool:
         """Whether running jobs should write their checkpoints and stop."""
-        return self.stopping or (self.deadline is not None and self.clock() >= self.deadline)
+        return bool(self.stopping or self.reason) or (self.deadline is not None and self.clock() >= self.deadline)
 
     def may_dispatch(self) -> bool:
         """Whether new jobs may start."""
@@ -94,12 +103,14 @@ def run_study(
     watcher: Watcher,
     control: Control,
     cell: pd.DataFrame,
-    make_workers: Callable[[StudySpec, Settings, Folders], Workers] | None = None,
+    place: Place | None = None,
+    make_workers: MakeWorkers | None = None,
     *,
     force: bool = False,
 ) -> Ended:
     """Begin or continue a study until it is done, stopped or out of time; the report is written in every case.
 
+    `place`: where its jobs run (default: processes of this machine).
     `force`: search even where the proxy was shown not to rank the cell's candidates.
 
     Raises:
@@ -107,7 +118,8 @@ def run_study(
     """
     lock = hold_study(folders.study)
     try:
-        return _run(spec, folders, watcher, control, cell, make_workers or local_workers, force=force)
+        place = place or Place()
+        return _run(spec, folders, watcher, control, cell, place, make_workers or workers_at(place), force=force)
     except OSError as error:
         raise _disk_fault(error, folders) from error
     except MachineFaultError as error:
@@ -135,7 +147,8 @@ def _run(
     watcher: Watcher,
     control: Control,
     cell: pd.DataFrame,
-    make_workers: Callable[[StudySpec, Settings, Folders], Workers],
+    place: Place,
+    make_workers: MakeWorkers,
     *,
     force: bool,
 ) -> Ended:
@@ -147,21 +160,45 @@ def _run(
     store.note("cell", {"size": len(cell)})
     tell_of_data(data, spec, watcher.message)
     write_text(folders.study / DATA_FILE, json.dumps(data_facts(data, spec), indent=1))
+    torch.set_num_threads(spec.threads)
     pool = Pool(cell, DIALS)
     publisher = Publisher(spec, folders, store, len(cell))
-    settings = settings_of(
-        spec, folders, anchor_step_time(spec, store, watcher.message), decoded=getattr(data, "folder", None)
-    )
-    workers = make_workers(spec, settings, folders)
+    settings = settings_of(spec, folders, data)
+    watch = Watch(folders.study, folders.spent, place.share(spec), _gpu_seconds(spec))
+    workers = make_workers(spec, settings, folders, _identity(store), watcher.message)
+    finished = refused = False
     try:
-        loop = _loop(spec, store, pool, workers, watcher, control, publisher.refresh, force=force)
-        finished = loop.run()
+        clock = clock_of(store, workers, watcher.message, control.stop_now)
+        if clock is not None:
+            if place.engine == LOCAL:
+                check_device(clock, fingerprint(torch.device(spec.device)))
+            clocked = Clocked(workers, clock)
+            loop = _loop(spec, store, pool, clocked, watcher, control, publisher.refresh, watch, force=force)
+            finished = loop.run()
+            refused = loop.refused
     finally:
         workers.close()
+        watch.write()
     summary, page = publisher.publish()
     if finished:
         shutil.rmtree(folders.checkpoints, ignore_errors=True)
-    return Ended(summary, page, finished, loop.refused)
+    if watch.disk_full:
+        raise EnvironmentFault(
+            f"the disk of {folders.study} is nearly full; the study stopped in order",
+            "free some space and run the same command again; nothing recorded is lost",
+        )
+    return Ended(summary, page, finished, refused)
+
+
+def _gpu_seconds(spec: StudySpec) -> float | None:
+    return None if spec.max_gpu_hours is None else 3600 * spec.max_gpu_hours
+
+
+def _identity(store: Store) -> str:
+    """What tells this study from every other one, wherever its folder is copied to."""
+    if "identity" not in store.notes():
+        store.note("identity", {"id": uuid.uuid4().hex})
+    return str(store.notes()["identity"]["id"])
 
 
 def _open_store(spec: StudySpec, folders: Folders, watcher: Watcher) -> Store:
@@ -189,6 +226,7 @@ def _loop(
     watcher: Watcher,
     control: Control,
     refresh: Callable[[], None],
+    watch: Watch,
     *,
     force: bool,
 ) -> Loop:
@@ -210,6 +248,12 @@ def _loop(
     def gate() -> bool:
         return may_search(spec, store, watcher.message, force=force)
 
+    def look(running: int) -> None:
+        reason = watch.look(running)
+        if reason and not control.reason:
+            control.reason = reason
+            watcher.message(f"stopping: {reason}")
+
     return Loop(
         Parts(
             spec.seed,
@@ -226,42 +270,24 @@ def _loop(
         control.may_dispatch,
         control.stop_now,
         watcher.event,
+        look,
     )
 
 
-def local_workers(spec: StudySpec, settings: Settings, folders: Folders) -> Workers:
-    """Worker processes on this machine, never more than the study's lookahead."""
-    return LocalWorkers(min(spec.workers, spec.lookahead), make_evaluate, settings, folders.log)
-
-
-def settings_of(spec: StudySpec, folders: Folders, anchor_step_time_s: float, decoded: Path | None = None) -> Settings:
+def settings_of(spec: StudySpec, folders: Folders, data: Dataset) -> Settings:
     """What evaluations need of a spec."""
     tier = spec.tier
     return Settings(
-        replace(data_request(spec, folders), decoded=decoded),
+        replace(data_request(spec, folders), decoded=getattr(data, "folder", None)),
         recipe_of(spec),
         tier.rungs,
         tier.width_multiplier,
         timing_plan(spec),
-        anchor_step_time_s,
         spec.device,
         spec.threads,
         folders.checkpoints,
+        data.report.fingerprint,
     )
-
-
-def check_disk(folder: Path) -> None:
-    """Refuse to begin where the disk is nearly full.
-
-    Raises:
-        EnvironmentFault: less than 200 MiB are free.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < MIN_FREE_BYTES:
-        raise EnvironmentFault(
-            f"only {free / 2**20:.0f} MiB are free where {folder} lies; a study needs {MIN_FREE_BYTES / 2**20:.0f}",
-            "free some space, or choose another folder with --dir",
-        )
 
 
 def exit_code(summary: dict[str, Any]) -> int:

@@ -26,6 +26,7 @@ from halosearch.study.spec import (
 )
 from halosearch.study.tiers import TIERS, choose_tier
 
+MAY_LIMIT = ("max_gpu_hours", "max_trial_time_s", "max_trial_memory", "storage")
 LEFT_BY_A_FALSE_START = frozenset({"driver.lock", "cache", FILE})
 
 
@@ -48,6 +49,11 @@ class Request:
     retests: int | None = None
     workers: int | None = None
     max_time_s: float | None = None
+    max_gpu_hours: float | None = None
+    max_trial_time_s: float | None = None
+    max_trial_memory: int | None = None
+    storage: str | None = None
+    lookahead: int | None = None
 
 
 def resolve(request: Request, resolve_device: Any) -> tuple[StudySpec, Folders, bool]:
@@ -124,7 +130,8 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
     for key, flag in (("params", request.params), ("tolerance", request.tolerance), ("max_macs", request.max_macs)):
         if flag is not None:
             budget[key] = flag
-    lookahead = values.get("lookahead", DEFAULT_LOOKAHEAD)
+    workers = pick(request.workers, "workers", None)
+    lookahead = pick(request.lookahead, "lookahead", default_lookahead(workers))
     retests = pick(request.retests, "retests", tier.retests)
     if isinstance(retests, int):  # only candidates drawn evenly are repeated
         tier = tier.model_copy(update={"uniform": max(tier.uniform, retests)})
@@ -141,20 +148,23 @@ def _new(request: Request, values: dict[str, Any], name: str, resolve_device: An
             "lookahead": lookahead,
             "trials": pick(request.trials, "trials", tier.trials),
             "retests": retests,
-            "workers": pick(
-                request.workers,
-                "workers",
-                default_workers(device, lookahead if isinstance(lookahead, int) else DEFAULT_LOOKAHEAD),
-            ),
+            "workers": default_workers(device, lookahead) if workers is None else workers,
             "max_time_s": max_time_s,
+            **{name: pick(getattr(request, name), name, None) for name in MAY_LIMIT},
             "space": space.to_dict(),
             "space_hash": space.hash(),
         }
     )
 
 
-def default_workers(device: str, lookahead: int) -> int:
+def default_lookahead(workers: Any) -> int:
+    """Four moves under way; with more than four workers twice their number, so that none waits for the slowest."""
+    return DEFAULT_LOOKAHEAD if not isinstance(workers, int) or workers <= DEFAULT_LOOKAHEAD else 2 * workers
+
+
+def default_workers(device: str, lookahead: Any) -> int:
     """One worker per core on a CPU (at most as many as proposals allow); one on a GPU."""
+    lookahead = lookahead if isinstance(lookahead, int) else DEFAULT_LOOKAHEAD
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, lookahead)) if device == "cpu" else 1
 
@@ -196,6 +206,8 @@ def _overlaid(spec: StudySpec, request: Request, values: dict[str, Any]) -> dict
         "retests": request.retests,
         "workers": request.workers,
         "max_time_s": request.max_time_s,
+        "lookahead": request.lookahead,
+        **{name: getattr(request, name) for name in MAY_LIMIT},
     }
     budget = {"params": request.params, "tolerance": request.tolerance, "max_macs": request.max_macs}
     said = {

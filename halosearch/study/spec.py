@@ -20,7 +20,20 @@ from halosearch.space.search_space import SHORT_NAMES, SearchSpace
 from halosearch.study.tiers import TIERS, Tier
 
 FILE = "study.yaml"
-MAY_CHANGE = frozenset({"trials", "retests", "max_time_s", "workers", "note", "halosearch"})
+MAY_CHANGE = frozenset(
+    {
+        "trials",
+        "retests",
+        "max_time_s",
+        "workers",
+        "note",
+        "halosearch",
+        "max_gpu_hours",
+        "max_trial_time_s",
+        "max_trial_memory",
+        "storage",
+    }
+)
 """Fields that may differ when a study is continued; all others decide what its numbers mean."""
 DEFAULT_LOOKAHEAD = 4
 EXAMPLES = {"budget": "{params: 20M}", "tier": "{name: cpu-1h}", "space": "{s: [64, 96]}"}
@@ -73,7 +86,11 @@ class TierSpec(_Frozen):
 
 
 class StudySpec(_Frozen):
-    """A whole study.yaml. `lookahead` is how many trials may run at once; it is part of what decides the proposals."""
+    """A whole study.yaml.
+
+    `lookahead` is how many moves may be under way while the next is decided; it is part of what decides the proposals.
+    `max_trial_memory` is in bytes; `storage` is a database's address, None for a file in the study's folder.
+    """
 
     format: int = FORMAT
     halosearch: str = __version__
@@ -85,12 +102,16 @@ class StudySpec(_Frozen):
     tier: TierSpec
     data: str
     sampler: str = POOL
-    lookahead: int = Field(default=DEFAULT_LOOKAHEAD, ge=1, le=64)
+    lookahead: int = Field(default=DEFAULT_LOOKAHEAD, ge=1, le=4096)
     trials: int = Field(ge=1)
     retests: int = Field(ge=0)
     workers: int = Field(ge=1)
     threads: int = Field(default=1, ge=1)
     max_time_s: float | None = Field(default=None, gt=0)
+    max_gpu_hours: float | None = Field(default=None, gt=0)
+    max_trial_time_s: float | None = Field(default=None, gt=0)
+    max_trial_memory: int | None = Field(default=None, ge=2**28)
+    storage: str | None = None
     space: dict[str, list[int | float | str]]
     space_hash: str
 

@@ -17,7 +17,7 @@ from tests.search.evaluations import make
 
 @pytest.fixture
 def workers(tmp_path):
-    made = LocalWorkers(2, make, "hello", tmp_path / "log")
+    made = LocalWorkers(2, make, "hello", tmp_path)
     yield made
     made.close()
 
@@ -40,7 +40,7 @@ def test_a_job_is_done_in_a_process_whose_output_goes_to_the_log(workers, tmp_pa
     assert event.result["argument"] == "hello"
     assert event.result["pid"] != os.getpid()
     workers.close()
-    assert "worker talk" in (tmp_path / "log").read_text()
+    assert "worker talk" in (tmp_path / "trial-0.log").read_text()
     assert capfd.readouterr().out == ""
 
 
@@ -61,7 +61,7 @@ def test_whatever_an_evaluation_raises_is_a_failed_row_with_its_reason(workers, 
     assert event.result == {"state": "failed", "reason": "ValueError: boom"}
     workers.submit(job("full"))
     assert news(workers)[0].kind == BROKEN
-    assert "Traceback" in (tmp_path / "log").read_text()
+    assert "Traceback" in (tmp_path / "trial-0.log").read_text()
 
 
 def test_jobs_stop_when_asked(workers):
@@ -76,7 +76,7 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
         "import sys,time;from pathlib import Path;from halosearch.search.engines.processes import LocalWorkers;from tests.search.evaluations import make;"
         "from halosearch.search.jobs import Job\n"
         "if __name__=='__main__':\n"
-        f" w=LocalWorkers(2,make,0,Path({str(tmp_path / 'log')!r}));[w.submit(Job('trial',i,{{'do':'wait'}},0)) for i in range(2)]\n"
+        f" w=LocalWorkers(2,make,0,Path({str(tmp_path)!r}));[w.submit(Job('trial',i,{{'do':'wait'}},0)) for i in range(2)]\n"
         " print('\\n'.join(str(x.process.pid) for x in w._workers),flush=True);time.sleep(60)\n"
     )
     script = tmp_path / "driver.py"

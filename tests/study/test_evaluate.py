@@ -54,7 +54,7 @@ ERRORS = [
 
 def evaluated(data, tmp_path):
     request = DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path)
-    settings = Settings(request, Recipe(batch=16), (64,), 0.125, TimingPlan(2, 2), 1.0, "cpu", 1, tmp_path)
+    settings = Settings(request, Recipe(batch=16), (64,), 0.125, TimingPlan(2, 2), "cpu", 1, tmp_path)
     return _evaluate(settings, data, Job(RETEST, 0, DIALS, 0), World())
 
 

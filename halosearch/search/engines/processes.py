@@ -1,10 +1,14 @@
-"""Local workers: one process each, spawned, fed through a pipe. A worker that dies takes nothing with it but its job."""
+"""Local workers: one process each, spawned, fed through a pipe. A worker that dies takes nothing with it but its job.
+
+A job that runs too long or needs too much memory is ended with its process. All other engines run their jobs in these, too.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,11 +18,16 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from halosearch.errors import HalosearchError
 from halosearch.search.jobs import (
     BROKEN,
     DIED,
     DONE,
+    NOBODY,
     PROGRESS,
+    READY,
     STOPPED,
     Evaluate,
     Event,
@@ -29,6 +38,18 @@ from halosearch.search.jobs import (
 
 REPORT_EVERY_S = 0.5
 END_GRACE_S = 1.0
+LOOK_EVERY_S = 0.2
+"""How often running jobs are held against their limits."""
+FALSE_STARTS = 3
+START_LOG = "workers.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job may take: seconds from its start in a worker, bytes of main memory; None: as much as there is."""
+
+    seconds: float | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(slots=True)
@@ -36,6 +57,13 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     job: Job | None = None
+    begun: float = 0.0
+    ready: bool = False
+
+    def give(self, job: Job) -> None:
+        """Send a job; raises OSError where the process is gone."""
+        self.pipe.send(job)
+        self.job, self.begun = job, time.monotonic()
 
 
 class LocalWorkers:
@@ -45,47 +73,60 @@ class LocalWorkers:
         capacity: how many.
         make_evaluate: builds the evaluation inside the worker (must be importable: it is sent by name).
         argument: passed to `make_evaluate`.
-        log: file that the workers' own output goes to; they never write to the terminal.
+        logs: folder that the workers' own output goes to, a file per job; they never write to the terminal.
+        limits: of every job.
     """
 
-    def __init__(self, capacity: int, make_evaluate: Callable[[Any], Evaluate], argument: Any, log: Path) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        make_evaluate: Callable[[Any], Evaluate],
+        argument: Any,
+        logs: Path,
+        limits: Limits | None = None,
+    ) -> None:
         """Processes start with their first job."""
-        self.capacity, self._make, self._argument, self._log = capacity, make_evaluate, argument, log
+        self._capacity, self._make, self._argument, self._logs = capacity, make_evaluate, argument, logs
+        self._limits, self._looked, self._false_starts = limits or Limits(), 0.0, 0
         self._context = multiprocessing.get_context("spawn")
         # A plain byte, no Event: a worker killed inside an Event's lock would block every other worker.
         self._stop = self._context.RawValue("b", 0)
         self._workers: list[_Worker] = []
 
+    @property
+    def capacity(self) -> int:
+        """How many processes."""
+        return self._capacity
+
     def submit(self, job: Job) -> None:
         """Give a job to an idle worker, starting one if need be."""
         for worker in [worker for worker in self._workers if worker.job is None]:
             try:
-                worker.pipe.send(job)
+                worker.give(job)
             except OSError:  # it died while idle
                 self._workers.remove(worker)
             else:
-                worker.job = job
                 return
-        started = self._start()
-        started.job = job
-        started.pipe.send(job)
+        self._start().give(job)
 
-    def poll(self, timeout_s: float) -> list[Event]:
-        """News of all workers; a dead worker's job is reported as died."""
+    def poll(self, timeout_s: float, also: list[Any] | None = None) -> list[Event]:
+        """News of all workers; a dead worker's job is reported as died. `also`: other things to wait for."""
         waitables: list[Any] = [worker.pipe for worker in self._workers] + [
             worker.process.sentinel for worker in self._workers
         ]
-        if not waitables:
-            time.sleep(timeout_s)
-            return []
-        wait(waitables, timeout_s)
-        return [event for worker in list(self._workers) for event in self._news(worker)]
+        limited = self._limits != Limits() and any(worker.job for worker in self._workers)
+        wait(waitables + (also or []), min(timeout_s, LOOK_EVERY_S) if limited else timeout_s)
+        events = [event for worker in list(self._workers) for event in self._news(worker)]
+        return events + (self._hold_to_limits() if limited else [])
 
     def _news(self, worker: _Worker) -> list[Event]:
         events = []
         try:
             while worker.pipe.poll():
                 event: Event = worker.pipe.recv()
+                if event.kind == READY:
+                    worker.ready, self._false_starts = True, 0
+                    continue
                 events.append(event)
                 if event.kind != PROGRESS:
                     worker.job = None
@@ -94,14 +135,48 @@ class LocalWorkers:
         if not worker.process.is_alive():
             self._workers.remove(worker)
             if worker.job is not None:
-                events.append(Event(DIED, worker.job, reason=_cause(worker.process.exitcode)))
+                events.append(self._death(worker, worker.job))
         return events
+
+    def _death(self, worker: _Worker, job: Job) -> Event:
+        """A process that never came to its first job says nothing about the job; when several do, none will."""
+        cause = _cause(worker.process.exitcode)
+        self._false_starts += 0 if worker.ready else 1
+        if self._false_starts >= FALSE_STARTS:
+            return Event(BROKEN, job, reason=f"workers cannot start ({cause}); {self._logs / START_LOG} says why")
+        return Event(DIED, job, reason=cause)
+
+    def _hold_to_limits(self) -> list[Event]:
+        """End the jobs that take more than they may, with their processes."""
+        if time.monotonic() - self._looked < LOOK_EVERY_S:
+            return []
+        self._looked = time.monotonic()
+        events = []
+        for worker in list(self._workers):
+            result = self._excess(worker) if worker.job is not None else {}
+            if worker.job is not None and result:
+                self._workers.remove(worker)
+                _end(worker)
+                events.append(Event(DONE, worker.job, result))
+        return events
+
+    def _excess(self, worker: _Worker) -> dict[str, Any]:
+        """How a job is recorded that takes more than its limits; empty where it does not."""
+        seconds = time.monotonic() - worker.begun
+        if self._limits.seconds is not None and seconds > self._limits.seconds:
+            reason = f"was ended after {self._limits.seconds:,.0f} s, the time that a trial may take"
+            return {"state": "failed", "reason": reason, "seconds": seconds}
+        limit = self._limits.memory_bytes
+        if limit is not None and (used := own_memory(worker.process.pid)) > limit:
+            reason = f"was ended at {used / 2**20:,.0f} MiB of memory; a trial may take {limit / 2**20:,.0f}"
+            return {"state": "infeasible", "reason": reason, "seconds": seconds}
+        return {}
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._make, self._argument, self._stop, str(self._log), os.getpid()),
+            args=(theirs, self._make, self._argument, self._stop, str(self._logs), os.getpid()),
             daemon=True,
         )
         process.start()
@@ -119,9 +194,23 @@ class LocalWorkers:
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
-            worker.process.join(END_GRACE_S)
-            worker.pipe.close()
+            _end(worker)
         self._workers.clear()
+
+
+def _end(worker: _Worker) -> None:
+    worker.process.kill()
+    worker.process.join(END_GRACE_S)
+    worker.pipe.close()
+
+
+def own_memory(pid: int | None) -> int:
+    """Bytes of main memory that a process has for itself: what it shares (decoded images, libraries) is not counted."""
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def _cause(exit_code: int | None) -> str:
@@ -151,22 +240,22 @@ class _PipeWorld:
             self.pipe.send(Event(PROGRESS, self.job, {"images": images, "total": total, "loss": loss}))
 
 
-def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, stop: Any, log: str, driver: int) -> None:
+def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, stop: Any, logs: str, driver: int) -> None:
     """Run jobs until the pipe closes. Signals of the terminal are the driver's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with_driver, args=(driver,), daemon=True).start()
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    threading.Thread(target=end_with_driver, args=(driver,), daemon=True).start()
+    write_to(Path(logs) / START_LOG)
+    pipe.send(Event(READY, NOBODY))
     evaluate = None
     while True:
         try:
             job: Job = pipe.recv()
         except (EOFError, OSError):
             return
+        write_to(Path(logs) / f"{job.key}.log")
         try:
-            evaluate = evaluate or make(argument)
+            evaluate = evaluate or _made(make, argument)
             event = Event(DONE, job, evaluate(job, _PipeWorld(pipe, job, stop)))
         except StoppedError:
             event = Event(STOPPED, job)
@@ -177,10 +266,36 @@ def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, sto
 
             traceback.print_exc()
             event = Event(DONE, job, {"state": "failed", "reason": f"{type(error).__name__}: {error}"})
+        sys.stdout.flush()
         pipe.send(event)
 
 
-def _end_with_driver(driver: int) -> None:
+def _made(make: Callable[[Any], Evaluate], argument: Any) -> Evaluate:
+    """What keeps every job from running (no data, a missing module) is the machine's fault, not a candidate's."""
+    try:
+        return make(argument)
+    except HalosearchError as error:
+        raise MachineFaultError(error.sentence) from error
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        raise MachineFaultError(f"a worker cannot begin: {type(error).__name__}: {error}") from error
+
+
+def write_to(path: Path) -> None:
+    """Whatever this process prints goes to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def end_with_driver(driver: int) -> None:
+    """End this process as soon as its parent is another one than `driver`."""
     while os.getppid() == driver:
         time.sleep(0.25)
     os._exit(1)
