@@ -8,7 +8,7 @@ from collections.abc import Callable
 from halosearch.errors import UsageError
 from halosearch.search.engines.bridge import Bridge, Cluster, Plan, Serve
 from halosearch.search.engines.processes import Limits, LocalWorkers
-from halosearch.search.jobs import Workers
+from halosearch.search.jobs import Evaluate, Workers
 from halosearch.study.evaluate import Settings, at_home, make_evaluate
 from halosearch.study.folders import Folders
 from halosearch.study.place import ENGINES, LOCAL, RAY, Place, parallel
@@ -24,8 +24,8 @@ def limits_of(spec: StudySpec) -> Limits:
     return Limits(seconds, spec.max_trial_memory)
 
 
-def workers_at(place: Place) -> MakeWorkers:
-    """What makes the workers of a place.
+def workers_at(place: Place, evaluation: Callable[[Settings], Evaluate] = make_evaluate) -> MakeWorkers:
+    """What makes the workers of a place; `evaluation` must be importable wherever they run.
 
     Raises:
         UsageError: there is no such engine.
@@ -37,10 +37,10 @@ def workers_at(place: Place) -> MakeWorkers:
         spec: StudySpec, settings: Settings, folders: Folders, identity: str, message: Callable[[str], None]
     ) -> Workers:
         if place.engine == LOCAL:
-            return LocalWorkers(parallel(spec), make_evaluate, settings, folders.logs, limits_of(spec))
+            return LocalWorkers(parallel(spec), evaluation, settings, folders.logs, limits_of(spec))
         where = hashlib.sha256(f"{identity} {folders.study.resolve()}".encode()).hexdigest()[:16]
         cluster = Cluster(place.address, f"halosearch-{where}", spec.threads, place.share(spec))
-        plan = Plan(parallel(spec), make_evaluate, settings, at_home, limits_of(spec), cluster)
+        plan = Plan(parallel(spec), evaluation, settings, at_home, limits_of(spec), cluster)
         return Bridge(_serve(place.engine), plan, folders.checkpoints, folders.logs, message)
 
     return make

@@ -88,12 +88,12 @@ def serve(pipe: Connection, plan: Plan) -> None:
 
 
 def _listen(pipe: Connection, inbox: queue.SimpleQueue[tuple[Any, ...]]) -> None:
-    """Always read, so that the driver never waits for a bridge that waits for Ray."""
+    """Always read, so that the driver never waits for a bridge that waits for Ray. Without a driver, leave everything as it is."""
     try:
         while True:
             inbox.put(pipe.recv())
     except (EOFError, OSError):
-        inbox.put((CLOSE,))
+        os._exit(GONE)
 
 
 def connect(plan: Plan) -> tuple[str, int]:
@@ -157,6 +157,11 @@ def _refusal(address: str | None, error: BaseException) -> Refused:
         return Refused(
             f"the Ray cluster at {address} asks for another token than this account has",
             "copy the head's ~/.ray/auth_token here, or export RAY_AUTH_TOKEN, or start the head with RAY_AUTH_MODE=disabled",
+        )
+    if address is not None and isinstance(error, ConnectionError):
+        return Refused(
+            f"the Ray head at {address} answers, but does not let this account in, or is of another version",
+            "both must run the same Ray; copy the head's ~/.ray/auth_token here and export RAY_AUTH_MODE=token",
         )
     said = words.strip().splitlines()[0][:200] if words.strip() else type(error).__name__
     where = "start Ray here" if address is None else f"join the Ray cluster at {address}"

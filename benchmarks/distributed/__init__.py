@@ -1,0 +1,1 @@
+"""Studies on clusters and databases: what breaks, what is kept, what it costs."""
