@@ -12,8 +12,7 @@ from halosearch.study.candidates import cell_of
 from halosearch.study.engines import workers_at
 from halosearch.study.place import Place
 from halosearch.study.run import Control, run_study
-from halosearch.study.session import resolve
-from halosearch.study.session import Request
+from halosearch.study.session import Request, resolve
 
 
 class Talk:
@@ -81,9 +80,7 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     talk = Talk()
     try:
-        ended = run_study(
-            spec, folders, talk, control, cell_of(spec), place, workers_at(place, quick.make), force=True
-        )
+        ended = run_study(spec, folders, talk, control, cell_of(spec), place, workers_at(place, quick.make), force=True)
     except HalosearchError as error:
         sys.stderr.write(f"error: {error.sentence}\nhelp: {error.hint}\n")
         sys.exit(error.exit_code)

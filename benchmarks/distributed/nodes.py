@@ -64,8 +64,7 @@ class Nodes:
             self.join()
 
     def _start(self, *words, cpus):
-        log = Path(self.temp, "log").open("ab")
-        with log:
+        with Path(self.temp, "log").open("ab") as log:
             return subprocess.Popen(
                 [
                     str(Path(sys.executable).parent / "ray"),

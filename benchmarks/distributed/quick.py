@@ -52,7 +52,7 @@ def make(settings):
             return {"state": "complete", "clock": timed("anchor", 1.0)}
         if faults is not None:
             misbehave(faults / job.key)
-        walk(settings.checkpoints / f"{job.key}.pt", job, world, steps)
+        walk(settings.checkpoints / f"{job.key}.pt", world, steps)
         return result(job, settings.rungs)
 
     return evaluate
@@ -74,7 +74,7 @@ def misbehave(fault):
         raise ValueError("boom")
 
 
-def walk(path, job, world, steps):
+def walk(path, world, steps):
     """Steps that take time, each kept in the checkpoint."""
     done = json.loads(path.read_text())["done"] if path.exists() else 0
     while done < steps:

@@ -40,7 +40,7 @@ def workers_at(place: Place, evaluation: Callable[[Settings], Evaluate] = make_e
             return LocalWorkers(parallel(spec), evaluation, settings, folders.logs, limits_of(spec))
         where = hashlib.sha256(f"{identity} {folders.study.resolve()}".encode()).hexdigest()[:16]
         cluster = Cluster(place.address, f"halosearch-{where}", spec.threads, place.share(spec))
-        plan = Plan(parallel(spec), evaluation, settings, at_home, limits_of(spec), cluster)
+        plan = Plan(parallel(spec), evaluation, settings, at_home, limits_of(spec), cluster, folders.checkpoints)
         return Bridge(_serve(place.engine), plan, folders.checkpoints, folders.logs, message)
 
     return make

@@ -59,7 +59,8 @@ class Cluster:
 class Plan:
     """What a bridge needs to evaluate; plain values and functions known by name.
 
-    `at_home` turns `argument` into that of a worker on any machine, given its own folder and one that its machine shares.
+    `folder`: the study's own, for what an engine has to keep. `at_home` turns `argument` into that of a worker on any machine, given
+    its own folder and one that its machine shares.
     """
 
     size: int
@@ -68,6 +69,7 @@ class Plan:
     at_home: Callable[[Any, Path, Path], Any]
     limits: Limits
     cluster: Cluster
+    folder: Path
 
 
 Serve = Callable[[Connection, Plan], None]

@@ -1,12 +1,325 @@
-"""The bridge to Ray Tune."""
+"""The bridge to Ray Tune: every job of the study is one Tune trial, whose function runs the job in a process of its own.
+
+The study decides what comes next, so the searcher only hands its jobs on, the scheduler starts those that were asked for, and no
+Tune scheduler stops any. After a restart the experiment is restored: trials whose job the study asks for again go on from their
+Tune checkpoints, or give the result that was lost on its way; the others are stopped before they start.
+
+Facts about Ray 2.60 that this rests on: Tune sleeps for a second where nothing runs and nothing is suggested, so `suggest` waits
+itself; it keeps one idle actor only, unless its cache is widened; after a damaged snapshot it begins anew with one sample, so
+`is_finished` does not count samples; it pickles its searcher, scheduler and callbacks, which are therefore made anew by name.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
+import os
+import queue
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from dataclasses import asdict
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
-from halosearch.search.engines.bridge import Plan
+from halosearch.files import write_bytes
+from halosearch.search.engines.bridge import (
+    CAPACITY,
+    CHECKPOINT,
+    CLOSE,
+    FAULT,
+    LOG,
+    NEWS,
+    NOTE,
+    STOP,
+    SUBMIT,
+    Plan,
+)
+from halosearch.search.engines.cluster import GONE, HEADLESS, NEWS_WAIT_S, Refused, connect
+from halosearch.search.engines.processes import LocalWorkers
+from halosearch.search.jobs import BROKEN, DIED, DONE, PROGRESS, STOPPED, Event, Job
+
+ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "5",
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "10",
+}
+EXPERIMENT = "trials"
+STATE = "state.bin"
+MAX_FAILURES = 2
+"""Tries beyond the first that Tune gives a trial whose worker died."""
+ASK_STOP_S = 1.0
+FIRST_JOBS_S = 30.0
+POLL_S = 0.5
 
 
 def serve(pipe: Connection, plan: Plan) -> None:
     """Run the bridge until it is told to close."""
-    raise NotImplementedError
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    inbox = _Inbox(pipe)
+    try:
+        head = connect(plan)
+        try:
+            import ray.tune  # noqa: F401
+        except ImportError as error:
+            raise Refused(f"Ray Tune cannot be imported: {error}", "pip install 'halosearch[tune]'") from error
+        threading.Thread(target=_watch, args=head, daemon=True).start()
+        _run(inbox, plan)
+    except Refused as refused:
+        pipe.send((FAULT, refused.sentence, refused.hint))
+        time.sleep(1.0)
+    os._exit(GONE)
+
+
+def _watch(host: str, port: int) -> None:
+    """End this process when the head is gone: Tune would wait for ever."""
+    answered = time.monotonic()
+    while time.monotonic() - answered < 6 * NEWS_WAIT_S:
+        time.sleep(2.0)
+        with contextlib.suppress(OSError):
+            socket.create_connection((host, port), NEWS_WAIT_S).close()
+            answered = time.monotonic()
+    os._exit(HEADLESS)
+
+
+class _Inbox:
+    """Jobs that the study asks for, as they come in."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe, self.jobs = pipe, queue.SimpleQueue[tuple[Job, bytes | None]]()
+        self.flag: Any = None
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, *message: Any) -> None:
+        """To the driver; without one nothing more is to be done."""
+        try:
+            self.pipe.send(message)
+        except OSError:
+            os._exit(GONE)
+
+    def first_jobs(self) -> list[tuple[Job, bytes | None]]:
+        """What the study asks for in one go, once it knows that it can."""
+        found: list[tuple[Job, bytes | None]] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self.jobs.get(timeout=FIRST_JOBS_S if not found else 1.0))
+        return found
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                kind, *rest = self.pipe.recv()
+                if kind == SUBMIT:
+                    self.jobs.put((rest[0], rest[1]))
+                elif kind == STOP:
+                    if self.flag is not None:
+                        self.flag.set.remote()
+                elif kind == CLOSE:
+                    import ray
+
+                    ray.shutdown()
+                    os._exit(0)
+        except (EOFError, OSError):
+            os._exit(GONE)
+
+
+class StopFlag:
+    """An actor that says whether the study was asked to stop."""
+
+    def __init__(self) -> None:
+        """Not yet."""
+        self._set = False
+
+    def set(self) -> None:
+        """From now on."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Whether it was."""
+        return self._set
+
+
+def identity(job: Job) -> str:
+    """A job by name, each rung for itself."""
+    return f"{job.key}:{job.rung}"
+
+
+def _run(inbox: _Inbox, plan: Plan) -> None:
+    import ray
+    from ray import tune
+
+    from halosearch.search.engines import tune_parts
+
+    inbox.flag = ray.remote(StopFlag).options(num_cpus=0).remote()
+    folder = plan.folder.resolve() / "tune"
+    tune_parts.LINK = tune_parts.Link(inbox, plan.size, folder / "given")
+    function = tune.with_resources(
+        tune.with_parameters(run_job, plan=plan, flag=inbox.flag),
+        {"cpu": plan.cluster.cpus, "gpu": plan.cluster.gpus},
+    )
+    path = str(folder / EXPERIMENT)
+    tuner = None
+    if tune.Tuner.can_restore(path):
+        try:
+            tuner = tune.Tuner.restore(path, function, resume_unfinished=True, resume_errored=True)
+            inbox.say(NOTE, "Tune's experiment is restored")
+        except Exception:  # noqa: BLE001  # half-written: the study's own record knows what is left to do
+            shutil.rmtree(path, ignore_errors=True)
+    restored = tuner is not None
+    tuner = tuner or tune_parts.new_tuner(function, folder, EXPERIMENT, MAX_FAILURES)
+    inbox.say(CAPACITY, plan.size)
+    if restored:
+        tune_parts.LINK.expect(inbox.first_jobs())
+    try:
+        tuner.fit()
+    except Exception as error:
+        if restored:  # a snapshot that cannot be gone on from: the next bridge begins without it
+            shutil.rmtree(path, ignore_errors=True)
+        inbox.say(NOTE, f"Ray Tune ended: {type(error).__name__}")
+        raise
+
+
+def run_job(config: dict[str, Any], plan: Plan, flag: Any) -> None:
+    """One Tune trial: the job in the process that this actor keeps, its news as Tune's reports."""
+    from ray import tune
+
+    job = Job(**config["job"])
+    worker = _worker(plan)
+    worker.begin(job, _checkpoint(config))
+    asked = time.monotonic()
+    while True:
+        for event in worker.workers.poll(POLL_S):
+            content = worker.new_checkpoint(job)
+            if content is not None:
+                _report({"progress": None}, content)
+            if event.kind == PROGRESS:
+                tune.report({"progress": json.dumps(event.result), "done": False})
+                continue
+            if event.kind == DIED:
+                raise RuntimeError(event.reason)
+            end = {"kind": event.kind, "result": event.result, "reason": event.reason, "logs": worker.logs_so_far()}
+            tune.report({"end": json.dumps(end), "done": True})
+            return
+        if time.monotonic() - asked > ASK_STOP_S:
+            asked = time.monotonic()
+            if _asked_to_stop(flag):
+                worker.workers.stop()
+
+
+def _asked_to_stop(flag: Any) -> bool:
+    import ray
+
+    with contextlib.suppress(Exception):
+        return bool(ray.get(flag.is_set.remote(), timeout=5.0))
+    return False
+
+
+def _report(metrics: dict[str, Any], content: bytes) -> None:
+    from ray import tune
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / STATE).write_bytes(content)
+        tune.report(metrics | {"done": False}, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def _checkpoint(config: dict[str, Any]) -> bytes | None:
+    """Where Tune has one, its checkpoint; else what the study gave; none where it cannot be read: the job begins anew."""
+    from ray import tune
+
+    kept = tune.get_checkpoint()
+    with contextlib.suppress(OSError):
+        if kept is not None:
+            with kept.as_directory() as folder:
+                return (Path(folder) / STATE).read_bytes()
+        if config["given"]:
+            return Path(config["given"]).read_bytes()
+    return None
+
+
+class _Worker:
+    """The evaluating process of an actor, kept from one trial to the next."""
+
+    def __init__(self, plan: Plan) -> None:
+        if not plan.cluster.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        own = Path(tempfile.mkdtemp(prefix="halosearch-"))
+        shared = Path(tempfile.gettempdir()) / f"halosearch-shared-{os.getuid()}" / plan.cluster.namespace
+        self._checkpoints, self._logs, self._shipped = own / "checkpoints", own / "logs", 0
+        argument = plan.at_home(plan.argument, own, shared)
+        self.workers = LocalWorkers(1, plan.make_evaluate, argument, self._logs, plan.limits)
+
+    def begin(self, job: Job, content: bytes | None) -> None:
+        """Start a job, from a checkpoint."""
+        shutil.rmtree(self._checkpoints, ignore_errors=True)
+        self._shipped = 0
+        if content is not None:
+            path = self._checkpoints / f"{job.key}.pt"
+            write_bytes(path, content)
+            self._shipped = path.stat().st_mtime_ns
+        self.workers.submit(job)
+
+    def new_checkpoint(self, job: Job) -> bytes | None:
+        """The checkpoint, if it was written since it was last asked for."""
+        with contextlib.suppress(FileNotFoundError):
+            path = self._checkpoints / f"{job.key}.pt"
+            written = path.stat().st_mtime_ns
+            if written != self._shipped:
+                self._shipped = written
+                return path.read_bytes()
+        return None
+
+    def logs_so_far(self) -> dict[str, str]:
+        """What was printed, by job; it is forgotten here."""
+        found = {}
+        for log in sorted(self._logs.glob("*.log")):
+            found[log.stem] = log.read_text(errors="replace")
+            os.truncate(log, 0)
+        return {name: text for name, text in found.items() if text}
+
+
+_KEPT: list[_Worker] = []
+
+
+def _worker(plan: Plan) -> _Worker:
+    if not _KEPT:
+        _KEPT.append(_Worker(plan))
+    return _KEPT[0]
+
+
+def job_config(job: Job, given: Path | None) -> dict[str, Any]:
+    """A job as a Tune configuration."""
+    return {"job": asdict(job), "given": str(given) if given else None}
+
+
+def end_of(job: Job, text: str) -> tuple[list[tuple[Any, ...]], Event]:
+    """What a trial's last report says: logs, and the event."""
+    end = json.loads(text)
+    logs = [(LOG, name, content.encode()) for name, content in end["logs"].items()]
+    kind = end["kind"]
+    assert kind in (DONE, STOPPED, BROKEN), kind
+    return logs, Event(kind, job, end["result"], end["reason"])
+
+
+def progress_of(job: Job, text: str) -> tuple[Any, ...]:
+    """A report on the way."""
+    return (NEWS, None, Event(PROGRESS, job, json.loads(text)))
+
+
+def checkpoint_of(job: Job, path: str) -> tuple[Any, ...] | None:
+    """A checkpoint that Tune has kept, for the study's folder."""
+    with contextlib.suppress(OSError):
+        return (CHECKPOINT, job.key, (Path(path) / STATE).read_bytes())
+    return None
