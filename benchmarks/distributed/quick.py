@@ -52,8 +52,9 @@ def make(settings):
             return {"state": "complete", "clock": timed("anchor", 1.0)}
         if faults is not None:
             misbehave(faults / job.key)
+        began = time.time()
         walk(settings.checkpoints / f"{job.key}.pt", world, steps)
-        return result(job, settings.rungs)
+        return result(job, settings.rungs) | {"worked": [began, time.time()]}
 
     return evaluate
 
@@ -76,6 +77,8 @@ def misbehave(fault):
 
 def walk(path, world, steps):
     """Steps that take time, each kept in the checkpoint."""
+    if not steps:
+        return
     done = json.loads(path.read_text())["done"] if path.exists() else 0
     while done < steps:
         if world.should_stop():

@@ -86,6 +86,11 @@ class StudyFlags:
         max_macs = None if self.macs is None else parse_count(self.macs, "--budget-macs")
         tolerance = None if self.tolerance is None else parse_tolerance(self.tolerance)
         max_time_s = None if self.max_time is None else parse_duration(self.max_time, "--max-time")
+        if self.storage is not None and ":" in self.storage.partition("://")[2].rpartition("@")[0]:
+            raise UsageError(
+                "the address in --storage carries a password, and study.yaml would show it",
+                "leave it out and put it into ~/.pgpass or PGPASSWORD",
+            )
         from halosearch.study.session import Request
 
         return Request(
@@ -185,7 +190,7 @@ def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, flags
     price = price_of(spec)
     tally = Tally(price.jobs, workers=min(spec.workers, spec.lookahead))
     if exists:
-        _count_past(tally, folders)
+        _count_past(tally, spec, folders)
     budget = f"{spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %"
     title = f"study {spec.name}: {budget}, {len(cell):,} candidates, tier {spec.tier.name}"
     where = f"logs {folders.logs}   report {folders.report / 'index.html'}"
@@ -222,14 +227,14 @@ def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, flags
     sys.exit(code)
 
 
-def _count_past(tally: Tally, folders: Folders) -> None:
-    from halosearch.records.store import Store
+def _count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:
     from halosearch.space.notation import candidate_text
     from halosearch.space.search_space import config_from_dials
+    from halosearch.study.storage import open_for_reading
 
-    if not folders.journal.exists():
+    if spec.storage is None and not folders.journal.exists():
         return
-    store = Store(folders.journal, create=False, read_only=True)
+    store = open_for_reading(spec, folders)
     ended = [trial for trial in store.trials() if trial.state != "running"]
     tally.done = len(ended) + sum(
         key.partition("-")[0] in ("reference", "retest", "rate", "final") for key in store.notes()

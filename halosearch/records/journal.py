@@ -14,6 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from halosearch.errors import StoreError
+from halosearch.records.backup import trusted
 
 
 class ProcessLock:
@@ -65,7 +66,9 @@ def check(journal: Path) -> int:
         except ValueError:
             raise StoreError(
                 f"the store {journal} is damaged at line {number}",
-                "restore the file from a backup, or start anew under another --name",
+                f"halosearch study {journal.parent.name} recovers it from its backup"
+                if trusted(journal)
+                else "restore the file from a backup, or start anew under another --name",
             ) from None
     return len(lines[-1])
 

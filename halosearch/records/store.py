@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from halosearch.errors import StoreError, VersionError
+from halosearch.records.backup import Backup, recover
+from halosearch.records.database import MARK, Database, Patient, open_database
 from halosearch.records.journal import check, mend, open_storage
 
 FORMAT = 2
@@ -45,38 +48,65 @@ class Trial:
 
 
 class Store:
-    """The record of one study. One process at a time may write (see `hold_study`)."""
+    """The record of one study, in a journal file or a database. One process at a time may write (see `hold_study`)."""
 
-    def __init__(self, path: Path, *, create: bool, read_only: bool = False) -> None:
-        """Mend and open the journal at `path`; a reader mends nothing, for a driver may be writing.
+    def __init__(
+        self,
+        place: Path | Database,
+        *,
+        create: bool,
+        read_only: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Mend and open; a reader mends nothing, for a driver may be writing. `tell`: told of repairs and outages.
 
         Raises:
-            StoreError: the journal is damaged, or absent where it should not be.
+            StoreError: the record is damaged beyond its backup, or absent where it should not be.
             VersionError: it was written in another format.
+            EnvironmentFault: the database does not answer.
         """
-        if not create and not path.exists():
-            raise StoreError(f"the store {path} is missing", "restore it, or start anew under another --name")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        unterminated = check(path) if read_only else mend(path)
-        self.cut_bytes = 0 if read_only else unterminated
-        self.path = path
-        try:
-            storage = open_storage(path)
-            self._study = _find_study(storage, create=not read_only)
-        except (KeyError, AttributeError, ValueError) as error:
-            raise StoreError(
-                f"the store {path} is damaged ({type(error).__name__})",
-                "restore the file from a backup, or start anew under another --name",
-            ) from error
-        self._storage = storage
-        if not read_only and not self._study.user_attrs and not self._study.trials:
-            self._study.set_user_attr("format", FORMAT)
-        found = self._study.user_attrs.get("format", FORMAT)
+        self._call: Callable[..., Any] = _just_call
+        self._backup: Backup | None = None
+        self._ids: list[int] = []
+        if isinstance(place, Path):
+            opened = _open_file(place, create=create, read_only=read_only, tell=tell)
+            self._study, self.cut_bytes, self._backup = opened
+        else:
+            storage, self._call = open_database(place, tell=tell)
+            self._study, self.cut_bytes = self._call(_find_study, storage, place.study, create=create), 0
+        self._storage = self._study._storage
+        attributes = self._call(lambda: self._study.user_attrs)
+        if not read_only and not attributes and not self._frozen():
+            self.note("format", FORMAT)
+        found = attributes.get("format", FORMAT)
         if found != FORMAT:
             raise VersionError(
                 f"the study was written in format {found}, this version reads format {FORMAT}",
                 "continue it with the version of halosearch that began it, or start anew under another --name",
             )
+
+    def renew_by(self, again: Callable[[], None]) -> None:
+        """What to do after an outage of the database, before anything is written again."""
+        if isinstance(self._call, Patient):
+            self._call.again = again
+
+    def _frozen(self) -> list[FrozenTrial]:
+        trials: list[FrozenTrial] = self._call(self._study.get_trials, deepcopy=False)
+        return trials
+
+    def _id(self, number: int) -> int:
+        """Optuna's own number of a trial, which in a database counts over all studies."""
+        if number >= len(self._ids):
+            self._ids = [trial._trial_id for trial in self._frozen()]
+        return self._ids[number]
+
+    def _one(self, number: int) -> FrozenTrial:
+        found: FrozenTrial = self._call(self._storage.get_trial, self._id(number))
+        return found
+
+    def _set(self, number: int, key: str, value: Any) -> None:
+        self._call(self._storage.set_trial_user_attr, self._id(number), key, value)
 
     def propose(
         self, dials: dict[str, Any], costs: dict[str, int], distributions: dict[str, Any], move: tuple[int, int, int]
@@ -86,77 +116,113 @@ class Store:
             state=TrialState.RUNNING,
             params=dials,
             distributions=distributions,
-            user_attrs={"costs": costs, "moves": [list(move)]},
+            user_attrs={"costs": costs, "moves": [list(move)], MARK: f"move-{move[0]}"},
         )
-        self._study.add_trial(trial)
-        return len(self._study.get_trials(deepcopy=False)) - 1
+        trial_id = self._call(self._storage.create_new_trial, self._study._study_id, template_trial=trial)
+        number = int(self._call(self._storage.get_trial_number_from_id, trial_id))
+        if number == len(self._ids):
+            self._ids.append(trial_id)
+        return number
 
     def promote(self, number: int, move: tuple[int, int, int]) -> None:
         """Record that a trial goes on."""
-        trial = self._study.get_trials(deepcopy=False)[number]
-        moves = [*trial.user_attrs["moves"], list(move)]
-        self._storage.set_trial_user_attr(trial._trial_id, "moves", moves)
+        self._set(number, "moves", [*self._one(number).user_attrs["moves"], list(move)])
 
     def pause(self, number: int, result: dict[str, Any]) -> None:
         """Record what a running trial has come to."""
-        trial = self._study.get_trials(deepcopy=False)[number]
-        self._storage.set_trial_user_attr(trial._trial_id, "pause", result)
+        self._set(number, "pause", result)
 
     def prune(self, number: int, reason: str) -> None:
         """End a paused trial with what it has come to."""
-        trial = self._study.get_trials(deepcopy=False)[number]
-        self.finish(number, PRUNED, trial.user_attrs["pause"], reason)
+        self.finish(number, PRUNED, self._one(number).user_attrs["pause"], reason)
 
     def begin_run(self, number: int, rung: int) -> int:
         """Count one more start of a trial on its way to a rung; returns which run of this part it is (1 = first)."""
-        trial = self._study.get_trials(deepcopy=False)[number]
-        runs = dict(trial.user_attrs.get("runs", {}))
+        runs = dict(self._one(number).user_attrs.get("runs", {}))
         runs[str(rung)] = runs.get(str(rung), 0) + 1
-        self._storage.set_trial_user_attr(trial._trial_id, "runs", runs)
+        self._set(number, "runs", runs)
         return int(runs[str(rung)])
 
     def finish(self, number: int, state: str, result: dict[str, Any], reason: str = "") -> None:
         """End a trial: the result is written first, so that a crash in between loses nothing."""
-        trial = self._study.get_trials(deepcopy=False)[number]
-        self._storage.set_trial_user_attr(trial._trial_id, "end", {"state": state, "result": result, "reason": reason})
+        self._set(number, "end", {"state": state, "result": result, "reason": reason})
         self._tell(number, state, result)
+        self.back_up()
 
     def _tell(self, number: int, state: str, result: dict[str, Any]) -> None:
         values = [result["score"], result["step_time_s"]] if state == COMPLETE else None
-        self._study.tell(number, values, state=STATES[state], skip_if_finished=True)
+        self._call(self._study.tell, number, values, state=STATES[state], skip_if_finished=True)
 
     def finish_interrupted(self) -> None:
         """Close the trials whose result was written before a crash kept them from being closed."""
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for trial in self._frozen():
             end = trial.user_attrs.get("end")
-            if end:
+            if end and not trial.state.is_finished():
                 self._tell(trial.number, end["state"], end["result"])
 
     def count(self) -> int:
         """Trials so far."""
-        return len(self._study.get_trials(deepcopy=False))
+        return len(self._frozen())
 
-    def note(self, key: str, value: dict[str, Any]) -> None:
+    def note(self, key: str, value: Any) -> None:
         """Keep something about the whole study (the reference, a retest) under a key."""
-        self._study.set_user_attr(key, value)
+        self._call(self._study.set_user_attr, key, value)
+        self.back_up()
 
     def notes(self) -> dict[str, Any]:
         """Everything kept by `note`."""
-        return dict(self._study.user_attrs)
+        return dict(self._call(lambda: self._study.user_attrs))
+
+    def trial(self, number: int) -> Trial:
+        """One trial."""
+        return _plain(self._one(number))
 
     def trials(self) -> list[Trial]:
         """All trials by number."""
-        return [_plain(trial) for trial in self._study.get_trials(deepcopy=False)]
+        return [_plain(trial) for trial in self._frozen()]
+
+    def back_up(self, *, now: bool = False) -> None:
+        """Let the backup of a journal follow; it does so by itself every few seconds."""
+        if self._backup is not None:
+            self._backup.follow(now=now)
 
 
-def _find_study(storage: optuna.storages.BaseStorage, *, create: bool) -> optuna.Study:
+def _just_call(call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    return call(*args, **options)
+
+
+def _open_file(
+    path: Path, *, create: bool, read_only: bool, tell: Callable[[str], None]
+) -> tuple[optuna.Study, int, Backup | None]:
+    """The study in a journal, the bytes cut from its end, its backup."""
+    if not read_only and (words := recover(path)):
+        tell(words)
+    if not create and not path.exists():
+        raise StoreError(f"the store {path} is missing", "restore it, or start anew under another --name")
+    unterminated = check(path) if read_only else mend(path)
+    try:
+        study = _find_study(open_storage(path), STUDY, create=not read_only)
+    except (KeyError, AttributeError, ValueError, AssertionError) as error:
+        raise StoreError(
+            f"the store {path} is damaged ({type(error).__name__})",
+            "restore the file from a backup, or start anew under another --name",
+        ) from error
+    return study, 0 if read_only else unterminated, None if read_only else Backup(path)
+
+
+def _find_study(storage: optuna.storages.BaseStorage, name: str, *, create: bool) -> optuna.Study:
     """The study in a storage; a reader writes nothing, and finds an empty one where none was begun."""
     sampler = optuna.samplers.RandomSampler(seed=0)
-    if any(study.study_name == STUDY for study in storage.get_all_studies()):
-        return optuna.load_study(storage=storage, study_name=STUDY, sampler=sampler)
-    return optuna.create_study(
-        storage=storage if create else None, study_name=STUDY, directions=["maximize", "minimize"], sampler=sampler
-    )
+    try:
+        return optuna.load_study(storage=storage, study_name=name, sampler=sampler)
+    except KeyError:
+        return optuna.create_study(
+            storage=storage if create else None,
+            study_name=name,
+            directions=["maximize", "minimize"],
+            sampler=sampler,
+            load_if_exists=create,
+        )
 
 
 def _plain(trial: FrozenTrial) -> Trial:

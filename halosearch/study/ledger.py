@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from halosearch.records.store import Store
+from halosearch.records.store import Store, Trial
 from halosearch.search.jobs import REFERENCE, TRIAL, Job
 from halosearch.search.pool import Pool
 from halosearch.search.schedule import Move
@@ -21,7 +21,7 @@ class StudyLedger:
     pool: Pool
     nearest_to: str
     rungs: tuple[int, ...]
-    refresh: Callable[[], None]
+    refresh: Callable[[Trial], None]
 
     def move(self, move: Move) -> None:
         """Record a decision in one write."""
@@ -43,7 +43,7 @@ class StudyLedger:
     def prune(self, trials: list[int]) -> None:
         """End the trials that do not go on."""
         for number in trials:
-            images = self.rungs[self.store.trials()[number].moves[-1][1]]
+            images = self.rungs[self.store.trial(number).moves[-1][1]]
             self.store.prune(number, f"stopped after {images:,} images: not among those that go on")
 
     def finish(self, job: Job, state: str, result: dict[str, Any], reason: str) -> None:
@@ -51,7 +51,7 @@ class StudyLedger:
         kept = _kept(result)
         if job.kind == TRIAL:
             self.store.finish(job.number, state, self._whole(job, result), reason)
-            self.refresh()
+            self.refresh(self.store.trial(job.number))
         elif job.kind == REFERENCE:
             self.store.note(
                 REFERENCE,
@@ -64,7 +64,7 @@ class StudyLedger:
 
     def _whole(self, job: Job, result: dict[str, Any]) -> dict[str, Any]:
         """A trial's result with what its earlier rungs took beside training (training is counted through the checkpoint)."""
-        kept, before = _kept(result), self.store.trials()[job.number].result
+        kept, before = _kept(result), self.store.trial(job.number).result
         if "seconds" in kept:
             kept["seconds"] += float(before.get("seconds", 0.0)) - float(before.get("train_seconds", 0.0))
         return kept

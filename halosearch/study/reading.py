@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from halosearch.errors import UsageError
 from halosearch.records.store import Store
 from halosearch.report.page import write_report
@@ -18,6 +16,7 @@ from halosearch.study.candidates import cell_of
 from halosearch.study.folders import Folders, find_study
 from halosearch.study.publish import evidence
 from halosearch.study.spec import FILE, StudySpec, make_spec, read_yaml
+from halosearch.study.storage import is_driven, open_for_reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +38,7 @@ def open_study(root: Path, name: str) -> Opened:
     """
     folders = find_study(root, name)
     spec = make_spec(read_yaml(folders.study / FILE))
-    return Opened(spec, folders, Store(folders.journal, create=False, read_only=True), is_running(folders))
-
-
-def is_running(folders: Folders) -> bool:
-    """Whether a process drives the study."""
-    lock = FileLock(folders.study / "driver.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    return Opened(spec, folders, open_for_reading(spec, folders), is_driven(spec, folders))
 
 
 def summary_of(opened: Opened) -> dict[str, Any]:

@@ -17,12 +17,12 @@ import torch
 
 from halosearch.cost.cell import twin_macs
 from halosearch.cost.devices import fingerprint
-from halosearch.errors import EnvironmentFault, StoreError
+from halosearch.errors import EnvironmentFault
 from halosearch.files import write_text
 from halosearch.proxy.dataset import Dataset
 from halosearch.proxy.sources import open_data
-from halosearch.records.journal import hold_study
-from halosearch.records.store import FAILED, Store
+from halosearch.records.database import Holder
+from halosearch.records.store import FAILED, Store, Trial
 from halosearch.search.jobs import Job, MachineFaultError, Workers
 from halosearch.search.loop import Loop, Parts
 from halosearch.search.pool import Pool
@@ -48,6 +48,7 @@ from halosearch.study.place import LOCAL, Place
 from halosearch.study.publish import DATA_FILE, Publisher
 from halosearch.study.session import check_inputs, data_request
 from halosearch.study.spec import StudySpec, write_spec
+from halosearch.study.storage import held, open_for_writing
 from halosearch.study.trust import checks, finals, may_search, uniform_trials
 
 GUIDE_COST = "macs"
@@ -116,18 +117,17 @@ def run_study(
     Raises:
         HalosearchError: data, device, disk or store are at fault; what was recorded stays.
     """
-    lock = hold_study(folders.study)
+    place = place or Place()
     try:
-        place = place or Place()
-        return _run(spec, folders, watcher, control, cell, place, make_workers or workers_at(place), force=force)
+        with held(spec, folders) as holder:
+            make = make_workers or workers_at(place)
+            return _run(spec, folders, watcher, control, cell, place, make, holder, force=force)
     except OSError as error:
         raise _disk_fault(error, folders) from error
     except MachineFaultError as error:
         raise EnvironmentFault(
-            str(error), f"free some space and run the same command again; nothing recorded in {folders.study} is lost"
+            str(error), f"mend that and run the same command again; nothing recorded in {folders.study} is lost"
         ) from error
-    finally:
-        lock.release()
 
 
 def _disk_fault(error: OSError, folders: Folders) -> Exception:
@@ -149,12 +149,13 @@ def _run(
     cell: pd.DataFrame,
     place: Place,
     make_workers: MakeWorkers,
+    holder: Holder | None,
     *,
     force: bool,
 ) -> Ended:
     check_disk(folders.study)
     data = open_data(data_request(spec, folders))
-    store = _open_store(spec, folders, watcher)
+    store = _open_store(spec, folders, watcher, holder)
     check_same_data(data, store)
     check_same_recipe(store, spec)
     store.note("cell", {"size": len(cell)})
@@ -179,6 +180,7 @@ def _run(
     finally:
         workers.close()
         watch.write()
+    store.back_up(now=True)
     summary, page = publisher.publish()
     if finished:
         shutil.rmtree(folders.checkpoints, ignore_errors=True)
@@ -201,15 +203,12 @@ def _identity(store: Store) -> str:
     return str(store.notes()["identity"]["id"])
 
 
-def _open_store(spec: StudySpec, folders: Folders, watcher: Watcher) -> Store:
+def _open_store(spec: StudySpec, folders: Folders, watcher: Watcher, holder: Holder | None) -> Store:
     """The record, mended; study.yaml is written once it is known to belong to it."""
-    if not folders.journal.exists():
-        if (folders.study / DATA_FILE).exists():
-            raise StoreError(
-                f"the store {folders.journal} is missing", "restore it, or start anew under another --name"
-            )
+    begun = (folders.study / DATA_FILE).exists()
+    if not begun and not folders.journal.exists():
         write_spec(folders.study, spec)
-    store = Store(folders.journal, create=True)
+    store = open_for_writing(spec, folders, holder, watcher.message, begun=begun)
     if store.cut_bytes:
         watcher.message(f"mended the store: {store.cut_bytes} bytes of an unfinished last line were cut")
     check_inputs(store, spec)
@@ -225,7 +224,7 @@ def _loop(
     workers: Workers,
     watcher: Watcher,
     control: Control,
-    refresh: Callable[[], None],
+    refresh: Callable[[Trial], None],
     watch: Watch,
     *,
     force: bool,

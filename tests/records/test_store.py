@@ -6,6 +6,7 @@ from filelock import FileLock
 
 from halosearch.errors import StoreError, VersionError
 from halosearch.files import write_text
+from halosearch.records.backup import backup_of
 from halosearch.records.journal import hold_study, mend
 from halosearch.records.store import COMPLETE, FAILED, INFEASIBLE, PRUNED, RUNNING, Store, table, to_json
 
@@ -82,6 +83,7 @@ def test_damage_inside_the_journal_is_refused_by_line(tmp_path):
     lines[2] = lines[2][:10]
     damaged = b"\n".join(lines)
     (tmp_path / "j").write_bytes(damaged)
+    backup_of(tmp_path / "j").unlink()
     with pytest.raises(StoreError, match="line 3") as caught:
         Store(tmp_path / "j", create=False)
     assert caught.value.exit_code == 5

@@ -78,7 +78,7 @@ def run(path, cell, *, trials=24, fails=(), writes=None):
     pool = Pool(cell, DIALS)
     guide = Guide("macs", tuple(map(float, RUNGS)), reference=0.0)
     schedule = Schedule(Shape(trials, UNIFORM, 2, 2, 3), Proposer(pool, POOL, 1, UNIFORM, guide))
-    ledger = StudyLedger(store, pool, "h0", RUNGS, lambda: None)
+    ledger = StudyLedger(store, pool, "h0", RUNGS, lambda _: None)
     loop = Loop(
         Parts(1), schedule, past(store, pool), Workers(fails), ledger, pool.params, lambda: True, lambda: False,
         lambda kind, job, info: None,

@@ -74,7 +74,7 @@ class _MadeAnew:
         return (type(self), ())
 
 
-class JobSearcher(_MadeAnew, Searcher):  # type: ignore[misc]
+class JobSearcher(_MadeAnew, Searcher):
     """Suggests what the study asks for."""
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class JobSearcher(_MadeAnew, Searcher):  # type: ignore[misc]
         """Nothing."""
 
 
-class Generator(_MadeAnew, SearchGenerator):  # type: ignore[misc]
+class Generator(_MadeAnew, SearchGenerator):
     """A generator that never ends by a count of samples."""
 
     def __init__(self) -> None:
@@ -165,12 +165,12 @@ class Generator(_MadeAnew, SearchGenerator):  # type: ignore[misc]
         super().set_state({**state, "finished": False})
 
 
-class OnlyAskedFor(_MadeAnew, FIFOScheduler):  # type: ignore[misc]
+class OnlyAskedFor(_MadeAnew, FIFOScheduler):
     """Ends restored trials whose job the study does not ask for any more, before they start; all others run to their end."""
 
     def __init__(self) -> None:
         """Nothing was looked at yet."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._swept = False
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -208,7 +208,7 @@ def _words(trial: Trial) -> str:
     )
 
 
-class Never(_MadeAnew, tune.Stopper):  # type: ignore[misc]
+class Never(_MadeAnew, tune.Stopper):
     """Tune's stop rule: the study decides what stops."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -221,7 +221,7 @@ class Never(_MadeAnew, tune.Stopper):  # type: ignore[misc]
         return False
 
 
-class Quiet(TrialProgressCallback):  # type: ignore[misc]
+class Quiet(TrialProgressCallback):
     """Prints nothing; hands checkpoints to the study."""
 
     def __reduce__(self) -> Any:

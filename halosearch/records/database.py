@@ -1,0 +1,305 @@
+"""A study's trials in a database: opened once at a time, asked again after an outage, held by one driver.
+
+PostgreSQL is what was tried; SQLite works on a local disk. Of other databases Optuna's word is taken, and nothing but the lock in
+the study's folder keeps a second driver out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+import psutil
+import sqlalchemy
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from sqlalchemy.engine import URL, make_url
+
+from halosearch.errors import EnvironmentFault, StoreError, UsageError
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "beegfs",
+        "gpfs",
+        "fuse.sshfs",
+    }
+)
+PATIENCE_S = 300.0
+HANG_S = 30.0
+"""A call that takes longer has its connection cut: a frozen server never answers, and its kernel keeps the connection up."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+OPENING_KEY = 4711
+"""Whoever creates the tables holds this lock: Optuna's own creation fails when two begin at once."""
+POSTGRES_ARGUMENTS = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "options": "-c statement_timeout=20s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+}
+HOLDER_OPTIONS = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+TRANSIENT = (
+    optuna.exceptions.StorageInternalError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.PendingRollbackError,
+    sqlalchemy.exc.InternalError,
+)
+MARK = "mark"
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where a study is kept: a database's URL, and the name of the study in it."""
+
+    url: str
+    study: str
+
+
+def url_of(text: str) -> URL:
+    """A database's address.
+
+    Raises:
+        UsageError: it is none, or its driver is not installed.
+    """
+    try:
+        url = make_url(text.replace("postgres://", "postgresql://", 1))
+        url.get_dialect().import_dbapi()
+    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
+        raise UsageError(
+            f"--storage {shown(text)} is no address of a database", "for example postgresql://user@host/database"
+        ) from error
+    except ImportError as error:
+        raise UsageError(
+            f"the driver of {shown(text)} is not installed ({error.name})", "pip install 'halosearch[postgres]'"
+        ) from error
+    return url
+
+
+def shown(text: str) -> str:
+    """An address without its password."""
+    head, at, tail = text.rpartition("@")
+    scheme, slashes, who = head.partition("://")
+    return f"{scheme}{slashes}{who.partition(':')[0]}{at}{tail}" if at else text
+
+
+def refuse_network_file(path: Path, file_system: Callable[[Path], str] | None = None) -> None:
+    """SQLite's locks do not hold on network file systems.
+
+    Raises:
+        StoreError: the file would lie on one.
+    """
+    kind = (file_system or file_system_of)(path)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise StoreError(
+            f"{path} lies on a network file system ({kind}), where SQLite loses data",
+            "use PostgreSQL, or leave --storage out: the study's own file has one writer and is safe there",
+        )
+
+
+def file_system_of(path: Path) -> str:
+    """The type of the file system that a path lies on."""
+    path, best, kind = path.absolute(), -1, ""
+    for partition in psutil.disk_partitions(all=True):
+        if path.is_relative_to(partition.mountpoint) and len(partition.mountpoint) > best:
+            best, kind = len(partition.mountpoint), partition.fstype
+    return kind
+
+
+class OnceStorage(RDBStorage):
+    """Adds a marked trial once, whatever becomes of the answer.
+
+    Optuna repeats the insertion when the answer to a commit is lost, and the trial is then there twice. The lookup runs under the
+    lock on the study that the insertion takes. The method is not part of Optuna's public interface; a test holds it.
+    """
+
+    def _get_prepared_new_trial(self, study_id: int, template_trial: Any, session: Any) -> Any:
+        mark = None if template_trial is None else template_trial.user_attrs.get(MARK)
+        if mark is not None:
+            known = (
+                session.query(models.TrialModel)
+                .join(models.TrialUserAttributeModel)
+                .filter(models.TrialModel.study_id == study_id)
+                .filter(models.TrialUserAttributeModel.key == MARK)
+                .filter(models.TrialUserAttributeModel.value_json == f'"{mark}"')
+                .one_or_none()
+            )
+            if known is not None:
+                return known
+        return super()._get_prepared_new_trial(study_id, template_trial, session)
+
+
+@dataclass(slots=True)
+class Patient:
+    """Calls that outlive an outage: repeated for five minutes; every call that halosearch makes may be repeated.
+
+    `again`: called before every repetition.
+    """
+
+    engine: Any
+    again: Callable[[], None] = lambda: None
+    patience_s: float = PATIENCE_S
+    hang_s: float = HANG_S
+    tell: Callable[[str], None] = lambda _: None
+    _live: dict[int, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Know every connection, so that a hanging one can be cut."""
+        self.engine.pool.dispose()
+        sqlalchemy.event.listen(self.engine, "connect", lambda c, _: self._live.__setitem__(id(c), c))
+        sqlalchemy.event.listen(self.engine, "close", lambda c, _: self._live.pop(id(c), None))
+
+    def __call__(self, call: Callable[..., Result], *args: Any, **options: Any) -> Result:
+        """Call, and call again until it works.
+
+        Raises:
+            EnvironmentFault: it did not work for five minutes.
+        """
+        end, wait, told = time.monotonic() + self.patience_s, FIRST_WAIT_S, False
+        while True:
+            timer = threading.Timer(self.hang_s, self._cut)
+            timer.daemon = True
+            timer.start()
+            try:
+                return call(*args, **options)
+            except TRANSIENT as error:
+                if time.monotonic() + wait > end:
+                    raise EnvironmentFault(
+                        f"the database has not answered for {self.patience_s / 60:.0f} minutes: {_words(error)}",
+                        "run the same command again once it is back; nothing recorded is lost",
+                    ) from error
+                if not told:
+                    self.tell(f"the database does not answer ({_words(error)}); asking again")
+                    told = True
+            finally:
+                timer.cancel()
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+            self._renew()
+
+    def _renew(self) -> None:
+        with contextlib.suppress(*TRANSIENT):
+            self.again()
+
+    def _cut(self) -> None:
+        for connection in list(self._live.values()):
+            with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+
+
+def _words(error: BaseException) -> str:
+    """What the driver said; Optuna's own words speak of invalid data."""
+    cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ else error
+    inner = getattr(cause, "orig", None) or cause
+    return (str(inner).strip().splitlines() or [type(inner).__name__])[0][:200]
+
+
+class Holder:
+    """Keeps a second driver of the same study out, through the database itself; freed when this process ends."""
+
+    def __init__(self, url: URL, study: str) -> None:
+        """Take the lock.
+
+        Raises:
+            StoreError: another driver has it.
+        """
+        self._url, self._study = url, study
+        self._connection: Any = None
+        self._key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:8], "big", signed=True)
+        self.renew()
+
+    def renew(self) -> None:
+        """Take the lock again where the server has restarted.
+
+        Raises:
+            StoreError: another driver took it meanwhile.
+        """
+        if self._url.get_backend_name() != "postgresql" or self._held():
+            return
+        import psycopg
+
+        address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            connection = psycopg.connect(address, autocommit=True, connect_timeout=5, options=HOLDER_OPTIONS)
+        except psycopg.OperationalError as error:
+            raise sqlalchemy.exc.OperationalError("connect", None, error) from error
+        row = connection.execute("select pg_try_advisory_lock(%s)", (self._key,)).fetchone()
+        if not row or not row[0]:
+            connection.close()
+            raise StoreError(
+                f"another process is running the study {self._study!r} of this database",
+                "watch it with: halosearch status, or choose another --name",
+            )
+        self._connection = connection
+
+    def _held(self) -> bool:
+        if self._connection is None:
+            return False
+        with contextlib.suppress(Exception):
+            self._connection.execute("select 1")
+            return True
+        return False
+
+    def release(self) -> None:
+        """Let the next one in."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def open_database(database: Database, *, tell: Callable[[str], None] = lambda _: None) -> tuple[OnceStorage, Patient]:
+    """The storage behind a URL, its tables made where they are absent; and how to call it.
+
+    Raises:
+        UsageError: no such database, or no driver.
+        StoreError: a file that would lie on a network file system.
+        EnvironmentFault: nobody answers.
+    """
+    url = url_of(database.url)
+    postgres = url.get_backend_name() == "postgresql"
+    if url.get_backend_name() == "sqlite" and url.database:
+        refuse_network_file(Path(url.database))
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if postgres:
+        options["connect_args"] = POSTGRES_ARGUMENTS
+    address = url.render_as_string(hide_password=False)
+    try:
+        with _alone(url) if postgres else contextlib.nullcontext():
+            storage = OnceStorage(address.replace("{", "%7B").replace("}", "%7D"), engine_kwargs=options)
+    except TRANSIENT as error:
+        raise EnvironmentFault(
+            f"the database {shown(database.url)} cannot be used: {_words(error)}",
+            "check its address; a password belongs into ~/.pgpass or PGPASSWORD",
+        ) from error
+    return storage, Patient(storage.engine, tell=tell)
+
+
+@contextlib.contextmanager
+def _alone(url: URL) -> Any:
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, connect_args={"connect_timeout": 5})
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"select pg_advisory_lock({OPENING_KEY})"))
+        connection.commit()
+        yield
