@@ -19,6 +19,12 @@ def device_name(device):
     return torch.cuda.get_device_name(device).split()[1].lower() if device.type == "cuda" else "cpu"
 
 
+def module():
+    """The running benchmark as python -m is given it."""
+    file = Path(sys.argv[0]).resolve()
+    return ".".join(file.relative_to(HERE.parent).with_suffix("").parts) if file.is_relative_to(HERE) else file.name
+
+
 def provenance(device):
     """Device and versions, the commit (marked where files differ from it), the command, the load."""
     git = ["git", "-C", str(HERE)]
@@ -27,7 +33,7 @@ def provenance(device):
     return {
         **fingerprint(device),
         "commit": commit.stdout.strip() + ("+" if changed.stdout.strip() else ""),
-        "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", module(), *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "load_1m_before": os.getloadavg()[0],
     }

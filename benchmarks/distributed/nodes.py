@@ -161,3 +161,14 @@ def _is_seat(process):
         words = " ".join(process.cmdline())
         return words.startswith("ray::Seat") or "--multiprocessing-fork" in words
     return False
+
+
+def left_over(mark):
+    """Command lines of living processes that mention `mark`: what nobody ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = " ".join(process.cmdline())
+            if mark in words and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(words[:100])
+    return found
