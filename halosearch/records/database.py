@@ -240,6 +240,7 @@ class Holder:
             return
         import psycopg
 
+        self.release()
         address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
             connection = psycopg.connect(address, autocommit=True, connect_timeout=5, options=HOLDER_OPTIONS)

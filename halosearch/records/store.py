@@ -181,6 +181,11 @@ class Store:
         """All trials by number."""
         return [_plain(trial) for trial in self._frozen()]
 
+    def close(self) -> None:
+        """Let go of the database's connections."""
+        if isinstance(self._call, Patient):
+            self._call.engine.dispose()
+
     def back_up(self, *, now: bool = False) -> None:
         """Let the backup of a journal follow; it does so by itself every few seconds."""
         if self._backup is not None:

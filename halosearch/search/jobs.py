@@ -44,7 +44,7 @@ NOBODY = Job("", -1, {}, 0)
 class Event:
     """News of a job: progress (images, total, loss), its result, that it was stopped, that its worker died or the machine is at fault.
 
-    `blameless`: the worker died of something that no job can cause (the cluster went away).
+    `blameless`: the worker died of something that no job can cause (the cluster went away, or it had not come to the job yet).
     """
 
     kind: str

@@ -182,6 +182,7 @@ def _run(
         watch.write()
     store.back_up(now=True)
     summary, page = publisher.publish()
+    store.close()
     if finished:
         shutil.rmtree(folders.checkpoints, ignore_errors=True)
     if watch.disk_full:

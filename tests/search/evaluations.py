@@ -14,6 +14,13 @@ def make(argument):
             os.kill(os.getpid(), 9)
         if action == "raise":
             raise ValueError("boom")
+        if action == "hang":
+            time.sleep(600)
+        if action == "leak":
+            leaked = []
+            while True:
+                leaked.append(bytearray(os.urandom(2**16)) * 256)
+                time.sleep(0.02)
         if action == "full":
             raise MachineFaultError("the disk is full")
         if action == "wait":
@@ -25,3 +32,8 @@ def make(argument):
         return {"state": "complete", "pid": os.getpid(), "argument": argument}
 
     return evaluate
+
+
+def make_without_a_module(argument):
+    """What a worker's machine looks like where something is not installed."""
+    return __import__("no_such_module")

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from halosearch.search.engines.processes import Limits, LocalWorkers
 from halosearch.search.jobs import BROKEN, DIED, DONE, PROGRESS, STOPPED, TRIAL, Job
-from halosearch.search.engines.processes import LocalWorkers
-from tests.search.evaluations import make
+from tests.search.evaluations import make, make_without_a_module
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_jobs_stop_when_asked(workers):
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     code = (
-        "import sys,time;from pathlib import Path;from halosearch.search.engines.processes import LocalWorkers;from tests.search.evaluations import make;"
-        "from halosearch.search.jobs import Job\n"
+        "import sys,time;from pathlib import Path;from halosearch.search.engines.processes import LocalWorkers;"
+        "from tests.search.evaluations import make;from halosearch.search.jobs import Job\n"
         "if __name__=='__main__':\n"
         f" w=LocalWorkers(2,make,0,Path({str(tmp_path)!r}));[w.submit(Job('trial',i,{{'do':'wait'}},0)) for i in range(2)]\n"
         " print('\\n'.join(str(x.process.pid) for x in w._workers),flush=True);time.sleep(60)\n"
@@ -100,3 +100,58 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     ):
         time.sleep(0.2)
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+
+
+def test_a_job_that_hangs_is_ended_and_its_place_is_free(tmp_path):
+    workers = LocalWorkers(1, make, "hello", tmp_path, Limits(seconds=6.0))
+    try:
+        workers.submit(job("hang"))
+        [event] = news(workers)
+        assert event.result["state"] == "failed"
+        assert event.result["reason"] == "was ended after 6 s, the time that a trial may take"
+        workers.submit(job("work", 1))
+        assert news(workers)[0].result["state"] == "complete"
+    finally:
+        workers.close()
+
+
+def test_a_job_that_leaks_is_ended_before_the_machine_suffers(tmp_path):
+    workers = LocalWorkers(1, make, "hello", tmp_path, Limits(memory_bytes=600 * 2**20))
+    try:
+        workers.submit(job("leak"))
+        [event] = news(workers)
+        assert event.result["state"] == "infeasible"
+        assert "a trial may take 600" in event.result["reason"]
+        workers.submit(job("work", 1))
+        assert news(workers)[0].result["state"] == "complete"
+    finally:
+        workers.close()
+
+
+def test_a_missing_module_is_the_machine_s_fault_not_a_candidate_s(tmp_path):
+    workers = LocalWorkers(1, make_without_a_module, "hello", tmp_path)
+    try:
+        workers.submit(job("work"))
+        [event] = news(workers)
+        assert event.kind == BROKEN
+        assert event.reason == "a worker cannot begin: ModuleNotFoundError: No module named 'no_such_module'"
+    finally:
+        workers.close()
+
+
+def test_workers_that_die_before_their_first_job_end_the_study(tmp_path, monkeypatch):
+    workers = LocalWorkers(1, make, "hello", tmp_path)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "psutil.py").write_text("import os; os._exit(7)")
+    monkeypatch.setattr(sys, "path", [str(broken), *sys.path])
+    try:
+        for number in range(2):
+            workers.submit(job("work", number))
+            assert news(workers)[0].kind == DIED
+        workers.submit(job("work", 3))
+        [event] = news(workers)
+        assert event.kind == BROKEN
+        assert "exit code 7" in event.reason
+    finally:
+        workers.close()

@@ -41,6 +41,8 @@ END_GRACE_S = 1.0
 LOOK_EVERY_S = 0.2
 """How often running jobs are held against their limits."""
 FALSE_STARTS = 3
+KILLED_STARTS = 10
+"""Processes in a row that ended, or were killed, before they came to their first job: then none will."""
 START_LOG = "workers.log"
 
 
@@ -141,10 +143,13 @@ class LocalWorkers:
     def _death(self, worker: _Worker, job: Job) -> Event:
         """A process that never came to its first job says nothing about the job; when several do, none will."""
         cause = _cause(worker.process.exitcode)
-        self._false_starts += 0 if worker.ready else 1
-        if self._false_starts >= FALSE_STARTS:
+        if worker.ready:
+            return Event(DIED, job, reason=cause)
+        self._false_starts += 1
+        killed = (worker.process.exitcode or 0) < 0
+        if self._false_starts >= (KILLED_STARTS if killed else FALSE_STARTS):
             return Event(BROKEN, job, reason=f"workers cannot start ({cause}); {self._logs / START_LOG} says why")
-        return Event(DIED, job, reason=cause)
+        return Event(DIED, job, reason=cause, blameless=True)
 
     def _hold_to_limits(self) -> list[Event]:
         """End the jobs that take more than they may, with their processes."""
