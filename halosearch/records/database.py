@@ -183,6 +183,8 @@ class Patient:
             timer.daemon = True
             timer.start()
             try:
+                if told:  # nothing is written before this driver holds the study again
+                    self.again()
                 return call(*args, **options)
             except TRANSIENT as error:
                 if time.monotonic() + wait > end:
@@ -197,11 +199,6 @@ class Patient:
                 timer.cancel()
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
-            self._renew()
-
-    def _renew(self) -> None:
-        with contextlib.suppress(*TRANSIENT):
-            self.again()
 
     def _cut(self) -> None:
         for connection in list(self._live.values()):

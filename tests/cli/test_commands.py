@@ -221,3 +221,23 @@ def test_version():
     from halosearch import __version__
 
     assert __version__ in halosearch("--version", check=0).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--engine", "dask"], "unknown engine 'dask'"),
+        (["--gpus-per-trial", "0.5"], "--gpus-per-trial says how to run on Ray, and the engine is local"),
+        (["--ray", "--engine", "local"], "--ray says how to run on Ray, and the engine is local"),
+        (["--max-gpu-hours", "2", "--device", "cpu"], "--max-gpu-hours limits GPUs, and this study uses none"),
+        (["--max-trial-memory", "lots"], "--max-trial-memory 'lots' is not a size"),
+        (["--max-trial-time", "5"], "--max-trial-time '5' is not a duration"),
+        (["--storage", "postgresql://me:secret@host/db"], "carries a password"),
+    ],
+)
+def test_where_and_how_long_to_run_is_checked_at_once(words, said, tmp_path, monkeypatch):
+    done = here("study", "--budget-params", "20M", "--device", "cpu", *words, cwd=tmp_path, monkeypatch=monkeypatch)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "secret" not in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -6,23 +6,38 @@ import time
 from halosearch.search.jobs import MachineFaultError, StoppedError
 
 
+def die():
+    os.kill(os.getpid(), 9)
+
+
+def fail():
+    raise ValueError("boom")
+
+
+def hang():
+    time.sleep(600)
+
+
+def leak():
+    leaked = []
+    while True:
+        leaked.append(bytearray(os.urandom(2**16)) * 256)
+        time.sleep(0.02)
+
+
+def fill_the_disk():
+    raise MachineFaultError("the disk is full")
+
+
+ACTIONS = {"die": die, "raise": fail, "hang": hang, "leak": leak, "full": fill_the_disk}
+
+
 def make(argument):
     def evaluate(job, world):
         world.report(1, 2, 0.5)
         action = job.dials["do"]
-        if action == "die":
-            os.kill(os.getpid(), 9)
-        if action == "raise":
-            raise ValueError("boom")
-        if action == "hang":
-            time.sleep(600)
-        if action == "leak":
-            leaked = []
-            while True:
-                leaked.append(bytearray(os.urandom(2**16)) * 256)
-                time.sleep(0.02)
-        if action == "full":
-            raise MachineFaultError("the disk is full")
+        if action in ACTIONS:
+            ACTIONS[action]()
         if action == "wait":
             for _ in range(600):
                 if world.should_stop():

@@ -118,3 +118,10 @@ def test_why_a_published_model_is_left_out_is_said_truly(tmp_path):
     assert "expansion_ratio 3.0" in comparison_with_published(spec)[0]
     spec, _, _ = resolve(Request(params=20_000_000, tolerance=0.01, tier="gpu-1d"), lambda _: "cuda")
     assert "outside the budget" in comparison_with_published(spec)[0]
+
+
+@pytest.mark.parametrize(("workers", "lookahead"), [(None, 4), (1, 4), (4, 4), (5, 10), (8, 16), (40, 80)])
+def test_more_than_four_workers_widen_the_lookahead_of_a_new_study(workers, lookahead):
+    spec, _, _ = resolve(Request(params=6_000_000, name="x", device="cpu", workers=workers), lambda _: "cpu")
+    assert spec.lookahead == lookahead
+    assert workers is None or spec.workers == workers

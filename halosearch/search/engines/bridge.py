@@ -99,6 +99,8 @@ class Bridge:
     _handed_out: list[Any] = field(default_factory=list)
     _stopping: bool = False
     _falls: int = 0
+    _been_up: bool = False
+    _fault: tuple[str, str] | None = None
     _again_at: float = 0.0
 
     @property
@@ -168,11 +170,13 @@ class Bridge:
             with (self.logs / f"{key}.log").open("ab") as file:
                 file.write(content)
         elif kind == CAPACITY:
-            self._ready = rest[0]
+            self._ready, self._been_up = rest[0], True
         elif kind == NOTE:
             self.message(rest[0])
         elif kind == FAULT:
-            raise EnvironmentFault(*rest)
+            self._fault = (str(rest[0]), str(rest[1]))
+            if not self._been_up:  # a wrong address is said at once; a head that was there may come back
+                raise EnvironmentFault(*self._fault)
         return []
 
     def _news(self, serial: Any, event: Event) -> list[Event]:
@@ -204,9 +208,10 @@ class Bridge:
         if self._stopping:
             self._falls = len(AGAIN_AFTER_S)
         if self._falls >= len(AGAIN_AFTER_S) and not self._stopping:
+            broke = f"the connection to Ray broke {self._falls} times in a row"
             raise EnvironmentFault(
-                f"the connection to Ray broke {self._falls} times in a row ({cause}); {self.logs / BRIDGE_LOG} says why",
-                "run the same command again once the cluster is back; nothing recorded is lost",
+                f"{broke}: {self._fault[0]}" if self._fault else f"{broke} ({cause}); {self.logs / BRIDGE_LOG} says why",
+                "run the same command again once the cluster is back, or without --ray; nothing recorded is lost",
             )
         if not self._stopping:
             self._again_at = self.clock() + AGAIN_AFTER_S[self._falls]

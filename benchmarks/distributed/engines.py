@@ -1,0 +1,143 @@
+"""What an engine costs beside the trials themselves.
+
+    python -m benchmarks.distributed.engines [--trials 1000] [--engines local ray ray-tune]
+
+Trials of no length: the driver's own time per trial. Trials of one second on eight workers: how busy these are.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import torch
+
+from benchmarks.distributed.nodes import ROOT
+from benchmarks.recording import HERE, provenance, table, write
+from halosearch.records.store import Store
+
+DRIVE = [sys.executable, "-m", "benchmarks.distributed.drive"]
+TRIVIAL, SECOND = 0, 20
+LIMIT_MS, BUSY = 50.0, 0.9
+
+
+def run(engine, trials, workers, steps, sampler):
+    """A study; CPU seconds of the driver and its bridge, wall seconds from the first trial to the last, records."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        log = Path(folder, "log")
+        with log.open("wb") as file:
+            driver = subprocess.Popen(
+                [
+                    *DRIVE,
+                    folder,
+                    str(trials),
+                    "--engine",
+                    engine,
+                    "--workers",
+                    str(workers),
+                    "--retests",
+                    "0",
+                    "--sampler",
+                    sampler,
+                ],
+                cwd=ROOT,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, "QUICK_STEPS": str(steps), "OMP_NUM_THREADS": "1"},
+            )
+        cpu = {}
+        while driver.poll() is None:
+            for process in _drivers(driver.pid, engine):
+                times = process.cpu_times()
+                cpu[process.pid] = times.user + times.system
+            time.sleep(0.2)
+        words = log.read_text()
+        assert driver.returncode == 0, words[-2000:]
+        trials_found = Store(Path(folder, "studies/quick/trials.journal"), create=False, read_only=True).trials()
+    stamps = [float(line.split()[0]) for line in words.splitlines() if " start trial" in line or " end trial" in line]
+    worked = sorted(tuple(t.result["worked"]) for t in trials_found if "worked" in t.result)
+    return sum(cpu.values()), stamps[-1] - stamps[0], stamps[0], worked
+
+
+def _drivers(pid, engine):
+    """The driver and, with Ray, the process that talks to it."""
+    try:
+        driver = psutil.Process(pid)
+        bridges = [p for p in driver.children() if "--multiprocessing-fork" in " ".join(p.cmdline())]
+    except psutil.Error:
+        return []
+    return [driver, *(bridges[:1] if engine != "local" else [])]
+
+
+def busy(worked, workers):
+    """Share of the workers' time in which they worked, from the first start to the last start (after it work runs out)."""
+    begin, last = worked[0][0], max(start for start, _ in worked)
+    inside = sum(max(0.0, min(end, last) - max(start, begin)) for start, end in worked)
+    return inside / (workers * (last - begin))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--seconds-trials", type=int, default=240)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--engines", nargs="*", default=["local", "ray", "ray-tune"])
+    parser.add_argument("--sampler", default="random")
+    parser.add_argument("--folder", default=HERE)
+    arguments = parser.parse_args()
+    where = provenance(torch.device("cpu"))
+    rows, raw = [], []
+    for engine in arguments.engines:
+        cpu, wall, setup, _ = run(engine, arguments.trials, 4, TRIVIAL, arguments.sampler)
+        _, _, _, worked = run(engine, arguments.seconds_trials, arguments.workers, SECOND, arguments.sampler)
+        share = busy(worked, arguments.workers)
+        raw.append(
+            {"engine": engine, "driver_cpu_s": cpu, "wall_s": wall, "before_first_trial_s": setup, "busy_share": share}
+        )
+        print(raw[-1], flush=True)
+        rows.append(
+            [
+                engine,
+                f"{1e3 * cpu / arguments.trials:.1f} ms",
+                f"{1e3 * wall / arguments.trials:.1f} ms",
+                f"{setup:.0f} s",
+                f"{100 * share:.0f} %",
+            ]
+        )
+    plain = next((each for each in raw if each["engine"] == "ray"), None)
+    verdict = ""
+    if plain is not None:
+        cost, held = 1e3 * plain["wall_s"] / arguments.trials, plain["busy_share"] >= BUSY
+        verdict = (
+            f"Ray: {cost:.0f} ms of wall time per trial of no length ({'under' if cost < LIMIT_MS else 'NOT under'} {LIMIT_MS:g}), "
+            f"{arguments.workers} workers {100 * plain['busy_share']:.0f} % busy with trials of one second ({'at least' if held else 'NOT'} 90)."
+        )
+    page = "\n\n".join(
+        [
+            "# What an engine costs",
+            f"**{verdict}**",
+            table(
+                [
+                    "engine",
+                    "driver's CPU time per trial",
+                    "wall time per trial",
+                    "before the first trial",
+                    f"{arguments.workers} workers busy",
+                ],
+                rows,
+            ),
+            f"{arguments.trials:,} trials of no length on four workers, then {arguments.seconds_trials} of one second (twenty sleeps and "
+            f"checkpoints) on {arguments.workers}. The driver's CPU time is that of the whole run, with reading the data, enumerating the cell, "
+            f"joining Ray (in a process of its own, counted here) and writing the report; sampler {arguments.sampler}, because a proposal is the "
+            "sampler's price, not the engine's (see search/page.md for that).",
+        ]
+    )
+    write("engines", torch.device("cpu"), {"provenance": where, "engines": raw}, page, arguments.folder)
+
+
+if __name__ == "__main__":
+    main()
