@@ -209,6 +209,8 @@ class Patient:
 def _words(error: BaseException) -> str:
     """What the driver said; Optuna's own words speak of invalid data."""
     cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ else error
+    if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
+        return "its connection was lost"
     inner = getattr(cause, "orig", None) or cause
     return (str(inner).strip().splitlines() or [type(inner).__name__])[0][:200]
 
