@@ -25,6 +25,15 @@ def module():
     return ".".join(file.relative_to(HERE.parent).with_suffix("").parts) if file.is_relative_to(HERE) else file.name
 
 
+def without_folder(words):
+    """Arguments but for where the page goes, which is a path of somebody's machine."""
+    kept = list(words)
+    if "--folder" in kept:
+        at = kept.index("--folder")
+        del kept[at : at + 2]
+    return kept
+
+
 def provenance(device):
     """Device and versions, the commit (marked where files differ from it), the command, the load."""
     git = ["git", "-C", str(HERE)]
@@ -33,7 +42,7 @@ def provenance(device):
     return {
         **fingerprint(device),
         "commit": commit.stdout.strip() + ("+" if changed.stdout.strip() else ""),
-        "command": " ".join(["python", "-m", module(), *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", module(), *without_folder(sys.argv[1:])]),
         "date": datetime.now(UTC).date().isoformat(),
         "load_1m_before": os.getloadavg()[0],
     }
