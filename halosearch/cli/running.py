@@ -16,6 +16,8 @@ from halosearch.errors import NothingUsableError, UsageError
 from halosearch.space.quantities import parse_bytes, parse_count, parse_duration, parse_tolerance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
     from halosearch.cli.progress import Tally
@@ -125,9 +127,15 @@ def _device_type(name: str) -> str:
     return resolve_device(name).type
 
 
-def _device_on_cluster(name: str) -> str:
-    """Trials that hold a share of a GPU run on CUDA, whatever the driver's machine has; each worker looks for itself."""
-    return "cuda" if name == "auto" else name
+def _resolver(place: Place) -> Callable[[str], str]:
+    """How device names are understood: on Ray the driver's machine need not have what its workers have, and each looks for itself."""
+
+    def resolve_there(name: str) -> str:
+        if name == "auto":
+            return "cuda" if place.gpus_per_trial else _device_type(name)
+        return name
+
+    return _device_type if place.engine == "local" else resolve_there
 
 
 def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
@@ -139,11 +147,12 @@ def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
     from halosearch.study.session import resolve
 
     place = flags.place()
-    spec, folders, exists = resolve(request, _device_type if not place.gpus_per_trial else _device_on_cluster)
+    spec, folders, exists = resolve(request, _resolver(place))
     if spec.max_gpu_hours is not None and not place.share(spec):
         raise UsageError("--max-gpu-hours limits GPUs, and this study uses none", "use --max-time instead")
     cell = cell_of(spec)
     if dry_run:
+        _device_type(spec.device)  # what it would cost is measured here
         _print_forecast(spec, cell, as_json=bool(json))
         return
     _run(spec, folders, cell, json, flags, exists=exists)

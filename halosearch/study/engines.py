@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from halosearch.errors import UsageError
 from halosearch.search.engines.bridge import Bridge, Cluster, Plan, Serve
-from halosearch.search.engines.processes import Limits, LocalWorkers
+from halosearch.search.engines.limits import Limits
+from halosearch.search.engines.processes import LocalWorkers
 from halosearch.search.jobs import Evaluate, Workers
 from halosearch.study.evaluate import Settings, at_home, make_evaluate
 from halosearch.study.folders import Folders

@@ -130,7 +130,7 @@ def test_under_bfloat16_autocast_in_channels_last_the_network_stays_near_its_flo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["sdpa", "tiled"])
+@pytest.mark.parametrize("backend", [pytest.param("sdpa", marks=pytest.mark.long), "tiled"])
 def test_the_whole_network_compiles_without_a_graph_break_and_gives_the_same(backend):
     torch.manual_seed(0)
     torch.compiler.reset()

@@ -9,7 +9,7 @@ import pytest
 from halosearch.errors import EnvironmentFault
 from halosearch.search.engines import bridge as bridges_module
 from halosearch.search.engines.bridge import Bridge, Cluster, Plan
-from halosearch.search.engines.processes import Limits
+from halosearch.search.engines.limits import Limits
 from halosearch.search.jobs import DIED, DONE, PROGRESS, STOPPED, TRIAL, Job
 from tests.search import bridges
 

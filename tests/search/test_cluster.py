@@ -65,7 +65,7 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("engine", ["ray", "ray-tune"])
+@pytest.mark.parametrize("engine", ["ray", pytest.param("ray-tune", marks=pytest.mark.long)])
 def test_killed_workers_and_drivers_change_nothing(nodes, undisturbed, tmp_path, engine):
     if engine == "ray-tune":
         pytest.importorskip("pyarrow")
@@ -111,6 +111,7 @@ def test_a_driver_that_takes_over_finds_what_workers_finished_meanwhile(nodes, t
     assert "found again on a worker" in said(tmp_path)
 
 
+@pytest.mark.long
 def test_a_trial_that_hangs_and_one_that_leaks_are_rows_with_reasons(nodes, faults, tmp_path):
     (faults / "trial-1").write_text("hang")
     (faults / "trial-3").write_text("leak")
@@ -127,6 +128,7 @@ def test_a_trial_that_hangs_and_one_that_leaks_are_rows_with_reasons(nodes, faul
         fault.unlink()
 
 
+@pytest.mark.long
 def test_gpu_hours_are_counted_over_runs_and_end_the_study_in_order(nodes, tmp_path):
     words = ["60", "--workers", "2", "--gpus", "0.5", "--gpu-hours", "0.001"]
     driver = start(tmp_path, *words, "--engine", "ray", "--address", nodes.address)
@@ -137,6 +139,7 @@ def test_gpu_hours_are_counted_over_runs_and_end_the_study_in_order(nodes, tmp_p
     assert again.wait(120) == 9
 
 
+@pytest.mark.long
 def test_a_node_that_joins_takes_work_and_one_that_leaves_gives_it_back(nodes, tmp_path):
     driver = start(tmp_path, "40", "--workers", "6", "--engine", "ray", "--address", nodes.address)
     wait_for(lambda: "start trial-3" in said(tmp_path))
@@ -159,7 +162,7 @@ def test_the_command_itself_runs_on_a_cluster_and_a_signal_ends_it_without_orpha
     wait_for(lambda: not nodes.workers(), 10)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sign", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_cluster_of_our_own_leaves_no_process_and_no_port_behind(tmp_path, sign):
     driver = start(tmp_path, "40", "--engine", "ray", "--workers", "2", environment={"QUICK_STEPS": "40"})
     wait_for(lambda: "start trial-1" in said(tmp_path))
@@ -182,6 +185,7 @@ def _listening(process):
         return []
 
 
+@pytest.mark.long
 def test_a_killed_driver_of_its_own_cluster_takes_everything_along(tmp_path):
     driver = start(tmp_path, "40", "--engine", "ray", "--workers", "2")
     wait_for(lambda: "start trial-1" in said(tmp_path))
@@ -204,6 +208,7 @@ def test_wrong_addresses_and_tokens_are_one_sentence_each(nodes, tmp_path):
     assert Path(tmp_path / "studies/tiny/logs/ray.log").exists()
 
 
+@pytest.mark.long
 def test_a_head_that_dies_ends_the_study_in_order_and_the_same_line_goes_on_elsewhere(tmp_path):
     with Nodes(others=0, environment=QUICK) as cluster:
         words = ["30", "--workers", "2", "--retests", "0"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from halosearch.search.engines.processes import Limits, LocalWorkers
+from halosearch.search.engines.limits import Limits
+from halosearch.search.engines.processes import LocalWorkers
 from halosearch.search.jobs import BROKEN, DIED, DONE, PROGRESS, STOPPED, TRIAL, Job
 from tests.search.evaluations import make, make_without_a_module
 

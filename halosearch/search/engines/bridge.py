@@ -24,7 +24,8 @@ import psutil
 
 from halosearch.errors import EnvironmentFault
 from halosearch.files import write_bytes
-from halosearch.search.engines.processes import Limits, end_with_driver, write_to
+from halosearch.search.engines.limits import Limits
+from halosearch.search.engines.processes import end_with_driver, write_to
 from halosearch.search.jobs import DIED, PROGRESS, Evaluate, Event, Job
 
 BRIDGE_LOG = "ray.log"
@@ -210,7 +211,9 @@ class Bridge:
         if self._falls >= len(AGAIN_AFTER_S) and not self._stopping:
             broke = f"the connection to Ray broke {self._falls} times in a row"
             raise EnvironmentFault(
-                f"{broke}: {self._fault[0]}" if self._fault else f"{broke} ({cause}); {self.logs / BRIDGE_LOG} says why",
+                f"{broke}: {self._fault[0]}"
+                if self._fault
+                else f"{broke} ({cause}); {self.logs / BRIDGE_LOG} says why",
                 "run the same command again once the cluster is back, or without --ray; nothing recorded is lost",
             )
         if not self._stopping:

@@ -18,9 +18,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from halosearch.errors import HalosearchError
+from halosearch.search.engines.limits import Limits
 from halosearch.search.jobs import (
     BROKEN,
     DIED,
@@ -44,14 +43,6 @@ FALSE_STARTS = 3
 KILLED_STARTS = 10
 """Processes in a row that ended, or were killed, before they came to their first job: then none will."""
 START_LOG = "workers.log"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one job may take: seconds from its start in a worker, bytes of main memory; None: as much as there is."""
-
-    seconds: float | None = None
-    memory_bytes: int | None = None
 
 
 @dataclass(slots=True)
@@ -158,24 +149,14 @@ class LocalWorkers:
         self._looked = time.monotonic()
         events = []
         for worker in list(self._workers):
-            result = self._excess(worker) if worker.job is not None else {}
-            if worker.job is not None and result:
+            if worker.job is None:
+                continue
+            result = self._limits.excess(worker.process.pid, time.monotonic() - worker.begun)
+            if result:
                 self._workers.remove(worker)
                 _end(worker)
                 events.append(Event(DONE, worker.job, result))
         return events
-
-    def _excess(self, worker: _Worker) -> dict[str, Any]:
-        """How a job is recorded that takes more than its limits; empty where it does not."""
-        seconds = time.monotonic() - worker.begun
-        if self._limits.seconds is not None and seconds > self._limits.seconds:
-            reason = f"was ended after {self._limits.seconds:,.0f} s, the time that a trial may take"
-            return {"state": "failed", "reason": reason, "seconds": seconds}
-        limit = self._limits.memory_bytes
-        if limit is not None and (used := own_memory(worker.process.pid)) > limit:
-            reason = f"was ended at {used / 2**20:,.0f} MiB of memory; a trial may take {limit / 2**20:,.0f}"
-            return {"state": "infeasible", "reason": reason, "seconds": seconds}
-        return {}
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -207,15 +188,6 @@ def _end(worker: _Worker) -> None:
     worker.process.kill()
     worker.process.join(END_GRACE_S)
     worker.pipe.close()
-
-
-def own_memory(pid: int | None) -> int:
-    """Bytes of main memory that a process has for itself: what it shares (decoded images, libraries) is not counted."""
-    try:
-        memory = psutil.Process(pid).memory_info()
-    except psutil.Error:
-        return 0
-    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def _cause(exit_code: int | None) -> str:

@@ -6,20 +6,15 @@ node's manager is gone, or when nobody has asked for long.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any
 
-from halosearch.files import write_bytes
 from halosearch.search.engines.bridge import CHECKPOINT, LOG, NEWS, Plan
-from halosearch.search.engines.processes import LocalWorkers
+from halosearch.search.engines.desk import Desk
 from halosearch.search.jobs import DONE, PROGRESS, Event, Job
 
 HOLD_S = 3600.0
@@ -36,15 +31,9 @@ class Seat:
 
     def __init__(self, plan: Plan) -> None:
         """Begin without a job."""
-        if not plan.cluster.gpus:  # Ray leaves every GPU visible to those who asked for none
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self._own = Path(tempfile.mkdtemp(prefix="halosearch-"))
-        shared = Path(tempfile.gettempdir()) / f"halosearch-shared-{os.getuid()}" / plan.cluster.namespace
-        argument = plan.at_home(plan.argument, self._own, shared)
-        self._logs, self._checkpoints = self._own / "logs", self._own / "checkpoints"
-        self._workers = LocalWorkers(1, plan.make_evaluate, argument, self._logs, plan.limits)
+        self._desk = Desk(plan)
         self._items: deque[tuple[int, tuple[Any, ...]]] = deque()
-        self._count, self._shipped = 0, 0
+        self._count = 0
         self._job: Job | None = None
         self._asked = time.monotonic()
         self._ended: float = self._asked
@@ -94,12 +83,11 @@ class Seat:
         try:
             while os.getppid() == manager and not self._leaving and not self._forgotten():
                 self._take_in()
-                for event in self._workers.poll(PUMP_S, also=[self._wake]):
+                for event in self._desk.poll(PUMP_S, also=[self._wake]):
                     self._put_out(event)
                 self._ship_checkpoint()
         finally:
-            self._workers.close()
-            shutil.rmtree(self._own, ignore_errors=True)
+            self._desk.close()
             self._left.set()
             time.sleep(END_GRACE_S)  # whoever told it to leave hears that it has
             os._exit(1)
@@ -114,42 +102,25 @@ class Seat:
         while self._inbox:
             what, job, content = self._inbox.popleft()
             if what == "stop":
-                self._workers.stop()
+                self._desk.stop()
             elif job is not None:
-                path = self._checkpoints / f"{job.key}.pt"
-                shutil.rmtree(self._checkpoints, ignore_errors=True)
-                if content is not None:
-                    write_bytes(path, content)
-                    self._shipped = path.stat().st_mtime_ns
-                self._workers.submit(job)
+                self._desk.begin(job, content)
 
     def _put_out(self, event: Event) -> None:
         if event.kind != PROGRESS:
             self._ship_checkpoint()
-            if event.kind == DONE and self._shipped and not self._path().exists():
+            if event.kind == DONE and self._desk.outgrown:
                 self._append((CHECKPOINT, event.job.key, None))
-            self._shipped = 0
-            for log in sorted(self._logs.glob("*.log")):
-                content = log.read_bytes()
-                if content:
-                    self._append((LOG, log.stem, content))
-                    os.truncate(log, 0)
+            for name, content in self._desk.logs_so_far().items():
+                self._append((LOG, name, content))
             with self._changed:
                 self._ended = time.monotonic()
         self._append((NEWS, event))
 
-    def _path(self) -> Path:
-        return self._checkpoints / f"{self._job.key if self._job else ''}.pt"
-
     def _ship_checkpoint(self) -> None:
-        """Hand out the checkpoint if it was written since."""
-        path = self._path()
-        with contextlib.suppress(FileNotFoundError):
-            written = path.stat().st_mtime_ns
-            if self._job is not None and written != self._shipped:
-                content = path.read_bytes()
-                self._shipped = written
-                self._append((CHECKPOINT, self._job.key, content))
+        content = self._desk.new_checkpoint()
+        if content is not None and self._job is not None:
+            self._append((CHECKPOINT, self._job.key, content))
 
     def _append(self, item: tuple[Any, ...]) -> None:
         """Number an item; of progress and checkpoints only the newest is worth keeping."""

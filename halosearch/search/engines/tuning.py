@@ -26,7 +26,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from halosearch.files import write_bytes
 from halosearch.search.engines.bridge import (
     CAPACITY,
     CHECKPOINT,
@@ -39,8 +38,9 @@ from halosearch.search.engines.bridge import (
     SUBMIT,
     Plan,
 )
-from halosearch.search.engines.cluster import GONE, HEADLESS, NEWS_WAIT_S, Refused, connect
-from halosearch.search.engines.processes import LocalWorkers
+from halosearch.search.engines.cluster import GONE, HEADLESS, NEWS_WAIT_S
+from halosearch.search.engines.desk import Desk
+from halosearch.search.engines.joining import Refused, connect
 from halosearch.search.jobs import BROKEN, DIED, DONE, PROGRESS, STOPPED, Event, Job
 
 ENVIRONMENT = {
@@ -197,12 +197,12 @@ def run_job(config: dict[str, Any], plan: Plan, flag: Any) -> None:
     from ray import tune
 
     job = Job(**config["job"])
-    worker = _worker(plan)
-    worker.begin(job, _checkpoint(config))
+    desk = _desk(plan)
+    desk.begin(job, _checkpoint(config))
     asked = time.monotonic()
     while True:
-        for event in worker.workers.poll(POLL_S):
-            content = worker.new_checkpoint(job)
+        for event in desk.poll(POLL_S):
+            content = desk.new_checkpoint()
             if content is not None:
                 _report({"progress": None}, content)
             if event.kind == PROGRESS:
@@ -210,13 +210,14 @@ def run_job(config: dict[str, Any], plan: Plan, flag: Any) -> None:
                 continue
             if event.kind == DIED:
                 raise RuntimeError(event.reason)
-            end = {"kind": event.kind, "result": event.result, "reason": event.reason, "logs": worker.logs_so_far()}
+            logs = {name: content.decode(errors="replace") for name, content in desk.logs_so_far().items()}
+            end = {"kind": event.kind, "result": event.result, "reason": event.reason, "logs": logs}
             tune.report({"end": json.dumps(end), "done": True})
             return
         if time.monotonic() - asked > ASK_STOP_S:
             asked = time.monotonic()
             if _asked_to_stop(flag):
-                worker.workers.stop()
+                desk.stop()
 
 
 def _asked_to_stop(flag: Any) -> bool:
@@ -249,53 +250,13 @@ def _checkpoint(config: dict[str, Any]) -> bytes | None:
     return None
 
 
-class _Worker:
-    """The evaluating process of an actor, kept from one trial to the next."""
-
-    def __init__(self, plan: Plan) -> None:
-        if not plan.cluster.gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        own = Path(tempfile.mkdtemp(prefix="halosearch-"))
-        shared = Path(tempfile.gettempdir()) / f"halosearch-shared-{os.getuid()}" / plan.cluster.namespace
-        self._checkpoints, self._logs, self._shipped = own / "checkpoints", own / "logs", 0
-        argument = plan.at_home(plan.argument, own, shared)
-        self.workers = LocalWorkers(1, plan.make_evaluate, argument, self._logs, plan.limits)
-
-    def begin(self, job: Job, content: bytes | None) -> None:
-        """Start a job, from a checkpoint."""
-        shutil.rmtree(self._checkpoints, ignore_errors=True)
-        self._shipped = 0
-        if content is not None:
-            path = self._checkpoints / f"{job.key}.pt"
-            write_bytes(path, content)
-            self._shipped = path.stat().st_mtime_ns
-        self.workers.submit(job)
-
-    def new_checkpoint(self, job: Job) -> bytes | None:
-        """The checkpoint, if it was written since it was last asked for."""
-        with contextlib.suppress(FileNotFoundError):
-            path = self._checkpoints / f"{job.key}.pt"
-            written = path.stat().st_mtime_ns
-            if written != self._shipped:
-                self._shipped = written
-                return path.read_bytes()
-        return None
-
-    def logs_so_far(self) -> dict[str, str]:
-        """What was printed, by job; it is forgotten here."""
-        found = {}
-        for log in sorted(self._logs.glob("*.log")):
-            found[log.stem] = log.read_text(errors="replace")
-            os.truncate(log, 0)
-        return {name: text for name, text in found.items() if text}
+_KEPT: list[Desk] = []
+"""The desk of this process, kept from one trial to the next: Tune reuses its actors."""
 
 
-_KEPT: list[_Worker] = []
-
-
-def _worker(plan: Plan) -> _Worker:
+def _desk(plan: Plan) -> Desk:
     if not _KEPT:
-        _KEPT.append(_Worker(plan))
+        _KEPT.append(Desk(plan))
     return _KEPT[0]
 
 
