@@ -18,7 +18,11 @@ SMALLEST = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [each if each not in ("prediction", "step_times") else pytest.param(each, marks=pytest.mark.long) for each in SMALLEST]
+    "name",
+    [
+        each if each not in ("prediction", "step_times") else pytest.param(each, marks=pytest.mark.long)
+        for each in SMALLEST
+    ],
 )
 def test_a_benchmark_runs_and_records(name, tmp_path):
     done = subprocess.run(

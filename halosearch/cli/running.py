@@ -263,11 +263,9 @@ def _catch_signals(control: Control, message: Any) -> list[signal.Signals]:
         del frame
         received.append(signal.Signals(number))
         if len(received) > 1:
-            import multiprocessing
+            from halosearch.search.engines.bridge import abandon
 
-            for child in multiprocessing.active_children():
-                child.kill()
-            os._exit(EXIT_BY_SIGNAL[received[0]])
+            abandon(EXIT_BY_SIGNAL[received[0]])
         control.stopping = True
         message(f"{received[0].name}: finishing the step, writing checkpoints; once more to leave at once")
 

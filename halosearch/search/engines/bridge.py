@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
 from halosearch.errors import EnvironmentFault
 from halosearch.files import write_bytes
 from halosearch.search.engines.limits import Limits
-from halosearch.search.engines.processes import end_with_driver, write_to
+from halosearch.search.engines.processes import write_to
 from halosearch.search.jobs import DIED, PROGRESS, Evaluate, Event, Job
 
 BRIDGE_LOG = "ray.log"
@@ -254,9 +254,23 @@ def _descendants(pid: int | None) -> list[psutil.Process]:
         return []
 
 
+def abandon(code: int) -> NoReturn:
+    """End this process and all that it started; what runs on a cluster of others goes on there."""
+    for process in _descendants(os.getpid()):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    os._exit(code)
+
+
+def _abandon_with_driver(driver: int) -> None:
+    while os.getppid() == driver:
+        time.sleep(0.25)
+    abandon(1)
+
+
 def _run_bridge(pipe: Connection, serve: Serve, plan: Plan, log: Path, driver: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=end_with_driver, args=(driver,), daemon=True).start()
+    threading.Thread(target=_abandon_with_driver, args=(driver,), daemon=True).start()
     write_to(log)
     serve(pipe, plan)

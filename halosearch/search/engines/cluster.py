@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 import pickle
 import queue
 import socket
@@ -26,6 +25,7 @@ from halosearch.search.engines.bridge import (
     STOP,
     SUBMIT,
     Plan,
+    abandon,
 )
 from halosearch.search.engines.joining import CONNECT_S, Refused, connect
 from halosearch.search.jobs import DIED, PROGRESS, STOPPED, Event, Job
@@ -75,7 +75,7 @@ def serve(pipe: Connection, plan: Plan) -> None:
     except Refused as refused:
         pipe.send((FAULT, refused.sentence, refused.hint))
         time.sleep(1.0)
-        os._exit(GONE)
+        abandon(GONE)
 
 
 def _listen(pipe: Connection, inbox: queue.SimpleQueue[tuple[Any, ...]]) -> None:
@@ -84,7 +84,7 @@ def _listen(pipe: Connection, inbox: queue.SimpleQueue[tuple[Any, ...]]) -> None
         while True:
             inbox.put(pipe.recv())
     except (EOFError, OSError):
-        os._exit(GONE)
+        abandon(GONE)
 
 
 class _Bridge:
@@ -140,9 +140,9 @@ class _Bridge:
                 socket.create_connection(self._head, CONNECT_S).close()
                 answered = time.monotonic()
             if time.monotonic() - answered > HEAD_GONE_S:
-                os._exit(HEADLESS)
+                abandon(HEADLESS)
             if time.monotonic() - self._alive_at > STUCK_S:
-                os._exit(STUCK)
+                abandon(STUCK)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -243,7 +243,7 @@ class _Bridge:
         try:
             self._pipe.send(message)
         except OSError:
-            os._exit(GONE)  # the driver is gone; workers of a lasting cluster go on
+            abandon(GONE)  # the driver is gone; workers of a lasting cluster go on
 
     def _seats_changed(self) -> None:
         ready = sum(seat.ready for seat in self._seats.values())

@@ -37,6 +37,7 @@ from halosearch.search.engines.bridge import (
     STOP,
     SUBMIT,
     Plan,
+    abandon,
 )
 from halosearch.search.engines.cluster import GONE, HEADLESS, NEWS_WAIT_S
 from halosearch.search.engines.desk import Desk
@@ -81,7 +82,7 @@ def serve(pipe: Connection, plan: Plan) -> None:
     except Refused as refused:
         pipe.send((FAULT, refused.sentence, refused.hint))
         time.sleep(1.0)
-    os._exit(GONE)
+    abandon(GONE)
 
 
 def _watch(host: str, port: int) -> None:
@@ -92,7 +93,7 @@ def _watch(host: str, port: int) -> None:
         with contextlib.suppress(OSError):
             socket.create_connection((host, port), NEWS_WAIT_S).close()
             answered = time.monotonic()
-    os._exit(HEADLESS)
+    abandon(HEADLESS)
 
 
 class _Inbox:
@@ -108,7 +109,7 @@ class _Inbox:
         try:
             self.pipe.send(message)
         except OSError:
-            os._exit(GONE)
+            abandon(GONE)
 
     def first_jobs(self) -> list[tuple[Job, bytes | None]]:
         """What the study asks for in one go, once it knows that it can."""
@@ -133,7 +134,7 @@ class _Inbox:
                     ray.shutdown()
                     os._exit(0)
         except (EOFError, OSError):
-            os._exit(GONE)
+            abandon(GONE)
 
 
 class StopFlag:
