@@ -54,7 +54,7 @@ def make(settings):
             misbehave(faults / job.key)
         began = time.time()
         walk(settings.checkpoints / f"{job.key}.pt", world, steps)
-        return result(job, settings.rungs) | {"worked": [began, time.time()]}
+        return result(job, settings.rungs) | {"worked": [began, time.time(), os.getpid()]}
 
     return evaluate
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from halosearch.study.session import Request
     from halosearch.study.spec import StudySpec
 
+ADDRESS = re.compile(r"[^/\s:]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
 HERE = "here"
 """The value of --ray without an address."""
 EXIT_BY_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -71,7 +73,14 @@ class StudyFlags:
         if engine == LOCAL and (self.ray is not None or self.gpus_per_trial is not None):
             flag = "--ray" if self.ray is not None else "--gpus-per-trial"
             raise UsageError(f"{flag} says how to run on Ray, and the engine is local", "leave it out, or --engine ray")
-        return Place(engine, None if self.ray in (None, HERE) else self.ray, self.gpus_per_trial)
+        share = self.gpus_per_trial
+        if share is not None and share > 1 and share != round(share):
+            raise UsageError(f"--gpus-per-trial {share:g} is no share of a GPU", "up to 1, or a whole number")
+        if self.ray not in (None, HERE, "auto") and not ADDRESS.fullmatch(self.ray or ""):
+            raise UsageError(
+                f"--ray {self.ray} is no address of a head", "give host:port as printed by ray start --head, or auto"
+            )
+        return Place(engine, None if self.ray in (None, HERE) else self.ray, share)
 
     def again(self) -> str:
         """The flags that a continued study needs once more: where to run is not kept in study.yaml."""
@@ -88,11 +97,15 @@ class StudyFlags:
         max_macs = None if self.macs is None else parse_count(self.macs, "--budget-macs")
         tolerance = None if self.tolerance is None else parse_tolerance(self.tolerance)
         max_time_s = None if self.max_time is None else parse_duration(self.max_time, "--max-time")
-        if self.storage is not None and ":" in self.storage.partition("://")[2].rpartition("@")[0]:
-            raise UsageError(
-                "the address in --storage carries a password, and study.yaml would show it",
-                "leave it out and put it into ~/.pgpass or PGPASSWORD",
-            )
+        if self.storage is not None:
+            from halosearch.records.database import carries_a_password, url_of
+
+            if carries_a_password(self.storage):
+                raise UsageError(
+                    "the address in --storage carries a password, and study.yaml would show it",
+                    "leave it out and put it into ~/.pgpass or PGPASSWORD",
+                )
+            url_of(self.storage)
         from halosearch.study.session import Request
 
         return Request(
@@ -133,6 +146,10 @@ def _resolver(place: Place) -> Callable[[str], str]:
     def resolve_there(name: str) -> str:
         if name == "auto":
             return "cuda" if place.gpus_per_trial else _device_type(name)
+        if name not in ("cpu", "cuda"):
+            raise UsageError(
+                f"--device {name} cannot be asked of a cluster", "use cpu or cuda; each worker sees its own"
+            )
         return name
 
     return _device_type if place.engine == "local" else resolve_there
@@ -142,11 +159,11 @@ def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
     """The `study` command."""
     if json not in ("", "document", "lines"):
         raise UsageError(f"--json={json} is unknown", "use --json or --json=lines")
+    place = flags.place()
     request = flags.request()
     from halosearch.study.candidates import cell_of
     from halosearch.study.session import resolve
 
-    place = flags.place()
     spec, folders, exists = resolve(request, _resolver(place))
     if spec.max_gpu_hours is not None and not place.share(spec):
         raise UsageError("--max-gpu-hours limits GPUs, and this study uses none", "use --max-time instead")

@@ -48,6 +48,9 @@ PATIENCE_S = 300.0
 HANG_S = 30.0
 """A call that takes longer has its connection cut: a frozen server never answers, and its kernel keeps the connection up."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+SURE_S = 1.0
+OWN_GHOST_S = 40.0
+"""How long the lock of a connection of ours that was cut may outlive it."""
 OPENING_KEY = 4711
 """Whoever creates the tables holds this lock: Optuna's own creation fails when two begin at once."""
 POSTGRES_ARGUMENTS = {
@@ -58,7 +61,14 @@ POSTGRES_ARGUMENTS = {
     "keepalives_count": 3,
     "options": "-c statement_timeout=20s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
 }
-HOLDER_OPTIONS = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+HOLDER_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+}
 TRANSIENT = (
     optuna.exceptions.StorageInternalError,
     sqlalchemy.exc.OperationalError,
@@ -99,10 +109,19 @@ def url_of(text: str) -> URL:
 
 
 def shown(text: str) -> str:
-    """An address without its password."""
-    head, at, tail = text.rpartition("@")
+    """An address without its password and without what follows a question mark."""
+    head, at, tail = text.partition("?")[0].rpartition("@")
     scheme, slashes, who = head.partition("://")
-    return f"{scheme}{slashes}{who.partition(':')[0]}{at}{tail}" if at else text
+    return f"{scheme}{slashes}{who.partition(':')[0]}{at}{tail}" if at else tail
+
+
+def carries_a_password(text: str) -> bool:
+    """Whether writing an address down would give a password away."""
+    try:
+        url = make_url(text)
+    except sqlalchemy.exc.ArgumentError:
+        return False
+    return url.password is not None or "password" in url.query
 
 
 def refuse_network_file(path: Path, file_system: Callable[[Path], str] | None = None) -> None:
@@ -155,15 +174,18 @@ class OnceStorage(RDBStorage):
 class Patient:
     """Calls that outlive an outage: repeated for five minutes; every call that halosearch makes may be repeated.
 
-    `again`: called before every repetition.
+    `again`: called before a call whenever a second has passed, and before every repetition: it makes sure of the driver's lock.
+    `cut_too`: cuts what else may hang in a frozen server.
     """
 
     engine: Any
     again: Callable[[], None] = lambda: None
+    cut_too: Callable[[], None] = lambda: None
     patience_s: float = PATIENCE_S
     hang_s: float = HANG_S
     tell: Callable[[str], None] = lambda _: None
     _live: dict[int, Any] = field(default_factory=dict)
+    _sure: float = float("-inf")
 
     def __post_init__(self) -> None:
         """Know every connection, so that a hanging one can be cut."""
@@ -183,8 +205,9 @@ class Patient:
             timer.daemon = True
             timer.start()
             try:
-                if told:  # nothing is written before this driver holds the study again
+                if told or time.monotonic() - self._sure > SURE_S:  # nothing is written before the study is held again
                     self.again()
+                    self._sure = time.monotonic()
                 return call(*args, **options)
             except TRANSIENT as error:
                 if time.monotonic() + wait > end:
@@ -202,8 +225,14 @@ class Patient:
 
     def _cut(self) -> None:
         for connection in list(self._live.values()):
-            with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as copy:
-                copy.shutdown(socket.SHUT_RDWR)
+            shut(connection)
+        self.cut_too()
+
+
+def shut(connection: Any) -> None:
+    """End a connection that may hang; whoever waits for it gets an error at once."""
+    with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 def _words(error: BaseException) -> str:
@@ -223,11 +252,18 @@ class Holder:
 
         Raises:
             StoreError: another driver has it.
+            EnvironmentFault: nobody answers.
         """
         self._url, self._study = url, study
         self._connection: Any = None
         self._key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:8], "big", signed=True)
-        self.renew()
+        try:
+            self._take(patience_s=1.0)
+        except sqlalchemy.exc.OperationalError as error:
+            raise EnvironmentFault(
+                f"the database {shown(str(url))} cannot be used: {_words(error)}",
+                "check its address; a password belongs into ~/.pgpass or PGPASSWORD",
+            ) from error
 
     def renew(self) -> None:
         """Take the lock again where the server has restarted.
@@ -235,26 +271,42 @@ class Holder:
         Raises:
             StoreError: another driver took it meanwhile.
         """
-        if self._url.get_backend_name() != "postgresql" or self._held():
+        if not self._held():
+            self._take(patience_s=OWN_GHOST_S)
+
+    def _take(self, patience_s: float) -> None:
+        if self._url.get_backend_name() != "postgresql":
             return
         import psycopg
 
         self.release()
         address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        end = time.monotonic() + patience_s
         try:
-            connection = psycopg.connect(address, autocommit=True, connect_timeout=5, options=HOLDER_OPTIONS)
+            self._connection = psycopg.connect(address, autocommit=True, **HOLDER_ARGUMENTS)
+            while not self._connection.execute("select pg_try_advisory_lock(%s)", (self._key,)).fetchone()[0]:
+                if time.monotonic() > end:
+                    break
+                time.sleep(0.2)
+            else:
+                return
         except psycopg.OperationalError as error:
+            self.release()
             raise sqlalchemy.exc.OperationalError("connect", None, error) from error
-        row = connection.execute("select pg_try_advisory_lock(%s)", (self._key,)).fetchone()
-        if not row or not row[0]:
-            connection.close()
-            raise StoreError(
-                f"another process is running the study {self._study!r} of this database",
-                "watch it with: halosearch status, or choose another --name",
-            )
-        self._connection = connection
+        self.release()
+        raise StoreError(
+            f"another process is running the study {self._study!r} of this database",
+            "watch it with: halosearch status, or choose another --name",
+        )
+
+    def cut(self) -> None:
+        """End the connection, where the server hangs."""
+        if self._connection is not None:
+            shut(self._connection)
 
     def _held(self) -> bool:
+        if self._url.get_backend_name() != "postgresql":
+            return True
         if self._connection is None:
             return False
         with contextlib.suppress(Exception):

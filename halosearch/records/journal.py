@@ -43,7 +43,7 @@ def hold_study(folder: Path) -> FileLock:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "driver.lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=1.0)  # a reader looks for a moment whether somebody drives
     except Timeout:
         raise StoreError(
             f"another process is running the study {folder.name!r}", f"watch it with: halosearch status {folder.name}"

@@ -86,10 +86,10 @@ class Store:
                 "continue it with the version of halosearch that began it, or start anew under another --name",
             )
 
-    def renew_by(self, again: Callable[[], None]) -> None:
-        """What to do after an outage of the database, before anything is written again."""
+    def held_by(self, renew: Callable[[], None], cut: Callable[[], None]) -> None:
+        """How to make sure of the lock on a database before anything is written, and how to let go of it where it hangs."""
         if isinstance(self._call, Patient):
-            self._call.again = again
+            self._call.again, self._call.cut_too = renew, cut
 
     def _frozen(self) -> list[FrozenTrial]:
         trials: list[FrozenTrial] = self._call(self._study.get_trials, deepcopy=False)

@@ -28,7 +28,9 @@ from halosearch.search.sampler import Outcome
 from halosearch.search.schedule import Move, Schedule
 
 MAX_RUNS = 3
-"""A job whose worker died this many times is given up."""
+"""A job whose worker died this many times without getting further in between is given up."""
+MAX_ENDS = 20
+"""And so is one that ended without a result this many times, whatever the cause."""
 POLL_S = 0.25
 
 
@@ -120,6 +122,9 @@ class Loop:
     _queue: deque[Job] = field(default_factory=deque)
     _running: dict[str, Job] = field(default_factory=dict)
     _deaths: dict[str, int] = field(default_factory=dict)
+    _ends: dict[str, int] = field(default_factory=dict)
+    _reached: dict[str, int] = field(default_factory=dict)
+    _died_at: dict[str, int] = field(default_factory=dict)
     _open: bool = False
     _complete: bool = False
     _stopping: bool = False
@@ -141,7 +146,7 @@ class Loop:
             ended = self._complete or self.refused or self._stopping or not self.may_dispatch()
             if not self._running and ended:
                 return self._complete
-            for event in self.workers.poll(POLL_S):
+            for event in sorted(self.workers.poll(POLL_S), key=lambda event: event.kind == BROKEN):
                 self._handle(event)
 
     def _replay(self) -> None:
@@ -222,6 +227,7 @@ class Loop:
     def _handle(self, event: Event) -> None:
         job = event.job
         if event.kind == PROGRESS:
+            self._reached[job.key] = max(self._reached.get(job.key, 0), int(event.result.get("images", 0)))
             self.listen("progress", job, event.result)
             return
         self._running.pop(job.key, None)
@@ -237,9 +243,14 @@ class Loop:
             self._requeue(job, event.reason, blameless=event.blameless)
 
     def _requeue(self, job: Job, reason: str, *, blameless: bool) -> None:
-        runs = self._deaths[job.key] = self._deaths.get(job.key, 0) + (0 if blameless else 1)
-        if runs >= MAX_RUNS:
-            self._finish(job, "failed", {}, f"{reason}, {runs} times")
+        self._ends[job.key] = ends = self._ends.get(job.key, 0) + 1
+        reached, before = self._reached.get(job.key, 0), self._died_at.get(job.key, -1)
+        if not blameless:  # a job that got further than the last time is no worse than at its first death
+            self._deaths[job.key] = 1 if reached > before else self._deaths.get(job.key, 0) + 1
+            self._died_at[job.key] = reached
+        runs = self._deaths.get(job.key, 0)
+        if runs >= MAX_RUNS or ends >= MAX_ENDS:
+            self._finish(job, "failed", {}, f"{reason}, {max(runs, ends)} times")
         else:
             self._queue.appendleft(job)
             self.listen("requeued", job, {"reason": reason})

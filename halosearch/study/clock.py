@@ -105,17 +105,16 @@ class Clocked:
         self._workers.submit(job)
 
     def poll(self, timeout_s: float) -> list[Event]:
-        """News.
-
-        Raises:
-            EnvironmentFault: a worker measured on another device than the anchor's.
-        """
+        """News; a result measured on another device than the anchor's is the machine's fault."""
         return [event if event.kind == PROGRESS else self._scaled(event) for event in self._workers.poll(timeout_s)]
 
     def _scaled(self, event: Event) -> Event:
         if "step_time" not in event.result:
             return event
-        check_device(self._clock, event.result["step_time"]["device"])
+        try:
+            check_device(self._clock, event.result["step_time"]["device"])
+        except EnvironmentFault as fault:
+            return Event(BROKEN, event.job, reason=fault.sentence)
         return replace(event, result=event.result | in_seconds(event.result["step_time"], self._clock))
 
     def stop(self) -> None:

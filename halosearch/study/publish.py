@@ -26,8 +26,9 @@ def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) ->
     facts_file = folders.study / DATA_FILE
     facts = json.loads(facts_file.read_text()) if facts_file.exists() else {"description": spec.data}
     shown = spec.model_dump(mode="json") | {
-        "data": Path(spec.data).name
-    }  # no path of a machine in what is mailed around
+        "data": Path(spec.data).name,
+        "storage": None if spec.storage is None else "a database",
+    }  # no path of a machine and no address in what is mailed around
     from halosearch.cost.step_time import fit  # torch: not for usage errors
     from halosearch.study.prediction import audited, setting_for, timed_trials
 

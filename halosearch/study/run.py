@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import shutil
@@ -46,7 +47,7 @@ from halosearch.study.ledger import StudyLedger
 from halosearch.study.limits import Watch, check_disk
 from halosearch.study.place import LOCAL, Place
 from halosearch.study.publish import DATA_FILE, Publisher
-from halosearch.study.session import check_inputs, data_request
+from halosearch.study.session import check_inputs, data_request, is_begun
 from halosearch.study.spec import StudySpec, write_spec
 from halosearch.study.storage import held, open_for_writing
 from halosearch.study.trust import checks, finals, may_search, uniform_trials
@@ -179,7 +180,8 @@ def _run(
             refused = loop.refused
     finally:
         workers.close()
-        watch.write()
+        with contextlib.suppress(OSError):  # a full disk is said by what met it first
+            watch.write()
     store.back_up(now=True)
     summary, page = publisher.publish()
     store.close()
@@ -206,10 +208,10 @@ def _identity(store: Store) -> str:
 
 def _open_store(spec: StudySpec, folders: Folders, watcher: Watcher, holder: Holder | None) -> Store:
     """The record, mended; study.yaml is written once it is known to belong to it."""
-    begun = (folders.study / DATA_FILE).exists()
+    begun, mine = (folders.study / DATA_FILE).exists(), is_begun(folders)
     if not begun and not folders.journal.exists():
         write_spec(folders.study, spec)
-    store = open_for_writing(spec, folders, holder, watcher.message, begun=begun)
+    store = open_for_writing(spec, folders, holder, watcher.message, begun=begun, mine=mine)
     if store.cut_bytes:
         watcher.message(f"mended the store: {store.cut_bytes} bytes of an unfinished last line were cut")
     check_inputs(store, spec)

@@ -75,7 +75,7 @@ def resolve(request: Request, resolve_device: Any) -> tuple[StudySpec, Folders, 
     if name is None:
         raise UsageError("a new study needs a budget", "for example: halosearch study --budget-params 20M")
     folders = find_study(request.root, name) if (Path(name) / FILE).exists() else folders_of(request.root, name)
-    if _is_begun(folders):
+    if is_begun(folders):
         return _continued(request, values, folders, resolve_device), folders, True
     if (folders.study / FILE).exists():  # written by hand, nothing recorded yet
         values = read_yaml(folders.study / FILE) | values
@@ -94,7 +94,7 @@ def _stem(source: Path) -> str | None:
     return None if source.name == FILE else source.stem
 
 
-def _is_begun(folders: Folders) -> bool:
+def is_begun(folders: Folders) -> bool:
     """Whether a run has written the whole study.yaml; one written by hand has no hash of its space."""
     return (folders.study / FILE).exists() and "space_hash" in read_yaml(folders.study / FILE)
 

@@ -221,6 +221,14 @@ def make_spec(values: dict[str, Any]) -> StudySpec:
     spec = _validated(StudySpec, values)
     if spec.sampler not in (POOL, *SAMPLERS):
         raise UsageError(f"unknown sampler {spec.sampler!r}", f"samplers are {', '.join((POOL, *SAMPLERS))}")
+    if spec.storage is not None:
+        from halosearch.records.database import carries_a_password
+
+        if carries_a_password(spec.storage):
+            raise UsageError(
+                "the address in storage carries a password, and study.yaml would show it",
+                "leave it out and put it into ~/.pgpass or PGPASSWORD",
+            )
     if spec.tier.name not in TIERS and spec.tier.name != "custom":
         raise UsageError(f"unknown tier {spec.tier.name!r}", f"tiers are {', '.join(TIERS)}, custom")
     return spec
@@ -228,7 +236,7 @@ def make_spec(values: dict[str, Any]) -> StudySpec:
 
 def write_spec(folder: Path, spec: StudySpec) -> None:
     """Write study.yaml whole."""
-    text = "# What this study is. trials, retests, workers and max_time_s may be changed and the study continued.\n"
+    text = "# What this study is. trials, retests, workers, the limits (max_...), storage and note may be changed and the study continued.\n"
     write_text(
         folder / FILE,
         text + yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from halosearch.errors import StoreError
-from halosearch.records.database import Database, Holder, url_of
+from halosearch.errors import EnvironmentFault, StoreError, UsageError
+from halosearch.records.database import Database, Holder, shown, url_of
 from halosearch.records.journal import hold_study
 from halosearch.records.store import Store
 from halosearch.study.folders import Folders
@@ -42,9 +42,9 @@ def held(spec: StudySpec, folders: Folders) -> Iterator[Holder | None]:
 
 
 def open_for_writing(
-    spec: StudySpec, folders: Folders, holder: Holder | None, tell: Callable[[str], None], *, begun: bool
+    spec: StudySpec, folders: Folders, holder: Holder | None, tell: Callable[[str], None], *, begun: bool, mine: bool
 ) -> Store:
-    """The record, mended, or made where the study begins.
+    """The record, mended, or made where the study begins. `mine`: an earlier run wrote this folder's study.yaml.
 
     Raises:
         StoreError: it is damaged, missing, or another study's.
@@ -53,18 +53,20 @@ def open_for_writing(
     if isinstance(place, Path):
         store = Store(place, create=not begun, tell=tell)
     else:
+        if folders.journal.exists():
+            raise UsageError(f"the trials of {spec.name!r} are kept in {folders.journal}", "leave --storage out")
+        if begun and "inputs" not in Store(place, create=False, read_only=True).notes():
+            raise StoreError(
+                f"the database {shown(place.url)} does not hold the study {spec.name!r}",
+                "give the --storage that it was begun with, or restore the database",
+            )
         store = Store(place, create=True, tell=tell)
         if holder is not None:
-            store.renew_by(holder.renew)
-        if not begun and "inputs" in store.notes():
+            store.held_by(holder.renew, holder.cut)
+        if not mine and "inputs" in store.notes():
             raise StoreError(
                 f"the database holds a study named {spec.name!r} already, and {folders.study} is not its folder",
                 "choose another --name, or continue it from its own folder",
-            )
-        if begun and "inputs" not in store.notes():
-            raise StoreError(
-                f"the database no longer holds the study {spec.name!r}",
-                "restore the database, or start anew under another --name",
             )
     return store
 
@@ -84,8 +86,9 @@ def is_driven(spec: StudySpec, folders: Folders) -> bool:
     lock.release()
     place = place_of(spec, folders)
     if isinstance(place, Database):
-        try:
-            Holder(url_of(place.url), place.study).release()
-        except StoreError:
-            return True
+        with contextlib.suppress(EnvironmentFault):
+            try:
+                Holder(url_of(place.url), place.study).release()
+            except StoreError:
+                return True
     return False

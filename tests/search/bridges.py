@@ -58,7 +58,19 @@ def dead(pipe, plan):
 def refused(pipe, plan):
     """The cluster lets nobody in."""
     pipe.send((NOTE, "knocking"))
-    pipe.send((FAULT, "nobody answers", "start one"))
+    pipe.send((FAULT, "nobody answers", "start one", False))
+    time.sleep(60)
+
+
+def without_us(pipe, plan):
+    """A cluster on whose nodes nothing is installed: there, but without workers."""
+    pipe.send((CAPACITY, 0))
+    pipe.send((FAULT, "workers cannot start on the cluster", "install it", True))
+    time.sleep(60)
+
+
+def mute(pipe, plan):
+    """Stuck in Ray."""
     time.sleep(60)
 
 

@@ -141,15 +141,17 @@ def test_gpu_hours_are_counted_over_runs_and_end_the_study_in_order(nodes, tmp_p
 
 @pytest.mark.long
 def test_a_node_that_joins_takes_work_and_one_that_leaves_gives_it_back(nodes, tmp_path):
-    driver = start(tmp_path, "40", "--workers", "6", "--engine", "ray", "--address", nodes.address)
+    driver = start(
+        tmp_path, "300", "--sampler", "nsga2", "--workers", "6", "--engine", "ray", "--address", nodes.address
+    )
     wait_for(lambda: "start trial-3" in said(tmp_path))
     nodes.join()
-    wait_for(lambda: "6 of 6 workers run" in said(tmp_path) or driver.poll() is not None, 60)
-    if driver.poll() is None:
-        assert nodes.kill(nodes.nodes[-1])
-    assert driver.wait(180) == 0, said(tmp_path)
+    wait_for(lambda: "6 of 6 workers run" in said(tmp_path), 60)
+    assert nodes.kill(nodes.nodes[-1])
+    wait_for(lambda: "requeued" in said(tmp_path) or driver.poll() is not None, 60)
+    assert driver.wait(280) == 0, said(tmp_path)
     trials = Store(tmp_path / "studies/quick/trials.journal", create=False, read_only=True).trials()
-    assert len(trials) == 40
+    assert len(trials) == 300
     assert {t.state for t in trials} <= {"complete", "pruned"}
 
 
@@ -200,7 +202,7 @@ def test_wrong_addresses_and_tokens_are_one_sentence_each(nodes, tmp_path):
     study = tiny_search(tmp_path)
     nobody = halosearch("study", study, "--ray", "127.0.0.1:9", cwd=tmp_path, check=4)
     assert "no Ray head answers at 127.0.0.1:9" in error_of(nobody)
-    client = halosearch("study", study, "--ray", "ray://127.0.0.1:10001", cwd=tmp_path, check=4)
+    client = halosearch("study", study, "--ray", "ray://127.0.0.1:10001", cwd=tmp_path, check=2)
     assert "is no address of a head" in error_of(client)
     other = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
     refused = halosearch("study", study, "--ray", nodes.address, cwd=tmp_path, check=4, env=other)

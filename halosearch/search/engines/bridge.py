@@ -30,6 +30,8 @@ from halosearch.search.jobs import DIED, PROGRESS, Evaluate, Event, Job
 
 BRIDGE_LOG = "ray.log"
 END_GRACE_S = 20.0
+SILENT_S = 180.0
+"""A bridge that has said nothing for this long after its start is stuck in Ray, and built again."""
 AGAIN_AFTER_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Waits before a bridge that ended is built again; after the last one the study stops. News from a worker starts anew."""
 
@@ -37,7 +39,7 @@ SUBMIT, RECORDED, STOP, CLOSE = "submit", "recorded", "stop", "close"
 """What a bridge is told: (SUBMIT, job, checkpoint or None), (RECORDED, [serials]), (STOP,), (CLOSE,)."""
 NEWS, CHECKPOINT, LOG, CAPACITY, NOTE, FAULT = "news", "checkpoint", "log", "capacity", "note", "fault"
 """What it says: (NEWS, serial, event), (CHECKPOINT, key, bytes or None), (LOG, key, bytes), (CAPACITY, n), (NOTE, text),
-(FAULT, sentence, hint)."""
+(FAULT, sentence, hint, whether waiting cannot help)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Bridge:
     _handed_out: list[Any] = field(default_factory=list)
     _stopping: bool = False
     _falls: int = 0
+    _heard: bool = False
+    _begun: float = 0.0
     _been_up: bool = False
     _fault: tuple[str, str] | None = None
     _again_at: float = 0.0
@@ -136,6 +140,9 @@ class Bridge:
                 events += self._hear(self._pipe.recv())
         except (EOFError, OSError):
             self._process.join(1.0)
+        if not self._heard and self.clock() - self._begun > SILENT_S:
+            self._process.kill()
+            self._process.join(1.0)
         if not self._process.is_alive():
             events += self._fallen()
         return events
@@ -150,6 +157,7 @@ class Bridge:
             target=_run_bridge, args=(theirs, self.serve, self.plan, self.logs / BRIDGE_LOG, os.getpid())
         )
         self._process.start()
+        self._heard, self._begun = False, self.clock()
         theirs.close()
         for job in list(self._jobs.values()):
             self.submit(job)
@@ -161,6 +169,7 @@ class Bridge:
 
     def _hear(self, message: tuple[Any, ...]) -> list[Event]:
         kind, *rest = message
+        self._heard = True
         if kind == NEWS:
             return self._news(*rest)
         if kind == CHECKPOINT:
@@ -171,12 +180,13 @@ class Bridge:
             with (self.logs / f"{key}.log").open("ab") as file:
                 file.write(content)
         elif kind == CAPACITY:
-            self._ready, self._been_up = rest[0], True
+            self._ready = rest[0]
+            self._been_up = self._been_up or self._ready > 0
         elif kind == NOTE:
             self.message(rest[0])
         elif kind == FAULT:
             self._fault = (str(rest[0]), str(rest[1]))
-            if not self._been_up:  # a wrong address is said at once; a head that was there may come back
+            if rest[2] or not self._been_up:  # a wrong address is said at once; a head that was there may come back
                 raise EnvironmentFault(*self._fault)
         return []
 

@@ -10,6 +10,7 @@ import queue
 import socket
 import threading
 import time
+import traceback
 import uuid
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -71,10 +72,14 @@ def serve(pipe: Connection, plan: Plan) -> None:
     threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
     try:
         head = connect(plan)
+        pipe.send((CAPACITY, 0))
         asyncio.run(_Bridge(pipe, inbox, plan, head).run())
     except Refused as refused:
-        pipe.send((FAULT, refused.sentence, refused.hint))
+        pipe.send((FAULT, refused.sentence, refused.hint, False))
         time.sleep(1.0)
+        abandon(GONE)
+    except BaseException:  # noqa: BLE001  # whatever it is, the driver builds another bridge
+        traceback.print_exc()
         abandon(GONE)
 
 
@@ -101,6 +106,8 @@ class _Bridge:
         self._alive_at = time.monotonic()
         self._lasting = plan.cluster.address is not None
         self._told = -1
+        self._unknown: set[str] = set()
+        """Workers of an earlier driver that have not said yet what they hold."""
         self._prefix = f"seat-{hashlib.sha256(pickle.dumps(plan)).hexdigest()[:12]}-"
 
     async def run(self) -> None:
@@ -147,7 +154,14 @@ class _Bridge:
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """What nobody waits for must not fail unseen: the driver builds another bridge."""
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            traceback.print_exception(task.exception())
+            abandon(GONE)
 
     def _attach(self) -> None:
         """Take over the workers of an earlier driver of this study; those made with other settings are ended."""
@@ -159,6 +173,7 @@ class _Bridge:
             with contextlib.suppress(ValueError):
                 actor = ray.get_actor(name)
                 if name.startswith(self._prefix):
+                    self._unknown.add(name)
                     self._follow(_Seat(name, actor))
                 else:
                     ray.kill(actor)
@@ -198,6 +213,8 @@ class _Bridge:
             job, busy = await seat.actor.held.remote()
             seat.held = job if busy else None
             seat.ready, self._false_starts = True, 0
+            self._unknown.discard(seat.name)
+            self._give_what_waits(seat)
             self._seats_changed()
             while True:
                 await self._carry(seat)
@@ -247,14 +264,16 @@ class _Bridge:
 
     def _seats_changed(self) -> None:
         ready = sum(seat.ready for seat in self._seats.values())
-        self._say(CAPACITY, ready)
-        self._hand_out()
+        if not self._unknown:  # else a job could go to a free worker while another one holds its result
+            self._say(CAPACITY, ready)
+            self._hand_out()
 
     def _lose(self, seat: _Seat, error: Exception) -> None:
         """A worker is gone: its job died, and another worker is asked for."""
         import ray
 
         self._seats.pop(seat.name, None)
+        self._unknown.discard(seat.name)
         with contextlib.suppress(Exception):
             ray.kill(seat.actor)
         cause = _cause(error)
@@ -267,6 +286,7 @@ class _Bridge:
                     FAULT,
                     f"workers cannot start on the cluster: {cause}",
                     "the same halosearch must be installed on every node",
+                    True,
                 )
                 return
         self._seats_changed()
@@ -274,16 +294,22 @@ class _Bridge:
 
     def _submit(self, job: Job, checkpoint: bytes | None) -> None:
         """Give a job to a free worker; one that has it in hand from an earlier driver goes on with it."""
-        for seat in self._seats.values():
-            if seat.held == job:
-                seat.job, seat.held = job, None
-                backlog, seat.backlog = seat.backlog, []
-                self._say(NOTE, f"{job.key} was found again on a worker of the cluster")
-                for number, item in backlog:
-                    self._pass_on(seat, number, item)
-                return
         self._waiting.append((job, checkpoint))
+        for seat in list(self._seats.values()):
+            self._give_what_waits(seat)
         self._hand_out()
+
+    def _give_what_waits(self, seat: _Seat) -> None:
+        """A job asked for that this worker holds from an earlier driver: it goes on there, or its result is there."""
+        found = next((job for job, _ in self._waiting if job == seat.held), None)
+        if found is None:
+            return
+        self._waiting = [(job, checkpoint) for job, checkpoint in self._waiting if job != found]
+        seat.job, seat.held = found, None
+        backlog, seat.backlog = seat.backlog, []
+        self._say(NOTE, f"{found.key} was found again on a worker of the cluster")
+        for number, item in backlog:
+            self._pass_on(seat, number, item)
 
     def _hand_out(self) -> None:
         for seat in self._seats.values():
@@ -338,9 +364,10 @@ class _Bridge:
 
 
 def _asked(plan: Plan) -> str:
-    cluster = plan.cluster
+    cluster, memory = plan.cluster, plan.limits.memory_bytes
     gpus = f" and {cluster.gpus:g} GPU" if cluster.gpus else ""
-    return f"each asks the cluster for {cluster.cpus:g} CPU{gpus}"
+    room = f" and {memory / 2**30:.1f} GiB of memory" if memory else ""
+    return f"each asks the cluster for {cluster.cpus:g} CPU{gpus}{room}"
 
 
 def _cause(error: Exception) -> str:

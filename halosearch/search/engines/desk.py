@@ -9,10 +9,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from halosearch.files import write_bytes
 from halosearch.search.engines.bridge import Plan
 from halosearch.search.engines.processes import LocalWorkers
 from halosearch.search.jobs import Event, Job
+
+PREFIX = "halosearch-desk-"
+
+
+def _sweep() -> None:
+    """Remove what killed workers have left on this machine."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Desk:
@@ -22,7 +34,8 @@ class Desk:
         """Make the folder; the process starts with its first job."""
         if not plan.cluster.gpus:  # Ray leaves every GPU visible to those who asked for none
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self._own = Path(tempfile.mkdtemp(prefix="halosearch-"))
+        _sweep()
+        self._own = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         shared = Path(tempfile.gettempdir()) / f"halosearch-shared-{os.getuid()}" / plan.cluster.namespace
         argument = plan.at_home(plan.argument, self._own, shared)
         self._logs, self._checkpoints, self._key, self._shipped = self._own / "logs", self._own / "checkpoints", "", 0

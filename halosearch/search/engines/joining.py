@@ -36,16 +36,36 @@ def connect(plan: Plan) -> tuple[str, int]:
 
     options: dict[str, Any] = {"namespace": plan.cluster.namespace, "log_to_driver": False, "logging_level": "WARNING"}
     if address is None:
-        options |= {"num_cpus": max(1, round(plan.size * plan.cluster.cpus)), "include_dashboard": False}
+        options |= {
+            "address": "local",
+            "num_cpus": max(1, round(plan.size * plan.cluster.cpus)),
+            "include_dashboard": False,
+        }
     else:
         options |= {"address": address}
     try:
         ray.init(**options)
     except (Exception, SystemExit) as error:  # Ray leaves by SystemExit where a head does not answer
         raise _refusal(address, error) from error
+    if address is None:
+        _refuse_what_is_not_here(plan, ray.cluster_resources())  # type: ignore[no-untyped-call]
     found = ray.get_runtime_context().gcs_address
     host, _, port = str(found).rpartition(":")
     return host, int(port)
+
+
+def _refuse_what_is_not_here(plan: Plan, there: dict[str, float]) -> None:
+    """A cluster of our own does not grow: what it lacks now it will never have."""
+    if plan.cluster.gpus > there.get("GPU", 0.0):
+        raise Refused(
+            f"each worker asks for {plan.cluster.gpus:g} GPU, and Ray finds {there.get('GPU', 0.0):g} on this machine",
+            "use --device cpu without --gpus-per-trial, or give the address of a cluster with GPUs",
+        )
+    if (plan.limits.memory_bytes or 0) > there.get("memory", float("inf")):
+        raise Refused(
+            f"each worker asks for {(plan.limits.memory_bytes or 0) / 2**30:.1f} GiB, and Ray finds {there['memory'] / 2**30:.1f} here",
+            "lower --max-trial-memory",
+        )
 
 
 def _prepare_token() -> None:

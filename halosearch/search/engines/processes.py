@@ -92,7 +92,8 @@ class LocalWorkers:
         return self._capacity
 
     def submit(self, job: Job) -> None:
-        """Give a job to an idle worker, starting one if need be."""
+        """Give a job to an idle worker, starting one if need be. An earlier `stop` is over."""
+        self._stop.value = 0
         for worker in [worker for worker in self._workers if worker.job is None]:
             try:
                 worker.give(job)
@@ -118,7 +119,7 @@ class LocalWorkers:
             while worker.pipe.poll():
                 event: Event = worker.pipe.recv()
                 if event.kind == READY:
-                    worker.ready, self._false_starts = True, 0
+                    worker.ready, self._false_starts, worker.begun = True, 0, time.monotonic()
                     continue
                 events.append(event)
                 if event.kind != PROGRESS:
@@ -139,7 +140,9 @@ class LocalWorkers:
         self._false_starts += 1
         killed = (worker.process.exitcode or 0) < 0
         if self._false_starts >= (KILLED_STARTS if killed else FALSE_STARTS):
-            return Event(BROKEN, job, reason=f"workers cannot start ({cause}); {self._logs / START_LOG} says why")
+            return Event(
+                BROKEN, job, reason=f"workers cannot start ({cause}); {START_LOG} among the study's logs says why"
+            )
         return Event(DIED, job, reason=cause, blameless=True)
 
     def _hold_to_limits(self) -> list[Event]:
@@ -149,7 +152,7 @@ class LocalWorkers:
         self._looked = time.monotonic()
         events = []
         for worker in list(self._workers):
-            if worker.job is None:
+            if worker.job is None or not worker.ready or worker.pipe.poll():
                 continue
             result = self._limits.excess(worker.process.pid, time.monotonic() - worker.begun)
             if result:
@@ -223,8 +226,12 @@ def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, sto
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=end_with_driver, args=(driver,), daemon=True).start()
     write_to(Path(logs) / START_LOG)
+    evaluate, fault = None, ""
+    try:
+        evaluate = _made(make, argument)
+    except MachineFaultError as error:
+        fault = str(error)
     pipe.send(Event(READY, NOBODY))
-    evaluate = None
     while True:
         try:
             job: Job = pipe.recv()
@@ -232,7 +239,8 @@ def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, sto
             return
         write_to(Path(logs) / f"{job.key}.log")
         try:
-            evaluate = evaluate or _made(make, argument)
+            if evaluate is None:
+                raise MachineFaultError(fault)
             event = Event(DONE, job, evaluate(job, _PipeWorld(pipe, job, stop)))
         except StoppedError:
             event = Event(STOPPED, job)

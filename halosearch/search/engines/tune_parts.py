@@ -108,7 +108,7 @@ class JobSearcher(_MadeAnew, Searcher):
         known = LINK.trials.get(name)
         if known is None or Job(**known.config["job"]) != job:
             return False
-        if known.status == "TERMINATED" and "end" in known.last_result:
+        if known.status == "TERMINATED" and tuning.is_result(known.last_result.get("end")):
             LINK.end(name, known.last_result["end"])
             return True
         if known.status in ("PENDING", "RUNNING", "PAUSED"):
@@ -204,7 +204,9 @@ def _words(trial: Trial) -> str:
         return "its worker died"
     cause = getattr(error, "cause", None)
     return (
-        str(cause).splitlines()[0] if cause is not None else f"its worker on the cluster died ({type(error).__name__})"
+        (str(cause).splitlines() or [type(cause).__name__])[0]
+        if cause is not None
+        else f"its worker on the cluster died ({type(error).__name__})"
     )
 
 

@@ -21,6 +21,7 @@ import socket
 import tempfile
 import threading
 import time
+import traceback
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -60,6 +61,7 @@ STATE = "state.bin"
 MAX_FAILURES = 2
 """Tries beyond the first that Tune gives a trial whose worker died."""
 ASK_STOP_S = 1.0
+STOP_GRACE_S = 30.0
 FIRST_JOBS_S = 30.0
 POLL_S = 0.5
 
@@ -80,8 +82,10 @@ def serve(pipe: Connection, plan: Plan) -> None:
         threading.Thread(target=_watch, args=head, daemon=True).start()
         _run(inbox, plan)
     except Refused as refused:
-        pipe.send((FAULT, refused.sentence, refused.hint))
+        pipe.send((FAULT, refused.sentence, refused.hint, False))
         time.sleep(1.0)
+    except BaseException:  # noqa: BLE001  # whatever it is, the driver builds another bridge
+        traceback.print_exc()
     abandon(GONE)
 
 
@@ -111,6 +115,18 @@ class _Inbox:
         except OSError:
             abandon(GONE)
 
+    def give_up(self) -> None:
+        """Answer for the jobs that never began, or do not answer, that they are stopped."""
+        from halosearch.search.engines import tune_parts
+
+        link = tune_parts.LINK
+        for name in list(link.wanted if link is not None else ()):
+            link.wanted.discard(name)
+            self.say(NEWS, None, Event(STOPPED, link.jobs[name]))
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.say(NEWS, None, Event(STOPPED, self.jobs.get_nowait()[0]))
+
     def first_jobs(self) -> list[tuple[Job, bytes | None]]:
         """What the study asks for in one go, once it knows that it can."""
         found: list[tuple[Job, bytes | None]] = []
@@ -128,6 +144,9 @@ class _Inbox:
                 elif kind == STOP:
                     if self.flag is not None:
                         self.flag.set.remote()
+                    timer = threading.Timer(STOP_GRACE_S, self.give_up)
+                    timer.daemon = True
+                    timer.start()
                 elif kind == CLOSE:
                     import ray
 
@@ -273,6 +292,11 @@ def end_of(job: Job, text: str) -> tuple[list[tuple[Any, ...]], Event]:
     kind = end["kind"]
     assert kind in (DONE, STOPPED, BROKEN), kind
     return logs, Event(kind, job, end["result"], end["reason"])
+
+
+def is_result(text: str | None) -> bool:
+    """Whether a last report is a result, and not that the job was stopped or its machine at fault."""
+    return text is not None and json.loads(text)["kind"] == DONE
 
 
 def progress_of(job: Job, text: str) -> tuple[Any, ...]:
