@@ -76,8 +76,9 @@ def _drivers(pid, engine):
 
 
 def busy(worked, workers):
-    """Share of the workers' time in which they worked, while all of them were up and work was left: between the first job of the
-    last worker to come up and the last start of a job. Also the seconds until that last worker came up.
+    """Share of the workers' time in which they worked, seconds until all were up, and the window that counts.
+
+    The window reaches from the first job of the last worker to come up to the last start of a job.
     """
     first = {}
     for start, _, pid in worked:
