@@ -7,7 +7,6 @@ the study's folder keeps a second driver out.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import socket
 import threading
@@ -49,8 +48,6 @@ HANG_S = 30.0
 """A call that takes longer has its connection cut: a frozen server never answers, and its kernel keeps the connection up."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 SURE_S = 1.0
-OWN_GHOST_S = 40.0
-"""How long the lock of a connection of ours that was cut may outlive it."""
 OPENING_KEY = 4711
 """Whoever creates the tables holds this lock: Optuna's own creation fails when two begin at once."""
 POSTGRES_ARGUMENTS = {
@@ -60,14 +57,6 @@ POSTGRES_ARGUMENTS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "options": "-c statement_timeout=20s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
-}
-HOLDER_ARGUMENTS: dict[str, Any] = {
-    "connect_timeout": 5,
-    "tcp_user_timeout": 10_000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
 }
 TRANSIENT = (
     optuna.exceptions.StorageInternalError,
@@ -212,11 +201,11 @@ class Patient:
             except TRANSIENT as error:
                 if time.monotonic() + wait > end:
                     raise EnvironmentFault(
-                        f"the database has not answered for {self.patience_s / 60:.0f} minutes: {_words(error)}",
+                        f"the database has not answered for {self.patience_s / 60:.0f} minutes: {words_of(error)}",
                         "run the same command again once it is back; nothing recorded is lost",
                     ) from error
                 if not told:
-                    self.tell(f"the database does not answer ({_words(error)}); asking again")
+                    self.tell(f"the database does not answer ({words_of(error)}); asking again")
                     told = True
             finally:
                 timer.cancel()
@@ -235,90 +224,13 @@ def shut(connection: Any) -> None:
         copy.shutdown(socket.SHUT_RDWR)
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     """What the driver said; Optuna's own words speak of invalid data."""
     cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ else error
     if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
         return "its connection was lost"
     inner = getattr(cause, "orig", None) or cause
     return (str(inner).strip().splitlines() or [type(inner).__name__])[0][:200]
-
-
-class Holder:
-    """Keeps a second driver of the same study out, through the database itself; freed when this process ends."""
-
-    def __init__(self, url: URL, study: str) -> None:
-        """Take the lock.
-
-        Raises:
-            StoreError: another driver has it.
-            EnvironmentFault: nobody answers.
-        """
-        self._url, self._study = url, study
-        self._connection: Any = None
-        self._key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:8], "big", signed=True)
-        try:
-            self._take(patience_s=1.0)
-        except sqlalchemy.exc.OperationalError as error:
-            raise EnvironmentFault(
-                f"the database {shown(str(url))} cannot be used: {_words(error)}",
-                "check its address; a password belongs into ~/.pgpass or PGPASSWORD",
-            ) from error
-
-    def renew(self) -> None:
-        """Take the lock again where the server has restarted.
-
-        Raises:
-            StoreError: another driver took it meanwhile.
-        """
-        if not self._held():
-            self._take(patience_s=OWN_GHOST_S)
-
-    def _take(self, patience_s: float) -> None:
-        if self._url.get_backend_name() != "postgresql":
-            return
-        import psycopg
-
-        self.release()
-        address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        end = time.monotonic() + patience_s
-        try:
-            self._connection = psycopg.connect(address, autocommit=True, **HOLDER_ARGUMENTS)
-            while not self._connection.execute("select pg_try_advisory_lock(%s)", (self._key,)).fetchone()[0]:
-                if time.monotonic() > end:
-                    break
-                time.sleep(0.2)
-            else:
-                return
-        except psycopg.OperationalError as error:
-            self.release()
-            raise sqlalchemy.exc.OperationalError("connect", None, error) from error
-        self.release()
-        raise StoreError(
-            f"another process is running the study {self._study!r} of this database",
-            "watch it with: halosearch status, or choose another --name",
-        )
-
-    def cut(self) -> None:
-        """End the connection, where the server hangs."""
-        if self._connection is not None:
-            shut(self._connection)
-
-    def _held(self) -> bool:
-        if self._url.get_backend_name() != "postgresql":
-            return True
-        if self._connection is None:
-            return False
-        with contextlib.suppress(Exception):
-            self._connection.execute("select 1")
-            return True
-        return False
-
-    def release(self) -> None:
-        """Let the next one in."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 def open_database(database: Database, *, tell: Callable[[str], None] = lambda _: None) -> tuple[OnceStorage, Patient]:
@@ -342,7 +254,7 @@ def open_database(database: Database, *, tell: Callable[[str], None] = lambda _:
             storage = OnceStorage(address.replace("{", "%7B").replace("}", "%7D"), engine_kwargs=options)
     except TRANSIENT as error:
         raise EnvironmentFault(
-            f"the database {shown(database.url)} cannot be used: {_words(error)}",
+            f"the database {shown(database.url)} cannot be used: {words_of(error)}",
             "check its address; a password belongs into ~/.pgpass or PGPASSWORD",
         ) from error
     return storage, Patient(storage.engine, tell=tell)

@@ -22,7 +22,7 @@ from halosearch.errors import EnvironmentFault
 from halosearch.files import write_text
 from halosearch.proxy.dataset import Dataset
 from halosearch.proxy.sources import open_data
-from halosearch.records.database import Holder
+from halosearch.records.holder import Holder
 from halosearch.records.store import FAILED, Store, Trial
 from halosearch.search.jobs import Job, MachineFaultError, Workers
 from halosearch.search.loop import Loop, Parts

@@ -9,7 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from halosearch.errors import EnvironmentFault, StoreError, UsageError
-from halosearch.records.database import Database, Holder, shown, url_of
+from halosearch.records.database import Database, shown, url_of
+from halosearch.records.holder import Holder
 from halosearch.records.journal import hold_study
 from halosearch.records.store import Store
 from halosearch.study.folders import Folders

@@ -17,7 +17,6 @@ from halosearch.errors import EnvironmentFault, StoreError, UsageError
 from halosearch.records.database import (
     MARK,
     Database,
-    Holder,
     Patient,
     file_system_of,
     open_database,
@@ -25,6 +24,7 @@ from halosearch.records.database import (
     shown,
     url_of,
 )
+from halosearch.records.holder import Holder
 from halosearch.records.store import COMPLETE, RUNNING, Store
 from tests.records.test_store import COSTS, DIALS, DISTRIBUTIONS, RESULT
 
@@ -112,7 +112,10 @@ def test_a_reader_of_a_study_that_is_not_there_writes_nothing(database, opened):
 
 @needs_postgres
 def test_a_second_driver_is_refused_and_a_killed_one_frees_the_study_at_once(server):
-    code = f"from halosearch.records.database import *; import time; h=Holder(url_of({server.url!r}),'s'); print('held',flush=True); time.sleep(60)"
+    code = (
+        "import time; from halosearch.records.database import url_of; from halosearch.records.holder import Holder; "
+        f"h=Holder(url_of({server.url!r}),'s'); print('held',flush=True); time.sleep(60)"
+    )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "held\n"

@@ -17,7 +17,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 
 from halosearch.files import write_bytes
-from halosearch.search.engines import tuning
+from halosearch.search.engines import tune_words
 from halosearch.search.engines.bridge import NEWS
 from halosearch.search.jobs import DONE, Event, Job
 
@@ -31,13 +31,12 @@ AHEAD = 1
 class Link:
     """What lives in this process: jobs asked for, trials by job."""
 
-    def __init__(self, inbox: tuning._Inbox, slots: int, given: Path) -> None:
+    def __init__(self, inbox: tune_words.Inbox, slots: int, given: Path) -> None:
         """`given`: folder for checkpoints that the study hands over."""
         self.inbox, self.slots, self.given = inbox, slots, given
         self.trials: dict[str, Trial] = {}
         self.names: dict[str, str] = {}
         self.jobs: dict[str, Job] = {}
-        self.wanted: set[str] = set()
         self.live: set[str] = set()
         self.errors: dict[str, str] = {}
         self.warm = False
@@ -45,23 +44,21 @@ class Link:
     def expect(self, jobs: list[tuple[Job, bytes | None]]) -> None:
         """Jobs that the study asks for before anything runs: restored trials of these go on."""
         for job, content in jobs:
-            self.jobs[tuning.identity(job)] = job
+            self.jobs[tune_words.identity(job)] = job
             self.inbox.jobs.put((job, content))
 
     def end(self, name: str, text: str) -> None:
         """Tell the study of an end, once."""
-        if name in self.wanted:
-            self.wanted.discard(name)
-            logs, event = tuning.end_of(self.jobs[name], text)
+        if self.inbox.wanted.pop(name, None) is not None:
+            logs, event = tune_words.end_of(self.jobs[name], text)
             for log in logs:
                 self.inbox.say(*log)
             self.inbox.say(NEWS, None, event)
 
     def failed(self, name: str, reason: str) -> None:
         """A trial that used up its tries."""
-        if name in self.wanted:
-            self.wanted.discard(name)
-            words = f"{reason}, {tuning.MAX_FAILURES + 1} times"
+        if self.inbox.wanted.pop(name, None) is not None:
+            words = f"{reason}, {tune_words.MAX_FAILURES + 1} times"
             self.inbox.say(NEWS, None, Event(DONE, self.jobs[name], {"state": "failed", "reason": words}))
 
 
@@ -93,13 +90,13 @@ class JobSearcher(_MadeAnew, Searcher):
                 job, content = LINK.inbox.jobs.get(block=not LINK.live)
             except queue.Empty:
                 return None
-            name = tuning.identity(job)
+            name = tune_words.identity(job)
             LINK.jobs[name] = job
-            LINK.wanted.add(name)
+            LINK.inbox.wanted[name] = job
             if self._found_again(name, job):
                 continue
             LINK.live.add(trial_id)
-            return tuning.job_config(job, self._keep(job, content))
+            return tune_words.job_config(job, self._keep(job, content))
         return None
 
     @staticmethod
@@ -108,7 +105,7 @@ class JobSearcher(_MadeAnew, Searcher):
         known = LINK.trials.get(name)
         if known is None or Job(**known.config["job"]) != job:
             return False
-        if known.status == "TERMINATED" and tuning.is_result(known.last_result.get("end")):
+        if known.status == "TERMINATED" and tune_words.is_result(known.last_result.get("end")):
             LINK.end(name, known.last_result["end"])
             return True
         if known.status in ("PENDING", "RUNNING", "PAUSED"):
@@ -127,8 +124,8 @@ class JobSearcher(_MadeAnew, Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """News on the way."""
         text, name = result.get("progress"), LINK.names.get(trial_id)
-        if text and name is not None and name in LINK.wanted:
-            LINK.inbox.say(*tuning.progress_of(LINK.jobs[name], text))
+        if text and name is not None and name in LINK.inbox.wanted:
+            LINK.inbox.say(*tune_words.progress_of(LINK.jobs[name], text))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """An end: of the job, or of Tune's patience."""
@@ -178,7 +175,7 @@ class OnlyAskedFor(_MadeAnew, FIFOScheduler):
         if not LINK.warm:  # Tune keeps one idle actor only; there is no public way to keep one for each worker
             LINK.warm = True
             tune_controller._tune_controller._actor_cache.increase_max(trial.placement_group_factory, LINK.slots)
-        name = tuning.identity(Job(**trial.config["job"]))
+        name = tune_words.identity(Job(**trial.config["job"]))
         LINK.trials[name], LINK.names[trial.trial_id] = trial, name
 
     def choose_trial_to_run(self, tune_controller: Any, **words: Any) -> Any:
@@ -238,7 +235,7 @@ class Quiet(TrialProgressCallback):
     def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
         """Into the study's own folder, so that any engine can go on from it."""
         del iteration, trials, info
-        message = tuning.checkpoint_of(Job(**trial.config["job"]), checkpoint.path)
+        message = tune_words.checkpoint_of(Job(**trial.config["job"]), checkpoint.path)
         if message is not None:
             LINK.inbox.say(*message)
 

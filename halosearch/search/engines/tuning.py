@@ -15,35 +15,28 @@ import contextlib
 import json
 import logging
 import os
-import queue
 import shutil
 import socket
 import tempfile
 import threading
 import time
 import traceback
-from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from halosearch.search.engines.bridge import (
     CAPACITY,
-    CHECKPOINT,
-    CLOSE,
     FAULT,
-    LOG,
-    NEWS,
     NOTE,
-    STOP,
-    SUBMIT,
     Plan,
     abandon,
 )
 from halosearch.search.engines.cluster import GONE, HEADLESS, NEWS_WAIT_S
 from halosearch.search.engines.desk import Desk
 from halosearch.search.engines.joining import Refused, connect
-from halosearch.search.jobs import BROKEN, DIED, DONE, PROGRESS, STOPPED, Event, Job
+from halosearch.search.engines.tune_words import MAX_FAILURES, STATE, Inbox
+from halosearch.search.jobs import DIED, PROGRESS, Job
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -57,12 +50,7 @@ ENVIRONMENT = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "10",
 }
 EXPERIMENT = "trials"
-STATE = "state.bin"
-MAX_FAILURES = 2
-"""Tries beyond the first that Tune gives a trial whose worker died."""
 ASK_STOP_S = 1.0
-STOP_GRACE_S = 30.0
-FIRST_JOBS_S = 30.0
 POLL_S = 0.5
 
 
@@ -72,7 +60,7 @@ def serve(pipe: Connection, plan: Plan) -> None:
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    inbox = _Inbox(pipe)
+    inbox = Inbox(pipe)
     try:
         head = connect(plan)
         try:
@@ -100,84 +88,7 @@ def _watch(host: str, port: int) -> None:
     abandon(HEADLESS)
 
 
-class _Inbox:
-    """Jobs that the study asks for, as they come in."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe, self.jobs = pipe, queue.SimpleQueue[tuple[Job, bytes | None]]()
-        self.flag: Any = None
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def say(self, *message: Any) -> None:
-        """To the driver; without one nothing more is to be done."""
-        try:
-            self.pipe.send(message)
-        except OSError:
-            abandon(GONE)
-
-    def give_up(self) -> None:
-        """Answer for the jobs that never began, or do not answer, that they are stopped."""
-        from halosearch.search.engines import tune_parts
-
-        link = tune_parts.LINK
-        for name in list(link.wanted if link is not None else ()):
-            link.wanted.discard(name)
-            self.say(NEWS, None, Event(STOPPED, link.jobs[name]))
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self.say(NEWS, None, Event(STOPPED, self.jobs.get_nowait()[0]))
-
-    def first_jobs(self) -> list[tuple[Job, bytes | None]]:
-        """What the study asks for in one go, once it knows that it can."""
-        found: list[tuple[Job, bytes | None]] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                found.append(self.jobs.get(timeout=FIRST_JOBS_S if not found else 1.0))
-        return found
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                kind, *rest = self.pipe.recv()
-                if kind == SUBMIT:
-                    self.jobs.put((rest[0], rest[1]))
-                elif kind == STOP:
-                    if self.flag is not None:
-                        self.flag.set.remote()
-                    timer = threading.Timer(STOP_GRACE_S, self.give_up)
-                    timer.daemon = True
-                    timer.start()
-                elif kind == CLOSE:
-                    import ray
-
-                    ray.shutdown()
-                    os._exit(0)
-        except (EOFError, OSError):
-            abandon(GONE)
-
-
-class StopFlag:
-    """An actor that says whether the study was asked to stop."""
-
-    def __init__(self) -> None:
-        """Not yet."""
-        self._set = False
-
-    def set(self) -> None:
-        """From now on."""
-        self._set = True
-
-    def is_set(self) -> bool:
-        """Whether it was."""
-        return self._set
-
-
-def identity(job: Job) -> str:
-    """A job by name, each rung for itself."""
-    return f"{job.key}:{job.rung}"
-
-
-def _run(inbox: _Inbox, plan: Plan) -> None:
+def _run(inbox: Inbox, plan: Plan) -> None:
     import ray
     from ray import tune
 
@@ -210,6 +121,22 @@ def _run(inbox: _Inbox, plan: Plan) -> None:
             shutil.rmtree(path, ignore_errors=True)
         inbox.say(NOTE, f"Ray Tune ended: {type(error).__name__}")
         raise
+
+
+class StopFlag:
+    """An actor that says whether the study was asked to stop."""
+
+    def __init__(self) -> None:
+        """Not yet."""
+        self._set = False
+
+    def set(self) -> None:
+        """From now on."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Whether it was."""
+        return self._set
 
 
 def run_job(config: dict[str, Any], plan: Plan, flag: Any) -> None:
@@ -278,34 +205,3 @@ def _desk(plan: Plan) -> Desk:
     if not _KEPT:
         _KEPT.append(Desk(plan))
     return _KEPT[0]
-
-
-def job_config(job: Job, given: Path | None) -> dict[str, Any]:
-    """A job as a Tune configuration."""
-    return {"job": asdict(job), "given": str(given) if given else None}
-
-
-def end_of(job: Job, text: str) -> tuple[list[tuple[Any, ...]], Event]:
-    """What a trial's last report says: logs, and the event."""
-    end = json.loads(text)
-    logs = [(LOG, name, content.encode()) for name, content in end["logs"].items()]
-    kind = end["kind"]
-    assert kind in (DONE, STOPPED, BROKEN), kind
-    return logs, Event(kind, job, end["result"], end["reason"])
-
-
-def is_result(text: str | None) -> bool:
-    """Whether a last report is a result, and not that the job was stopped or its machine at fault."""
-    return text is not None and json.loads(text)["kind"] == DONE
-
-
-def progress_of(job: Job, text: str) -> tuple[Any, ...]:
-    """A report on the way."""
-    return (NEWS, None, Event(PROGRESS, job, json.loads(text)))
-
-
-def checkpoint_of(job: Job, path: str) -> tuple[Any, ...] | None:
-    """A checkpoint that Tune has kept, for the study's folder."""
-    with contextlib.suppress(OSError):
-        return (CHECKPOINT, job.key, (Path(path) / STATE).read_bytes())
-    return None
