@@ -372,7 +372,7 @@ def main():
     parser.add_argument("--folder", default=HERE)
     arguments = parser.parse_args()
     where = provenance(torch.device("cpu"))
-    rows, raw = [], []
+    raw = []
     work = Path(tempfile.mkdtemp(prefix="hf", dir="/tmp"))
     try:
         for name in arguments.only:
@@ -395,18 +395,20 @@ def main():
             }
             print(entry, flush=True)
             raw.append(entry)
-            states = ", ".join(f"{n} {state}" for state, n in sorted(kept.items()))
-            rows.append(
-                [
-                    entry["how"],
-                    entry["seen"].replace("|", "/"),
-                    " then ".join(map(str, case.codes)).replace("-9", "killed"),
-                    states,
-                ]
-            )
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    page = "\n\n".join(
+    write("faults", torch.device("cpu"), {"provenance": where, "cases": raw}, page_of(raw), arguments.folder)
+    sys.exit(int(any("CASE FAILED" in each["seen"] for each in raw)))
+
+
+def page_of(raw):
+    """The page behind raw entries."""
+    rows = []
+    for entry in raw:
+        states = ", ".join(f"{n} {state}" for state, n in sorted(entry["kept"].items()))
+        codes = " then ".join(map(str, entry["exit_codes"])).replace("-9", "killed")
+        rows.append([entry["how"], entry["seen"].replace("|", "/"), codes, states])
+    return "\n\n".join(
         [
             "# Faults",
             "Studies of 30 quick trials on two workers (the corrupt image: four real trainings). Exit codes are those of the runs one after "
@@ -418,8 +420,6 @@ def main():
             ),
         ]
     )
-    write("faults", torch.device("cpu"), {"provenance": where, "cases": raw}, page, arguments.folder)
-    sys.exit(int(any("CASE FAILED" in each["seen"] for each in raw)))
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def test_an_outage_in_the_middle_of_a_study_costs_time_only(fault, opened):
     with Server() as server:
         database = Database(server.url, "halosearch outage")
         store = opened(database, create=True)
-        store._call.hang_s = 2.0
+        store._call.hang_s = 5.0
         holder = Holder(url_of(server.url), database.study)
         store.held_by(holder.renew, holder.cut)
         propose(store, 0)
@@ -162,7 +162,7 @@ def test_an_outage_in_the_middle_of_a_study_costs_time_only(fault, opened):
         time.sleep(0.5)
         if fault == "freeze":
             frozen = server.freeze()
-            time.sleep(6)
+            time.sleep(12)
             for process in frozen:
                 process.resume()
         else:
@@ -170,7 +170,7 @@ def test_an_outage_in_the_middle_of_a_study_costs_time_only(fault, opened):
             time.sleep(3)
             server.start()
         enough.set()
-        thread.join(60)
+        thread.join(120)
         assert not thread.is_alive()
         number = len(written) + 1
         assert written == list(range(1, number))
