@@ -172,7 +172,7 @@ def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
         _device_type(spec.device)  # what it would cost is measured here
         _print_forecast(spec, cell, as_json=bool(json))
         return
-    _run(spec, folders, cell, json, flags, exists=exists)
+    _run(spec, folders, cell, json, flags, place, exists=exists)
 
 
 def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> None:
@@ -208,13 +208,16 @@ def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> No
     put("nothing was trained or written")
 
 
-def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, flags: StudyFlags, *, exists: bool) -> None:
+def _run(
+    spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, flags: StudyFlags, place: Place, *, exists: bool
+) -> None:
     from halosearch.cli.progress import JsonLines, Lines, Panel, Tally
+    from halosearch.study.place import parallel
     from halosearch.study.price import price_of
     from halosearch.study.run import Control, exit_code, run_study
 
     price = price_of(spec)
-    tally = Tally(price.jobs, workers=min(spec.workers, spec.lookahead))
+    tally = Tally(price.jobs, workers=parallel(spec))
     if exists:
         _count_past(tally, spec, folders)
     budget = f"{spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %"
@@ -233,7 +236,7 @@ def _run(spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, flags
             watcher.message(
                 f"{spec.lookahead} of {spec.workers} workers are used: the study looks {spec.lookahead} moves ahead"
             )
-        ended = run_study(spec, folders, watcher, control, cell, flags.place(), force=flags.force)
+        ended = run_study(spec, folders, watcher, control, cell, place, force=flags.force)
     finally:
         watcher.close()
     if ended.refused and not received:

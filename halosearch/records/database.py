@@ -50,7 +50,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 SURE_S = 1.0
 OPENING_KEY = 4711
 """Whoever creates the tables holds this lock: Optuna's own creation fails when two begin at once."""
-POSTGRES_ARGUMENTS = {
+POSTGRES_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 10,

@@ -11,15 +11,10 @@ import sqlalchemy
 from sqlalchemy.engine import URL
 
 from halosearch.errors import EnvironmentFault, StoreError
-from halosearch.records.database import shown, shut, words_of
+from halosearch.records.database import POSTGRES_ARGUMENTS, shown, shut, words_of
 
-HOLDER_ARGUMENTS: dict[str, Any] = {
-    "connect_timeout": 5,
-    "tcp_user_timeout": 10_000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+HOLDER_ARGUMENTS = POSTGRES_ARGUMENTS | {
+    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 }
 OWN_GHOST_S = 40.0
 """How long the lock of a connection of ours that was cut may outlive it."""

@@ -25,7 +25,7 @@ import psutil
 from halosearch.errors import EnvironmentFault
 from halosearch.files import write_bytes
 from halosearch.search.engines.limits import Limits
-from halosearch.search.engines.processes import write_to
+from halosearch.search.engines.processes import end_with_driver, write_to
 from halosearch.search.jobs import DIED, PROGRESS, Evaluate, Event, Job
 
 BRIDGE_LOG = "ray.log"
@@ -216,8 +216,6 @@ class Bridge:
         self._pipe.close()
         self._process, self._pipe, self._ready = None, None, 0
         self._handed_out.clear()
-        if self._stopping:
-            self._falls = len(AGAIN_AFTER_S)
         if self._falls >= len(AGAIN_AFTER_S) and not self._stopping:
             broke = f"the connection to Ray broke {self._falls} times in a row"
             raise EnvironmentFault(
@@ -272,15 +270,9 @@ def abandon(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _abandon_with_driver(driver: int) -> None:
-    while os.getppid() == driver:
-        time.sleep(0.25)
-    abandon(1)
-
-
 def _run_bridge(pipe: Connection, serve: Serve, plan: Plan, log: Path, driver: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_abandon_with_driver, args=(driver,), daemon=True).start()
+    threading.Thread(target=end_with_driver, args=(driver, abandon), daemon=True).start()
     write_to(log)
     serve(pipe, plan)

@@ -105,7 +105,7 @@ class _Bridge:
         self._tasks: set[asyncio.Task[None]] = set()
         self._alive_at = time.monotonic()
         self._lasting = plan.cluster.address is not None
-        self._told = -1
+        self._told = plan.size
         self._unknown: set[str] = set()
         """Workers of an earlier driver that have not said yet what they hold."""
         self._prefix = f"seat-{hashlib.sha256(pickle.dumps(plan)).hexdigest()[:12]}-"
@@ -344,7 +344,7 @@ class _Bridge:
         while True:
             await asyncio.sleep(TELL_WAITING_S)
             ready = sum(seat.ready for seat in self._seats.values())
-            if ready not in (self._told, self._plan.size) or (self._told not in (-1, ready)):
+            if ready != self._told:
                 self._told = ready
                 self._say(NOTE, f"{ready} of {self._plan.size} workers run; {_asked(self._plan)}")
 

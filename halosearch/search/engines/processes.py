@@ -279,8 +279,8 @@ def write_to(path: Path) -> None:
     os.close(file)
 
 
-def end_with_driver(driver: int) -> None:
-    """End this process as soon as its parent is another one than `driver`."""
+def end_with_driver(driver: int, end: Callable[[int], Any] = os._exit) -> None:
+    """End this process, by `end` with exit code 1, as soon as its parent is another one than `driver`."""
     while os.getppid() == driver:
         time.sleep(0.25)
-    os._exit(1)
+    end(1)

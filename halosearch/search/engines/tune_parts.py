@@ -220,11 +220,8 @@ class Never(_MadeAnew, tune.Stopper):
         return False
 
 
-class Quiet(TrialProgressCallback):
+class Quiet(_MadeAnew, TrialProgressCallback):
     """Prints nothing; hands checkpoints to the study."""
-
-    def __reduce__(self) -> Any:
-        return (type(self), ())
 
     def _print(self, *words: Any, **options: Any) -> None:
         del words, options
