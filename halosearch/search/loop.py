@@ -6,7 +6,7 @@ loop knows nothing of costs or training: jobs go to `workers`, results come back
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -98,6 +98,16 @@ class Parts:
 
 
 @dataclass(slots=True)
+class _Lives:
+    """What became of a job's runs: ends without a result, deaths that count, images reached at most, and at the last death."""
+
+    ends: int = 0
+    deaths: int = 0
+    reached: int = 0
+    died_at: int = -1
+
+
+@dataclass(slots=True)
 class Loop:
     """One run of a study.
 
@@ -121,10 +131,7 @@ class Loop:
     refused: bool = False
     _queue: deque[Job] = field(default_factory=deque)
     _running: dict[str, Job] = field(default_factory=dict)
-    _deaths: dict[str, int] = field(default_factory=dict)
-    _ends: dict[str, int] = field(default_factory=dict)
-    _reached: dict[str, int] = field(default_factory=dict)
-    _died_at: dict[str, int] = field(default_factory=dict)
+    _lives: defaultdict[str, _Lives] = field(default_factory=lambda: defaultdict(_Lives))
     _open: bool = False
     _complete: bool = False
     _stopping: bool = False
@@ -227,7 +234,8 @@ class Loop:
     def _handle(self, event: Event) -> None:
         job = event.job
         if event.kind == PROGRESS:
-            self._reached[job.key] = max(self._reached.get(job.key, 0), int(event.result.get("images", 0)))
+            lives = self._lives[job.key]
+            lives.reached = max(lives.reached, int(event.result.get("images", 0)))
             self.listen("progress", job, event.result)
             return
         self._running.pop(job.key, None)
@@ -243,14 +251,13 @@ class Loop:
             self._requeue(job, event.reason, blameless=event.blameless)
 
     def _requeue(self, job: Job, reason: str, *, blameless: bool) -> None:
-        self._ends[job.key] = ends = self._ends.get(job.key, 0) + 1
-        reached, before = self._reached.get(job.key, 0), self._died_at.get(job.key, -1)
+        lives = self._lives[job.key]
+        lives.ends += 1
         if not blameless:  # a job that got further than the last time is no worse than at its first death
-            self._deaths[job.key] = 1 if reached > before else self._deaths.get(job.key, 0) + 1
-            self._died_at[job.key] = reached
-        runs = self._deaths.get(job.key, 0)
-        if runs >= MAX_RUNS or ends >= MAX_ENDS:
-            self._finish(job, "failed", {}, f"{reason}, {max(runs, ends)} times")
+            lives.deaths = 1 if lives.reached > lives.died_at else lives.deaths + 1
+            lives.died_at = lives.reached
+        if lives.deaths >= MAX_RUNS or lives.ends >= MAX_ENDS:
+            self._finish(job, "failed", {}, f"{reason}, {lives.ends} times")
         else:
             self._queue.appendleft(job)
             self.listen("requeued", job, {"reason": reason})
