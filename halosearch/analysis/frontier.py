@@ -54,7 +54,14 @@ def hypervolume_history(trials: pd.DataFrame, cost: str = COST) -> list[tuple[in
         return []
     rows = rows.sort_values("trial")
     reference = reference_point(rows, cost)
-    return [(int(number), hypervolume(rows.iloc[: i + 1], reference, cost)) for i, number in enumerate(rows["trial"])]
+    front, found = list[tuple[float, float]](), list[tuple[int, float]]()
+    value = 0.0
+    for number, score, price in zip(*(rows[name].tolist() for name in ("trial", SCORE, cost)), strict=True):
+        if not any(s >= score and c <= price for s, c in front):  # only a new member of the front changes the volume
+            front = [(s, c) for s, c in front if s > score or c < price] + [(score, price)]
+            value = hypervolume(pd.DataFrame(front, columns=[SCORE, cost]), reference, cost)
+        found.append((int(number), value))
+    return found
 
 
 def knee(front: pd.DataFrame, cost: str = COST) -> int | None:

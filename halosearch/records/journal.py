@@ -6,7 +6,9 @@ next append is glued to the half line. So the unterminated last line is cut befo
 
 from __future__ import annotations
 
+import errno
 import json
+import time
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,18 +18,31 @@ from optuna.storages.journal import JournalFileBackend
 from halosearch.errors import StoreError
 from halosearch.records.backup import trusted
 
+DEAD_LINK_S = 30.0
+
 
 class ProcessLock:
     """A lock that the operating system releases when its holder dies (Optuna's own waits 30 s for a dead holder)."""
 
     def __init__(self, journal: Path) -> None:
         """The lock lies beside the journal."""
-        self._lock = FileLock(f"{journal}.lock")
+        self._link = Path(f"{journal}.lock")
+        self._lock = FileLock(self._link)
 
     def acquire(self) -> bool:
-        """Wait for the lock."""
-        self._lock.acquire()
-        return True
+        """Wait for the lock; where Optuna's dashboard writes, its lock is a link in this place, which it takes away again."""
+        began = time.monotonic()
+        while True:
+            try:
+                self._lock.acquire()
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.EEXIST):
+                    raise
+                if time.monotonic() - began > DEAD_LINK_S:  # its holder is gone; Optuna's own clients wait as long
+                    self._link.unlink(missing_ok=True)
+                time.sleep(0.01)
+            else:
+                return True
 
     def release(self) -> None:
         """Let the next one in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from halosearch.records.journal import check, mend, open_storage
 FORMAT = 2
 """Version of what is written; a study of another one is refused, not guessed at."""
 STUDY = "halosearch"
+OBJECTIVES = ("score", "step_time_s")
 COMPLETE, PRUNED, INFEASIBLE, FAILED, RUNNING = "complete", "pruned", "infeasible", "failed", "running"
 STATES = {
     COMPLETE: TrialState.COMPLETE,
@@ -219,15 +221,26 @@ def _find_study(storage: optuna.storages.BaseStorage, name: str, *, create: bool
     """The study in a storage; a reader writes nothing, and finds an empty one where none was begun."""
     sampler = optuna.samplers.RandomSampler(seed=0)
     try:
-        return optuna.load_study(storage=storage, study_name=name, sampler=sampler)
+        study = optuna.load_study(storage=storage, study_name=name, sampler=sampler)
     except KeyError:
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage if create else None,
             study_name=name,
             directions=["maximize", "minimize"],
             sampler=sampler,
             load_if_exists=create,
         )
+    if create:
+        _name_objectives(study)
+    return study
+
+
+def _name_objectives(study: optuna.Study) -> None:
+    """What Optuna's dashboard calls the two values of a trial."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if study.metric_names is None:
+            study.set_metric_names(list(OBJECTIVES))
 
 
 def _plain(trial: FrozenTrial) -> Trial:

@@ -1,39 +1,46 @@
-"""The HTML page: one file that opens offline, makes no request and runs no text of the study's as code."""
+"""A study's HTML page: one file that opens offline, makes no request and runs no text of the study's as code."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
+import yaml
 
 from halosearch.files import write_text
 from halosearch.records.store import to_json
-from halosearch.report.figures import (
-    draw_curves,
-    draw_front,
-    draw_hypervolume,
-    draw_published,
-    prepare_front,
-    prepare_published,
-)
+from halosearch.report.columns import COLUMNS
+from halosearch.report.figures import figures
+from halosearch.report.figures.trials import CURVE_POINTS, draw_front, prepare_curves, prepare_front, published_marks
+from halosearch.report.printed import printed
+from halosearch.report.rediscovery import scaling_words
+from halosearch.report.shell import CONFIG, page
+from halosearch.report.trial_rows import csv_text, flat_table
 from halosearch.report.wording import seconds_words, trial_of
+from halosearch.space.published import published_models
 
-CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "responsive": True}
-DRAW = """
-const figures = JSON.parse(document.getElementById("figures").textContent);
-const config = JSON.parse(document.getElementById("config").textContent);
-for (const [id, figure] of Object.entries(figures)) Plotly.newPlot(id, figure.data, figure.layout, config);
-for (const button of document.querySelectorAll("button[data-copy]"))
-  button.addEventListener("click", () => { navigator.clipboard.writeText(button.dataset.copy); button.textContent = "copied"; });
-"""
-TABLE_COLUMNS = ("trial", "state", "score", "step_time_s", "params", "macs", "candidate", "reason")
-CSV_LEFT_OUT = ("curve", "accuracy")
+TABLE = (
+    ("trial", "trial", "n"),
+    ("state", "state", "word"),
+    ("score", "score", "n"),
+    ("held_out_score", "held-out", "n"),
+    ("p_front", "P(front)", "n"),
+    ("step_time_s", "step (s)", "n"),
+    ("candidate", "candidate", "code"),
+    ("predicted_step_time_s", "predicted (s)", "n"),
+    ("params", "parameters", "n"),
+    ("macs", "MACs", "n"),
+    ("activations", "activations", "n"),
+    ("memory_bytes", "memory (B)", "n"),
+    ("images", "images", "n"),
+    ("seconds", "seconds", "n"),
+    ("runs", "runs", "n"),
+    ("reason", "reason", "word"),
+)
+MOST_PLAIN_ROWS = 100
+"""Rows of the table that are there without JavaScript; the page's own table shows all."""
+REFERENCE_COLUMNS = ("score", "step_time_s", "params", "macs", "activations", "memory_bytes", "seconds")
 
 
 def write_report(folder: Path, summary: dict[str, Any]) -> Path:
@@ -43,60 +50,102 @@ def write_report(folder: Path, summary: dict[str, Any]) -> Path:
         OSError: the folder cannot be written.
     """
     write_text(folder / "summary.json", to_json(summary) + "\n")
-    rows = [{key: value for key, value in trial.items() if key not in CSV_LEFT_OUT} for trial in summary["trials"]]
-    write_text(folder / "trials.csv", pd.DataFrame(rows).to_csv(index=False))
-    page = folder / "index.html"
-    write_text(page, render(summary))
-    return page
+    write_text(folder / "trials.csv", csv_text(flat_table(summary)))
+    path = folder / "index.html"
+    write_text(path, render(summary))
+    return path
 
 
 def render(summary: dict[str, Any]) -> str:
     """The page as text; the same summary gives the same text."""
-    figures = _figures(summary)
-    library = get_plotlyjs()
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (library, DRAW)
-    )
-    environment = Environment(
-        loader=PackageLoader("halosearch.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["seconds"] = seconds_words
-    template = environment.get_template("page.html.j2")
-    return template.render(
+    front = draw_front(prepare_front(summary, flat_table(summary)))
+    return page(
+        "page.html.j2",
+        summary["study"],
+        page_data(summary) if summary["trials"] else None,
         summary=summary,
         decisions=[d | trial_of(summary, d["trial"]) for d in summary["decisions"]],
-        columns=TABLE_COLUMNS,
-        library=library,
-        draw=DRAW,
-        hashes=hashes,
-        figures=_json(figures),
-        config=_json(CONFIG),
-        figure_ids=list(figures),
-        published=prepare_published(),
+        columns=[{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE],
+        shown=_plain_rows(summary),
+        static_front=base64.b64encode(printed(front, "svg")).decode(),
+        curve_points=CURVE_POINTS,
+        scaling=scaling_words(),
+        published=published_models(),
+        facts=_facts(summary),
         provenance=to_json(summary["provenance"]),
-        spec=to_json(summary["spec"]),
+        study_yaml=study_yaml(summary),
     )
 
 
-def _figures(summary: dict[str, Any]) -> dict[str, Any]:
-    figures = {
-        "front": draw_front(prepare_front(summary)),
-        "curves": draw_curves(summary),
-        "hypervolume": draw_hypervolume(summary),
-        "published": draw_published(prepare_published(), summary["spec"]["budget"]),
+def page_data(summary: dict[str, Any]) -> dict[str, Any]:
+    """What the page's script works on: the table as CSV, curves, charts without the trials in them."""
+    table = flat_table(summary)
+    reference = summary["reference"]
+    return {
+        "name": summary["study"],
+        "csv": csv_text(table),
+        "columns": [column.to_dict() for column in COLUMNS],
+        "table": [{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE],
+        "curves": [[c["trial"], [value for point in c["points"] for value in point]] for c in prepare_curves(summary)],
+        "figures": {name: _without_trials(figure) for name, figure in figures(summary).items()},
+        "config": CONFIG,
+        "band": [] if summary["attainment"] is None else summary["attainment"]["band"],
+        "reference": reference and {name: reference.get(name) for name in REFERENCE_COLUMNS},
+        "marks": {cost: published_marks(cost, table[cost].tolist()) for cost in ("params", "macs")},
     }
-    return {name: json.loads(figure.to_json()) for name, figure in figures.items()}
 
 
-def _json(value: Any) -> str:
-    """JSON that cannot end its script element or open a comment."""
-    return (
-        json.dumps(value, sort_keys=True, allow_nan=False)
-        .replace("<", "\\u003c")
-        .replace("\u2028", "\\u2028")
-        .replace("\u2029", "\\u2029")
-    )
+def _without_trials(figure: Any) -> dict[str, Any]:
+    """A chart as JSON; traces that the page draws from its table keep a place in the legend only."""
+    plain: dict[str, Any] = figure.to_plotly_json()
+    for trace in plain["data"]:
+        if "meta" in trace:
+            trace["x"], trace["y"] = [None], [None]
+            trace.pop("text", None)
+    return plain
+
+
+def _plain_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    front = set(summary["front"])
+
+    def rank(trial: dict[str, Any]) -> tuple[bool, float, int]:
+        score = trial["score"]
+        return trial["trial"] not in front, -score if score is not None else float("inf"), trial["trial"]
+
+    return sorted(summary["trials"], key=rank)[:MOST_PLAIN_ROWS]
+
+
+def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the numbers come from, for people; the whole of it is in the details below."""
+    provenance, spec = summary["provenance"], summary["spec"]
+    tier, device = spec["tier"], provenance["device"]
+    spent = ", ".join(f"{state} {seconds_words(seconds)}" for state, seconds in provenance["seconds_by_state"].items())
+    images = " then ".join(f"{rung:,}" for rung in tier["rungs"])
+    return [
+        ("version", f"halosearch {provenance['halosearch']}, record format {spec['format']}"),
+        ("space", f"{provenance['space_hash']}, {summary['cell_size']:,} candidates in the cell"),
+        ("data", f"{provenance['task']}, {provenance['task_hash'] or 'no hash'}"),
+        ("proxy", f"tier {tier['name']}: twin at {tier['width_multiplier']:g} of the width, {images} images"),
+        ("seed", f"{provenance['seed']} for proposals, weights and data order; repeats have further seeds"),
+        ("device", ", ".join(f"{key} {value}" for key, value in device.items()) or "not measured yet"),
+        (
+            "timing",
+            f"training step of {tier['timing_batch']} images, {tier['timing_rounds']} rounds beside the anchor, medians",
+        ),
+        ("seconds by state", spent or "none"),
+        ("runs beyond the first", str(provenance["runs_beyond_first"])),
+        ("trials left out of the front", _left_out(summary)),
+    ]
+
+
+def _left_out(summary: dict[str, Any]) -> str:
+    others = [f"{n} {state}" for state, n in summary["counts"].items() if state != "complete"]
+    return ", ".join(others) or "none"
+
+
+def study_yaml(summary: dict[str, Any]) -> str:
+    """A study file that asks the same question again under another name."""
+    spec = summary["spec"]
+    kept = ("budget", "seed", "sampler", "trials", "retests", "lookahead", "device", "data", "tier", "space")
+    values = {"name": f"{spec['name']}-again"} | {key: spec[key] for key in kept}
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=150, allow_unicode=True)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
-from halosearch.analysis.attainment import attainment
+from halosearch.analysis.distribution import score_distribution
 from halosearch.analysis.frontier import complete, frontier, hypervolume_history, knee
-from halosearch.records.store import Trial, row, table
+from halosearch.analysis.importance import importance
+from halosearch.cost.counts import count
+from halosearch.records.store import Trial, table
+from halosearch.report.finals import final_scores, front_certainty
+from halosearch.report.redaction import redact_all
+from halosearch.report.rediscovery import rediscovery
+from halosearch.report.trial_rows import trial_rows
 from halosearch.report.wording import answer_sentences
 from halosearch.space.notation import candidate_text
 from halosearch.space.search_space import DIALS, config_from_dials
+
+POINT = 0.01
+"""A point of score, whatever its noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,10 @@ class Evidence:
     published: list[str]
     certificate: dict[str, Any]
     prediction: dict[str, Any] | None = None
+    even: int = 0
+    """How many trials are drawn evenly before the search."""
+    command: str = ""
+    """The line that runs the same study again."""
 
 
 def summarise(evidence: Evidence) -> dict[str, Any]:
@@ -36,40 +49,75 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     front = frontier(rows)
     agreement, noise = evidence.certificate["agreement"], evidence.certificate["noise"]
     finals = final_scores(evidence.trials, evidence.notes, noise)
-    summary: dict[str, Any] = {
-        "study": evidence.spec["name"],
-        "spec": evidence.spec,
-        "cell_size": evidence.cell_size,
-        "counts": {state: int(n) for state, n in rows["state"].value_counts().sort_index().items()}
-        if len(rows)
-        else {},
-        "trials": [_trial(trial) for trial in evidence.trials],
-        "front": [int(number) for number in front["trial"]] if len(front) else [],
-        "decisions": _decisions(done, front, noise, finals),
-        "hypervolume": [list(point) for point in hypervolume_history(rows)],
-        "agreement": agreement,
-        "certificate": evidence.certificate,
-        "forced": evidence.notes.get("forced"),
-        "finals": finals,
-        "attainment": _attainment(done, noise, evidence),
-        "reference": _reference(evidence),
-        "data": evidence.data,
-        "published": evidence.published,
-        "prediction": evidence.prediction,
-        "provenance": _provenance(evidence),
-        "failures": _failures(evidence.trials),
-    }
+    sure = front_certainty(done, noise, evidence.notes)
+    trials = trial_rows(evidence.trials, _facts(evidence, finals, sure))
+    summary: dict[str, Any] = redact_all(
+        {
+            "study": evidence.spec["name"],
+            "spec": evidence.spec,
+            "command": evidence.command,
+            "cell_size": evidence.cell_size,
+            "counts": _counts(rows),
+            "front": [int(number) for number in front["trial"]] if len(front) else [],
+            "decisions": _decisions(done, front, noise, finals),
+            "hypervolume": _hypervolume(rows),
+            "importance": importance(done, DIALS, evidence.spec["seed"]),
+            "distribution": _distribution(rows, evidence.even),
+            "agreement": agreement,
+            "certificate": evidence.certificate,
+            "forced": evidence.notes.get("forced"),
+            "finals": finals,
+            "attainment": sure,
+            "reference": _reference(evidence),
+            "data": evidence.data,
+            "published": evidence.published,
+            "prediction": evidence.prediction,
+            "provenance": _provenance(evidence),
+            "failures": _failures(evidence.trials),
+        }
+    )
+    summary["trials"] = trials
+    summary["rediscovery"] = rediscovery(summary)
     summary["answer"] = answer_sentences(summary)
     return summary
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
-    flat = {key: None if isinstance(value, float) and value != value else value for key, value in row(trial).items()}
-    text = candidate_text(config_from_dials(trial.dials))
-    return flat | {
-        "candidate": text,
-        "accuracy": trial.result.get("final", {}).get("accuracy", {}),
-        "curve": trial.result.get("curve", []),
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
+    return {str(state): int(n) for state, n in rows["state"].value_counts().sort_index().items()} if len(rows) else {}
+
+
+def _hypervolume(rows: pd.DataFrame) -> list[list[float]]:
+    """(trial, seconds of all trials up to it, hypervolume) of the complete trials."""
+    if rows.empty:
+        return []
+    spent = dict(zip(rows["trial"], rows["seconds"].astype(float).fillna(0.0).cumsum(), strict=True))
+    return [[number, round(float(spent[number]), 3), value] for number, value in hypervolume_history(rows)]
+
+
+def _distribution(rows: pd.DataFrame, even: int) -> dict[str, Any] | None:
+    """Scores of the trials drawn evenly, those without one counted as worst; trials still running are not yet drawn."""
+    if rows.empty:
+        return None
+    drawn = rows[(rows["trial"] < even) & (rows["state"] != "running")]
+    return score_distribution(complete(drawn)["score"].tolist(), len(drawn))
+
+
+def _facts(evidence: Evidence, finals: list[dict[str, Any]], sure: dict[str, Any] | None) -> dict[int, dict[str, Any]]:
+    """What is known of a trial beside its record, by number."""
+    held_out = {final["trial"]: final["score"] for final in finals}
+    predicted = (evidence.prediction or {}).get("predicted", {})
+    anchor = evidence.notes.get("clock", {}).get("seconds", {}).get("median")
+    on_front = {} if sure is None else sure["on_front"]
+    return {
+        trial.number: {
+            "predicted_step_time_s": predicted[str(trial.number)] * anchor
+            if anchor and str(trial.number) in predicted
+            else None,
+            "drawn_evenly": trial.number < evidence.even,
+            "p_front": on_front.get(str(trial.number)),
+            "held_out_score": held_out.get(trial.number),
+        }
+        for trial in evidence.trials
     }
 
 
@@ -82,6 +130,8 @@ def _decisions(
     best = done.sort_values(["score", "step_time_s", "trial"], ascending=[False, True, True]).iloc[0]
     chosen = [("recommended (held-out images)", int(finals[0]["trial"]))] if finals else []
     chosen.append(("best score", int(best["trial"])))
+    close = done[done["score"] >= best["score"] - POINT]
+    chosen.append(("fastest within 0.01 of it", int(close.sort_values(["step_time_s", "trial"])["trial"].iloc[0])))
     if noise is not None:
         near = done[done["score"] >= best["score"] - within_noise_margin(noise["sd"])]
         chosen.append(("fastest within noise of it", int(near.sort_values(["step_time_s", "trial"])["trial"].iloc[0])))
@@ -94,57 +144,6 @@ def _decisions(
     return [{"role": role, "trial": number} for role, number in chosen]
 
 
-def _repeats(notes: dict[str, Any], first: str) -> list[dict[str, Any]]:
-    """Results of all completed repeats of a job, by the key of the first."""
-    keys = sorted(key for key in notes if key == first or key.startswith(f"{first}-"))
-    return [notes[key]["result"] for key in keys if notes[key]["state"] == "complete"]
-
-
-def final_scores(trials: list[Trial], notes: dict[str, Any], noise: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The finalists, best first: mean score over further seeds on images that the search never saw, 95 % interval where noise is known."""
-    found = []
-    for trial in trials:
-        done = _repeats(notes, f"final-{trial.number}")
-        if done:
-            scores = [float(result["score"]) for result in done]
-            mean = sum(scores) / len(scores)
-            half = None if noise is None else 1.96 * noise["sd"] / len(scores) ** 0.5
-            found.append(
-                {
-                    "trial": trial.number,
-                    "seeds": len(scores),
-                    "images": done[0]["final"]["images"],
-                    "scores": scores,
-                    "score": mean,
-                    "low": None if half is None else mean - half,
-                    "high": None if half is None else mean + half,
-                    "search_score": trial.result["score"],
-                }
-            )
-    return sorted(found, key=lambda final: (-final["score"], final["trial"]))
-
-
-def _attainment(done: pd.DataFrame, noise: dict[str, Any] | None, evidence: Evidence) -> dict[str, Any] | None:
-    """P(on the front) by trial and the band of the front, from the known noise of a score; None without it."""
-    if noise is None or done.empty:
-        return None
-    repeats = {
-        number: [float(result["score"]) for result in _repeats(evidence.notes, f"retest-{number}")]
-        for number in done["trial"]
-    }
-    means = [
-        (score + sum(repeats[number])) / (1 + len(repeats[number]))
-        for number, score in zip(done["trial"], done["score"], strict=True)
-    ]
-    seeds = [1 + len(repeats[number]) for number in done["trial"]]
-    found = attainment(means, done["step_time_s"].tolist(), seeds, noise["sd"]).to_dict()
-    return {
-        "draws": found["draws"],
-        "on_front": {str(number): p for number, p in zip(done["trial"], found["on_front"], strict=True)},
-        "band": found["band"],
-    }
-
-
 def within_noise_margin(noise: float) -> float:
     """Two standard deviations of the difference of two single-seed scores."""
     return float(2 * 2**0.5 * noise)
@@ -155,10 +154,13 @@ def _reference(evidence: Evidence) -> dict[str, Any] | None:
     if not note:
         return None
     dials = {name: note["dials"][name] for name in DIALS}
-    result = note["result"]
+    result, config = note["result"], config_from_dials(dials)
     return {
         "dials": dials,
-        "candidate": candidate_text(config_from_dials(dials)),
+        "candidate": candidate_text(config),
+        **asdict(count(config)),
+        "memory_bytes": result.get("step_time", {}).get("memory_bytes"),
+        "seconds": result.get("seconds"),
         "nearest_to": note["nearest_to"],
         "state": note["state"],
         "reason": note.get("reason", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ from halosearch.report.page import write_report
 from halosearch.report.summary import Evidence, summarise
 from halosearch.study.candidates import comparison_with_published
 from halosearch.study.folders import Folders
-from halosearch.study.spec import StudySpec
-from halosearch.study.trust import certificate_of
+from halosearch.study.spec import StudySpec, make_tier, tier_space
+from halosearch.study.tiers import TIERS
+from halosearch.study.trust import certificate_of, uniform_trials
 
 DATA_FILE = "data.json"
 QUIET = 9.0
@@ -38,7 +40,28 @@ def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) ->
     prediction = audited(timed, fit(timed.values(), setting))
     notes = store.notes()
     certificate = certificate_of(spec, trials, notes)
-    return Evidence(shown, trials, notes, cell_size, facts, comparison_with_published(spec), certificate, prediction)
+    published = comparison_with_published(spec)
+    even, command = uniform_trials(spec), command_of(spec)
+    return Evidence(shown, trials, notes, cell_size, facts, published, certificate, prediction, even, command)
+
+
+def command_of(spec: StudySpec) -> str:
+    """The line that runs the same study anew; one whose space or tier was written by hand needs its file."""
+    tier = TIERS.get(spec.tier.name)
+    if tier is None or spec.tier != make_tier(tier, {"uniform": spec.tier.uniform}):
+        return "halosearch study study.yaml"
+    if spec.search_space() != tier_space(spec.tier, {}):
+        return "halosearch study study.yaml"
+    budget = spec.budget
+    words = ["halosearch", "study", "--budget-params", str(budget.params)]
+    if budget.max_macs is not None:
+        words += ["--budget-macs", str(budget.max_macs)]
+    words += ["--tolerance", f"{100 * budget.tolerance:g}%", "--name", f"{spec.name}-again", "--tier", spec.tier.name]
+    words += ["--seed", str(spec.seed), "--sampler", spec.sampler, "--max-trials", str(spec.trials)]
+    words += ["--retests", str(spec.retests), "--lookahead", str(spec.lookahead), "--device", spec.device]
+    if spec.data != spec.tier.scenes:
+        words += ["--data", Path(spec.data).name]
+    return shlex.join(words)
 
 
 class Publisher:

@@ -1,0 +1,93 @@
+"""Records of studies that were never run, as large as one likes: for the report's benchmark and its tests in a browser."""
+
+import numpy as np
+
+from halosearch.records.store import Trial
+from halosearch.report.summary import Evidence
+from halosearch.space.search_space import DIALS, SearchSpace
+from halosearch.study.session import Request, resolve
+from halosearch.study.trust import certificate_of
+
+REASONS = (
+    "loss is not finite",
+    "out of memory on this device",
+    "stopped after 1,024 images: not among those that go on",
+)
+
+
+def record(number, rng, space, state):
+    """One trial with random dials and numbers that hang together a little."""
+    dials = {name: getattr(space, name)[rng.integers(len(getattr(space, name)))] for name in DIALS}
+    dials["block_size"] = int(rng.integers(4, 17))
+    dials["image_size"] = int(rng.choice((48, 64, 96, 128)))
+    dials = {name: value.item() if hasattr(value, "item") else value for name, value in dials.items()}
+    params = int(rng.integers(19_000_000, 21_000_000))
+    macs = int(10 ** rng.uniform(8, 10))
+    costs = {"params": params, "macs": macs, "activations": macs // 200}
+    score = float(0.1 + 0.03 * np.log10(macs) * rng.uniform(0.2, 1) + rng.normal(0, 0.01))
+    step = float(macs / 2e9 * rng.uniform(0.7, 1.6))
+    if state in ("failed", "infeasible", "running"):
+        return Trial(number, dials, costs, state, 1, REASONS[int(rng.integers(2))] if state != "running" else "", {})
+    rungs = 1 if state == "pruned" else 2
+    images = 1024 * rungs
+    final = {"score": score, "images_seen": images, "images": 512, "accuracy": {"texture": 0.5}}
+    losses = 4.5 - score * 4 * np.linspace(0, 1, 8 * rungs) + rng.normal(0, 0.05, 8 * rungs)
+    result = {
+        "score": score,
+        "scores": [final] * rungs,
+        "final": final,
+        "curve": [[int(128 * (k + 1)), float(loss)] for k, loss in enumerate(losses)],
+        "images_per_s": 90.0,
+        "seconds": float(10 * rungs * rng.uniform(0.5, 2)),
+    }
+    if state == "complete":
+        result |= {"step_time_s": step, "step_time_low_s": 0.93 * step, "step_time_high_s": 1.06 * step}
+        result["step_time"] = {"seconds": {"median": step}, "memory_bytes": int(macs / 4)}
+    return Trial(number, dials, costs, state, 1, REASONS[2] if state == "pruned" else "", result)
+
+
+def evidence(size, seed=0, name="synthetic", share=(0.6, 0.33, 0.05, 0.02), even=40, **spec):
+    """What a summary is made of, for `size` random trials: shares of complete, pruned, failed and infeasible ones."""
+    rng = np.random.default_rng(seed)
+    states = rng.choice(("complete", "pruned", "failed", "infeasible"), size, p=share)
+    if share[0]:
+        states[: min(even, size)] = "complete"
+    trials = [record(number, rng, SearchSpace(), str(state)) for number, state in enumerate(states)]
+    return around(trials, name=name, even=even, seed=seed, **spec)
+
+
+def around(trials, name="synthetic", even=40, seed=0, notes=None, description="random numbers, no study", **spec):
+    """Evidence around given trials."""
+    study = resolve(Request(params=20_000_000, name="x", device="cpu", seed=seed), lambda _: "cpu")[0]
+    rng = np.random.default_rng(seed + 1)
+    done = [trial for trial in trials if trial.state == "complete"]
+    if notes is None:
+        notes = {
+            f"retest-{t.number}": {"state": "complete", "result": {"score": t.result["score"] + rng.normal(0, 0.01)}}
+            for t in done[:even]
+        }
+        notes["clock"] = {"device": {"device": "none"}, "seconds": {"median": 0.3}}
+    shown = study.model_dump(mode="json") | {"name": name} | spec
+    data = {
+        "description": description,
+        "task_hash": "0" * 12,
+        "images": {"train": 100, "test": 50},
+        "unreadable": [],
+        "skipped": [],
+        "empty_classes": [],
+        "unused": 0,
+    }
+    predicted = {str(t.number): t.result["step_time_s"] / 0.3 * float(rng.uniform(0.9, 1.1)) for t in done}
+    prediction = {"trials": len(done), "parts": 10, "mape": 0.05, "kendall_tau": 0.9, "half_width": 0.1}
+    return Evidence(
+        shown,
+        trials,
+        notes,
+        437_807,
+        data,
+        ["H4 needs 384-pixel images, so it is not compared with."],
+        certificate_of(study, trials, notes),
+        prediction | {"predicted": predicted} if done else None,
+        even,
+        "halosearch study --budget-params 20000000",
+    )

@@ -1,0 +1,225 @@
+// Plotly charts with the trials painted above them, brushing, tips.
+
+class Charts {
+  constructor(trials, selection, data, changed) {
+    Object.assign(this, { trials, selection, data, changed, plots: new Map(), overlays: [] });
+    this.curves = new Map(data.curves);
+    this.tip = document.getElementById("tip");
+  }
+
+  async draw(id) {
+    const figure = this.data.figures[id];
+    const holder = document.getElementById(id);
+    if (!figure || !holder) return;
+    const plot = document.createElement("div");
+    holder.append(plot);
+    figure.layout.font.color = this.ink();
+    const layers = figure.data.filter((trace) => trace.meta);
+    if (id === "front" || id === "slices") this.fitPanels(figure, layers);
+    if (id === "front") figure.data.forEach((trace) => { if (trace.name === "front") trace.hoverinfo = "skip"; });
+    const brushed = id === "front" || id === "slices";
+    figure.layout.dragmode = brushed ? "select" : "zoom";
+    const config = { ...this.data.config, staticPlot: id === "parallel" };
+    await Plotly.newPlot(plot, figure.data, figure.layout, config);
+    this.plots.set(id, plot);
+    if (!layers.length) return;
+    const overlay = new Overlay(holder, plot, layers, this.trials, this.curves);
+    this.overlays.push(overlay);
+    if (id === "front") this.updateFront();
+    overlay.paint(this.selection);
+    plot.on("plotly_afterplot", () => overlay.paint(this.selection));
+    if (brushed) this.brush(id, plot, layers);
+    if (id === "parallel") this.brushParallel(holder, plot, layers[0].meta.axes);
+    this.point(holder, overlay);
+  }
+
+  ink() { return getComputedStyle(document.documentElement).getPropertyValue("--soft").trim(); }
+
+  // Plotly does not see the painted trials, so it is told how far they reach.
+  fitPanels(figure, layers) {
+    for (const layer of layers) {
+      const axis = figure.layout[(layer.xaxis || "x").replace("x", "xaxis")];
+      axis.range = this.reach(layer.meta.x || this.selection.axis, axis.type === "log");
+      const up = figure.layout[(layer.yaxis || "y").replace("y", "yaxis")];
+      up.range = this.reach("score", false);
+    }
+  }
+
+  reach(name, log) {
+    const values = this.trials.columns[name], score = this.trials.columns.score;
+    let low = Infinity, high = -Infinity;
+    for (let i = 0; i < this.trials.n; i++) {
+      if (Number.isNaN(values[i]) || Number.isNaN(score[i])) continue;
+      low = Math.min(low, values[i]);
+      high = Math.max(high, values[i]);
+    }
+    const more = [];
+    if (name === "score") more.push(...this.data.band.flatMap(([, under, , over]) => [under, over]));
+    const reference = this.data.reference && this.data.reference[name];
+    if (reference !== null && reference !== undefined && (name === "score" || name === this.selection.axis)) more.push(reference);
+    for (const value of more) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+    if (low === Infinity) return log ? [-1, 1] : [0, 1];
+    const [from, to] = log ? [Math.log10(low), Math.log10(high)] : [low, high];
+    const margin = 0.06 * (to - from) || 0.05 * Math.abs(to) || 1;
+    return [from - margin, to + margin];
+  }
+
+  // The front of the selection on the chosen axis; band and bars belong to the measured step time alone.
+  updateFront() {
+    const plot = this.plots.get("front");
+    if (!plot) return;
+    const { trials, selection } = this;
+    const rows = selection.frontRows, axis = selection.axis;
+    const at = (name) => rows.map((i) => trials.columns[name][i]);
+    const x = at(axis), timed = axis === "step_time_s";
+    const number = (name) => rows.map((i) => Number(trials.text[name][i]));
+    const bars = timed
+      ? { type: "data", symmetric: false, visible: true, color: "#D55E00", thickness: 1,
+          array: number("step_time_high_s").map((high, k) => high - x[k]), arrayminus: number("step_time_low_s").map((low, k) => x[k] - low) }
+      : { visible: false };
+    const names = plot.data.map((trace) => trace.name);
+    const place = names.indexOf("front");
+    const band = names.map((name, k) => (name.startsWith("best true score") ? k : -1)).filter((k) => k >= 0);
+    const shown = timed && !selection.filtered;
+    const key = JSON.stringify([axis, rows, shown]);
+    if (key === this.frontKey) return;
+    this.frontKey = key;
+    const update = { x: [x], y: [at("score")], error_x: [bars] };
+    Plotly.restyle(plot, update, [place]);
+    if (band.length && shown !== this.bandShown) Plotly.restyle(plot, { visible: shown }, band);
+    this.bandShown = shown;
+  }
+
+  setAxis() {
+    const plot = this.plots.get("front"), axis = this.selection.axis;
+    if (!plot) return;
+    const column = this.trials.shown.find((one) => one.name === axis);
+    const reference = this.data.reference;
+    const marks = this.data.marks[axis] || {};
+    plot.data.forEach((trace) => {
+      if (trace.name.startsWith("reference")) trace.x = reference && reference[axis] !== null && reference[axis] !== undefined ? [reference[axis]] : [];
+      if (trace.name.endsWith("(cost only)")) {
+        const found = marks[trace.name] || [];
+        Object.assign(trace, { x: found.map(([, value]) => value), y: found.map(() => 0.04), text: found.map(([name]) => name), visible: found.length > 0 });
+      }
+    });
+    const layout = plot.layout;
+    layout.xaxis = { ...layout.xaxis, title: { text: column.title }, type: column.log ? "log" : "linear", range: this.reach(axis, column.log), autorange: false };
+    layout.datarevision = (layout.datarevision || 0) + 1;
+    Plotly.react(plot, plot.data, layout, this.data.config);
+    this.frontKey = null;
+    this.updateFront();
+  }
+
+  update() {
+    this.updateFront();
+    for (const overlay of this.overlays) overlay.paint(this.selection);
+  }
+
+  highlight(i) {
+    for (const overlay of this.overlays) overlay.paintTop(this.selection, i);
+  }
+
+  retheme() {
+    for (const plot of this.plots.values()) Plotly.relayout(plot, { "font.color": this.ink() });
+  }
+
+  brush(id, plot, layers) {
+    const names = new Map(layers.map((layer) => [layer.xaxis || "x", layer.meta.x]));
+    plot.on("plotly_selected", (event) => {
+      if (!event || !event.range) return;
+      for (const [axis, range] of Object.entries(event.range)) {
+        const name = axis.startsWith("y") ? "score" : names.get(axis) || this.selection.axis;
+        const [low, high] = [...range].sort((a, b) => a - b);
+        if (this.trials.has(name)) this.selection.setRange(name, low, high);
+      }
+      Plotly.relayout(plot, { selections: [] });
+      this.changed();
+    });
+    plot.on("plotly_doubleclick", () => {
+      const ranges = {};
+      for (const layer of layers) {
+        const x = (layer.xaxis || "x").replace("x", "xaxis"), y = (layer.yaxis || "y").replace("y", "yaxis");
+        ranges[`${x}.range`] = this.reach(layer.meta.x || this.selection.axis, plot.layout[x].type === "log");
+        ranges[`${y}.range`] = this.reach("score", false);
+      }
+      Plotly.relayout(plot, ranges);
+    });
+  }
+
+  // Drag along an axis to keep what lies between; click it to let all pass again.
+  brushParallel(holder, plot, axes) {
+    let begun = null;
+    const where = (event) => {
+      const box = holder.getBoundingClientRect();
+      const full = plot._fullLayout;
+      const x = scaleOf(full.xaxis), y = scaleOf(full.yaxis);
+      const place = (event.clientX - box.left - x.offset) / x.slope;
+      return { axis: axes[Math.round(place)], off: Math.abs(place - Math.round(place)), height: (event.clientY - box.top - y.offset) / y.slope };
+    };
+    holder.addEventListener("pointerdown", (event) => {
+      const at = where(event);
+      if (!at.axis || at.off > 0.3) return;
+      begun = at;
+      holder.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    });
+    holder.addEventListener("pointerup", (event) => {
+      if (!begun) return;
+      const { axis, height } = begun, end = where(event).height;
+      begun = null;
+      const [low, high] = [height, end].sort((a, b) => a - b).map((place) => Math.max(0, Math.min(1, place)));
+      if (Math.abs(height - end) < 0.02) this.selection.ranges.delete(axis.name);
+      else this.selection.setRange(axis.name, valueOn(axis)(low), valueOn(axis)(high));
+      this.changed();
+    });
+    holder.addEventListener("pointercancel", () => { begun = null; });
+  }
+
+  // Tips for painted trials; a click pins one.
+  point(holder, overlay) {
+    if (!overlay.layers.some((layer) => layer.meta.kind === "points")) return;
+    const under = (event) => {
+      const box = holder.getBoundingClientRect();
+      return overlay.nearest(event.clientX - box.left, event.clientY - box.top, this.selection);
+    };
+    let waiting = null;
+    holder.addEventListener("mousemove", (event) => {
+      if (!waiting) requestAnimationFrame(() => { this.show(under(waiting), waiting); waiting = null; });
+      waiting = event;
+    });
+    holder.addEventListener("mouseleave", () => this.show(null));
+    let down = null;
+    holder.addEventListener("pointerdown", (event) => { down = [event.clientX, event.clientY]; }, true);
+    holder.addEventListener("click", (event) => {
+      const still = down && Math.hypot(event.clientX - down[0], event.clientY - down[1]) < 4;
+      const i = still ? under(event) : null;
+      if (i !== null) this.changed({ pin: this.trials.number[i] });
+    }, true);
+  }
+
+  show(i, event) {
+    const { tip, trials } = this;
+    if (i !== this.shownTip) { this.highlight(i); this.shownTip = i; }
+    tip.hidden = i === null;
+    if (i === null) return;
+    tip.replaceChildren(...this.tipLines(i).map((line) => Object.assign(document.createElement("div"), { textContent: line })));
+    const left = Math.min(event.clientX + 14, document.documentElement.clientWidth - tip.offsetWidth - 8);
+    tip.style.left = `${Math.max(4, left) + window.scrollX}px`;
+    tip.style.top = `${event.clientY + 14 + window.scrollY}px`;
+  }
+
+  tipLines(i) {
+    const { trials } = this;
+    const lines = [`trial ${trials.number[i]}, ${trials.state[i]}`, trials.text.candidate[i]];
+    for (const name of ["score", "step_time_s", "params", "macs", "memory_bytes", "p_front", "held_out_score"]) {
+      const cell = (trials.text[name] || [])[i];
+      if (cell) lines.push(`${name.replaceAll("_", " ")}: ${shortNumber(Number(cell))}`);
+    }
+    if (trials.text.reason[i]) lines.push(trials.text.reason[i]);
+    return lines;
+  }
+}

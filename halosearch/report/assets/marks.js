@@ -1,0 +1,223 @@
+// Trials are painted on a canvas above each Plotly chart: ten thousand SVG marks would take a second to restyle, and WebGL is not
+// everywhere. Plotly keeps axes, legend, zoom and box selection.
+
+const FAINT = 0.09;
+const STYLES = {
+  front: { colour: "#D55E00", symbol: "diamond", size: 11, width: 2 },
+  complete: { colour: "#0072B2", symbol: "circle", size: 8, width: 1 },
+  pruned: { colour: "#767676", symbol: "triangle", size: 8, width: 1 },
+  other: { colour: "#767676", symbol: "cross", size: 7, width: 1 },
+};
+const styleOf = (kind) => STYLES[kind] || STYLES.other;
+
+function sprite(kind, size, scale) {
+  const { colour, symbol } = styleOf(kind);
+  const side = Math.ceil((size + 4) * scale);
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = side;
+  const pen = canvas.getContext("2d");
+  pen.scale(scale, scale);
+  pen.translate(side / scale / 2, side / scale / 2);
+  pen.strokeStyle = pen.fillStyle = colour;
+  pen.lineWidth = 1.6;
+  outline(pen, symbol, size / 2);
+  if (symbol === "diamond") pen.fill(); else pen.stroke();
+  return canvas;
+}
+
+function outline(pen, symbol, r) {
+  pen.beginPath();
+  if (symbol === "circle") pen.arc(0, 0, r, 0, 2 * Math.PI);
+  else if (symbol === "diamond") { pen.moveTo(0, -r); pen.lineTo(r, 0); pen.lineTo(0, r); pen.lineTo(-r, 0); pen.closePath(); }
+  else if (symbol === "triangle") { pen.moveTo(-r, -r * 0.7); pen.lineTo(r, -r * 0.7); pen.lineTo(0, r); pen.closePath(); }
+  else { pen.moveTo(-r, -r); pen.lineTo(r, r); pen.moveTo(-r, r); pen.lineTo(r, -r); }
+}
+
+// Pixels of a Plotly axis as a linear function of the (logarithm of the) value.
+function scaleOf(axis) {
+  const zero = axis.l2p(0), one = axis.l2p(1);
+  return { log: axis.type === "log", slope: one - zero, offset: axis._offset + zero, from: axis._offset, to: axis._offset + axis._length };
+}
+const pixel = (scale, value) => scale.offset + scale.slope * (scale.log ? Math.log10(value) : value);
+
+class Overlay {
+  constructor(holder, plot, layers, trials, curves) {
+    Object.assign(this, { holder, plot, layers, trials, curves, hits: [] });
+    this.base = this.canvas();
+    this.top = this.canvas();
+  }
+
+  canvas() {
+    const canvas = document.createElement("canvas");
+    canvas.className = "marks";
+    canvas.setAttribute("aria-hidden", "true");
+    this.holder.append(canvas);
+    return canvas;
+  }
+
+  pen(canvas) {
+    const ratio = window.devicePixelRatio || 1;
+    const { width, height } = this.plot._fullLayout;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+      canvas.style.width = `${width}px`;
+      canvas.style.height = `${height}px`;
+    }
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    return pen;
+  }
+
+  axes(layer) {
+    const full = this.plot._fullLayout;
+    const name = (short) => short.replace(/^([xy])/, "$1axis");
+    return [scaleOf(full[name(layer.xaxis || "x")]), scaleOf(full[name(layer.yaxis || "y")])];
+  }
+
+  paint(selection) {
+    const pen = this.pen(this.base);
+    this.hits = [];
+    const panels = new Map();
+    for (const layer of this.layers) panels.set(`${layer.meta.kind} ${layer.xaxis || "x"}`, layer);
+    for (const layer of panels.values()) {
+      const [x, y] = this.axes(layer);
+      pen.save();
+      pen.beginPath();
+      pen.rect(x.from, y.from, x.to - x.from, y.to - y.from);
+      if (layer.meta.kind !== "parallel") pen.clip();
+      if (layer.meta.kind === "points") this.points(pen, layer, x, y, selection);
+      else this.lines(pen, layer, x, y, selection);
+      pen.restore();
+    }
+    this.paintTop(selection, this.hovered);
+  }
+
+  points(pen, layer, x, y, selection) {
+    const { trials } = this;
+    const name = layer.meta.x || selection.axis;
+    const values = trials.columns[name], score = trials.columns.score;
+    if (!values || !score) return;
+    const main = !layer.meta.x;
+    const ratio = window.devicePixelRatio || 1;
+    const sprites = {};
+    const px = new Float32Array(trials.n).fill(NaN), py = new Float32Array(trials.n).fill(NaN);
+    for (let i = 0; i < trials.n; i++) {
+      px[i] = pixel(x, values[i]);
+      py[i] = pixel(y, score[i]);
+    }
+    const put = (i, kind) => {
+      const stamp = sprites[kind] || (sprites[kind] = sprite(kind, styleOf(kind).size - (main ? 0 : 2), ratio));
+      const side = stamp.width / ratio;
+      pen.drawImage(stamp, px[i] - side / 2, py[i] - side / 2, side, side);
+    };
+    for (const wanted of [0, 1]) {
+      pen.globalAlpha = wanted ? 1 : FAINT;
+      for (let i = 0; i < trials.n; i++) {
+        if (selection.mask[i] !== wanted || Number.isNaN(px[i]) || Number.isNaN(py[i])) continue;
+        const kind = selection.kind(i);
+        if (kind !== "front") put(i, kind);
+      }
+    }
+    if (!main) for (const i of selection.frontRows) if (!Number.isNaN(px[i])) put(i, "front"); // Plotly draws the main chart's own front
+    pen.globalAlpha = 1;
+    this.hits.push({ px, py });
+  }
+
+  lines(pen, layer, x, y, selection) {
+    const parallel = layer.meta.kind === "parallel";
+    const trace = parallel ? this.parallelTrace(layer.meta.axes, x, y) : this.curveTrace(x, y);
+    const groups = { faint: [], pruned: [], other: [], complete: [], front: [] };
+    for (let i = 0; i < this.trials.n; i++) {
+      const kind = selection.kind(i);
+      if (!selection.mask[i]) groups.faint.push(i);
+      else (groups[kind] || groups.other).push(i);
+    }
+    for (const [kind, rows] of Object.entries(groups)) {
+      if (parallel && (kind === "pruned" || kind === "other")) continue;
+      const { colour, width } = styleOf(kind);
+      pen.strokeStyle = colour;
+      pen.lineWidth = width;
+      pen.setLineDash(kind === "pruned" ? [2, 2] : []);
+      pen.globalAlpha = kind === "faint" ? FAINT : kind === "front" ? 1 : Math.max(0.12, Math.min(0.5, 60 / rows.length));
+      if (kind === "faint" && rows.length > 1500) continue; // a grey carpet says nothing
+      for (const i of rows) trace(pen, i);
+    }
+    pen.setLineDash([]);
+    pen.globalAlpha = 1;
+  }
+
+  parallelTrace(axes, x, y) {
+    const places = axes.map((_, place) => pixel(x, place));
+    const scales = axes.map((axis) => [this.trials.columns[axis.name], placeOn(axis)]);
+    return (pen, i) => {
+      if (scales.some(([values]) => Number.isNaN(values[i]))) return;
+      pen.beginPath();
+      scales.forEach(([values, place], k) => {
+        const height = pixel(y, place(values[i]));
+        if (k) pen.lineTo(places[k], height); else pen.moveTo(places[k], height);
+      });
+      pen.stroke();
+    };
+  }
+
+  curveTrace(x, y) {
+    return (pen, i) => {
+      const points = this.curves.get(this.trials.number[i]);
+      if (!points) return;
+      pen.beginPath();
+      for (let k = 0; k < points.length; k += 2) {
+        const px = pixel(x, points[k]), py = pixel(y, points[k + 1]);
+        if (k) pen.lineTo(px, py); else pen.moveTo(px, py);
+      }
+      pen.stroke();
+    };
+  }
+
+  // The trial under the pointer and those that are pinned, above all others.
+  paintTop(selection, hovered) {
+    this.hovered = hovered;
+    const pen = this.pen(this.top);
+    const rows = [...selection.pins].map((number) => this.trials.place.get(number));
+    if (hovered !== undefined && hovered !== null) rows.push(hovered);
+    if (!rows.length) return;
+    pen.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
+    pen.lineWidth = 2;
+    for (const { px, py } of this.hits) {
+      for (const i of rows) {
+        if (Number.isNaN(px[i]) || Number.isNaN(py[i])) continue;
+        pen.beginPath();
+        pen.arc(px[i], py[i], 9, 0, 2 * Math.PI);
+        pen.stroke();
+      }
+    }
+    const layer = this.layers.find((one) => one.meta.kind !== "points");
+    if (!layer) return;
+    const [x, y] = this.axes(layer);
+    const trace = layer.meta.kind === "parallel" ? this.parallelTrace(layer.meta.axes, x, y) : this.curveTrace(x, y);
+    for (const i of rows) trace(pen, i);
+  }
+
+  // The selected trial nearest to a point of the chart, within 14 pixels; null for none.
+  nearest(x, y, selection) {
+    let found = null, closest = 14 * 14;
+    for (const { px, py } of this.hits) {
+      for (let i = 0; i < px.length; i++) {
+        const far = (px[i] - x) ** 2 + (py[i] - y) ** 2;
+        if (far < closest && selection.mask[i]) { closest = far; found = i; }
+      }
+    }
+    return found;
+  }
+}
+
+// Where a value stands on a parallel axis, 0 to 1, and back.
+function placeOn({ low, high, log }) {
+  const [from, to] = log ? [Math.log(low), Math.log(high)] : [low, high];
+  return (value) => ((log ? Math.log(value) : value) - from) / (to - from);
+}
+function valueOn({ low, high, log }) {
+  const [from, to] = log ? [Math.log(low), Math.log(high)] : [low, high];
+  return (place) => (log ? Math.exp(from + place * (to - from)) : from + place * (to - from));
+}

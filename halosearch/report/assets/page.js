@@ -1,0 +1,147 @@
+// From an opened file to a page that answers. The answer, the tables and a static front are there without this script.
+
+async function library(text) {
+  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  document.head.append(make("script", { textContent: await new Response(stream).text() }));
+}
+
+const read = (id) => document.getElementById(id).textContent;
+const breath = () => new Promise((done) => { setTimeout(done, 0); });
+
+async function copyText(text) {
+  try { await navigator.clipboard.writeText(text); return true; } catch { /* a page from a file may not be allowed to */ }
+  const area = make("textarea", { value: text });
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  return done;
+}
+
+function copyButtons() {
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    const label = button.textContent;
+    button.addEventListener("click", async () => {
+      button.textContent = (await copyText(button.dataset.copy)) ? "copied" : "press Ctrl-C";
+      setTimeout(() => { button.textContent = label; }, 1500);
+    });
+  }
+}
+
+function save(name, kind, text) {
+  const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: kind })), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+function downloads(trials, selection, name) {
+  const all = new Uint8Array(trials.n).fill(1);
+  const on = (id, action) => document.getElementById(id).addEventListener("click", action);
+  on("csv-all", () => save(`${name}.csv`, "text/csv", trials.csv));
+  on("json-all", () => save(`${name}.json`, "application/json", trials.jsonOf(all)));
+  on("csv-selection", () => save(`${name}-selection.csv`, "text/csv", trials.csvOf(selection.mask)));
+  on("study-file", () => save("study.yaml", "application/yaml", read("study-yaml")));
+}
+
+// Links to sections scroll without touching the address, which holds the selection.
+function sections() {
+  for (const link of document.querySelectorAll('nav a[href^="#"]')) {
+    link.addEventListener("click", (event) => {
+      const heading = document.getElementById(link.hash.slice(1));
+      event.preventDefault();
+      heading.tabIndex = -1;
+      heading.focus({ preventScroll: true });
+      heading.scrollIntoView();
+    });
+  }
+}
+
+function themes(charts) {
+  const button = document.getElementById("theme"), root = document.documentElement;
+  const order = ["auto", "light", "dark"];
+  let now = "auto";
+  const set = (theme) => {
+    now = theme;
+    if (theme === "auto") delete root.dataset.theme; else root.dataset.theme = theme;
+    button.textContent = `theme: ${theme}`;
+    charts.retheme();
+  };
+  button.addEventListener("click", () => set(order[(order.indexOf(now) + 1) % order.length]));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.retheme());
+}
+
+async function start() {
+  copyButtons();
+  sections();
+  if (!document.getElementById("data")) return;
+  const data = JSON.parse(read("data"));
+  const trials = new Trials(data.csv, data.columns);
+  const axes = trials.shown.filter((one) => one.kind === "cost" && one.distinct.length).map((one) => one.name);
+  const selection = new Selection(trials, { axis: axes[0] || "step_time_s" });
+  selection.fromFragment(location.hash);
+  let charts, filters, table, pending = 0;
+
+  const update = () => {
+    pending = 0;
+    selection.refresh();
+    filters.update();
+    charts.update();
+    table.update();
+    const fragment = selection.toFragment();
+    if (fragment !== location.hash.slice(1)) history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname + location.search);
+  };
+  const changed = (what = {}) => {
+    if (what.pin !== undefined && !selection.pins.delete(what.pin)) selection.pins.add(what.pin);
+    if (what.axis) { selection.refresh(); charts.setAxis(); }
+    if (!pending) pending = requestAnimationFrame(update); // one update per frame, however fast a slider moves
+  };
+
+  charts = new Charts(trials, selection, data, changed);
+  filters = new Filters(trials, selection, changed);
+  table = new Table(trials, selection, data.table, changed, (i) => charts.highlight(i));
+  filters.update();
+  table.update();
+  downloads(trials, selection, data.name);
+  document.documentElement.classList.replace("plain", "live");
+  performance.mark("halosearch-filters");
+  await breath();
+  await library(read("plotly"));
+  const axis = selection.axis;
+  selection.axis = selection.defaultAxis;
+  selection.refresh();
+  await charts.draw("front");
+  if (axis !== selection.axis) { selection.axis = axis; selection.refresh(); charts.setAxis(); }
+  document.documentElement.classList.add("drawn");
+  performance.mark("halosearch-front");
+  for (const id of Object.keys(data.figures)) {
+    if (id === "front") continue;
+    await breath();
+    await charts.draw(id);
+  }
+  themes(charts);
+  window.addEventListener("hashchange", () => {
+    if (location.hash && !location.hash.includes("=")) return;
+    const before = selection.axis;
+    selection.fromFragment(location.hash);
+    if (before !== selection.axis) charts.setAxis();
+    update();
+  });
+  performance.mark("halosearch-ready");
+  // For the console and for tests: what is selected, as trial numbers.
+  window.halosearch = {
+    selected: () => trials.number.filter((_, i) => selection.mask[i]),
+    front: () => selection.frontRows.map((i) => trials.number[i]),
+    update,
+  };
+  document.documentElement.dataset.ready = "yes";
+}
+
+start().catch((error) => {
+  document.documentElement.classList.replace("live", "plain");
+  const note = document.getElementById("broken");
+  note.hidden = false;
+  note.textContent = `The interactive charts could not be drawn in this browser (${error.message}); the tables and the static front below hold the same numbers.`;
+});

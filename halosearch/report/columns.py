@@ -1,0 +1,42 @@
+"""What the report calls the columns of the trial table, and how their axes run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from halosearch.space.search_space import SHORT_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that a reader can look along: its title with its unit, whether its axis is logarithmic, its kind (score, cost, dial)."""
+
+    name: str
+    title: str
+    log: bool
+    kind: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the page."""
+        return {"name": self.name, "title": self.title, "log": self.log, "kind": self.kind}
+
+
+SCORE = Column("score", "score (share of label entropy explained)", log=False, kind="score")
+COSTS = (
+    Column("step_time_s", "measured training step of the full candidate (s)", log=True, kind="cost"),
+    Column("predicted_step_time_s", "predicted training step, trial left out of the fit (s)", log=True, kind="cost"),
+    Column("macs", "MACs", log=True, kind="cost"),
+    Column("params", "parameters", log=False, kind="cost"),
+    Column("activations", "activations (elements)", log=True, kind="cost"),
+    Column("memory_bytes", "memory of a training step (bytes)", log=True, kind="cost"),
+    Column("seconds", "seconds spent on the trial", log=True, kind="cost"),
+    Column("images", "images seen by the twin", log=False, kind="cost"),
+)
+DIALS = tuple(
+    Column(name, f"{short}: {name.replace('_', ' ')}" if short != name else name, log=False, kind="dial")
+    for short, name in SHORT_NAMES.items()
+)
+COLUMNS = (SCORE, *COSTS, *DIALS)
+BY_NAME = {column.name: column for column in COLUMNS}
+PARALLEL = (*(column.name for column in DIALS), "params", "macs", "memory_bytes", "step_time_s", "score")

@@ -1,0 +1,331 @@
+"""Charts that show trials one by one: front, parallel coordinates, slices, learning curves."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from halosearch.analysis.frontier import frontier
+from halosearch.cost.counts import count
+from halosearch.report.columns import BY_NAME, DIALS, PARALLEL, SCORE
+from halosearch.report.figures.style import (
+    COMPLETE,
+    EFFICIENTNET,
+    FRONT,
+    PRUNED,
+    axis,
+    layout,
+    short_number,
+    styled,
+    words,
+)
+from halosearch.space.family import EFFICIENTNETS, FAMILY
+
+STATES = {
+    "pruned": ("stopped early", PRUNED, "triangle-down-open", 8),
+    "complete": ("complete, not on the front", COMPLETE, "circle-open", 8),
+}
+CURVE_POINTS = 16
+REACH = 1.5
+"""How far beyond the trials' own costs a published model is still marked, as a factor."""
+
+
+def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "step_time_s") -> dict[str, Any]:
+    """Trials by state, the front of score against `cost` (cheapest first), band and reference where they belong to that cost."""
+    known = table[table[cost].notna() & table["score"].notna()] if len(table) else table
+    front = frontier(known, cost)
+    on_front = set(front["trial"]) if len(front) else set()
+    groups = {
+        state: known[(known["state"] == state) & ~known["trial"].isin(on_front)] if len(known) else known
+        for state in STATES
+    }
+    certain = summary["attainment"] if cost == "step_time_s" else None
+    reference = summary["reference"]
+    return {
+        "cost": cost,
+        "band": [] if certain is None else certain["band"],
+        "groups": groups,
+        "front": front,
+        "reference": [reference]
+        if reference and reference.get("score") is not None and reference.get(cost) is not None
+        else [],
+        "marks": published_marks(cost, known[cost].tolist() if len(known) else []),
+    }
+
+
+def published_marks(cost: str, values: list[float]) -> dict[str, list[tuple[str, float]]]:
+    """Where H0-H7 (counted here) and EfficientNet-B0..B7 (as published) stand on a cost axis, near the trials; their scores are unknown."""
+    if cost not in ("params", "macs") or not values:
+        return {}
+    low, high = min(values) / REACH, max(values) * REACH
+    ours = [(name.upper(), float(getattr(count(FAMILY[name]), cost))) for name in FAMILY if name[1:].isdigit()]
+    rivals = [(n.upper(), b.params_m * 1e6 if cost == "params" else b.macs_g * 1e9) for n, b in EFFICIENTNETS.items()]
+    return {
+        "H0-H7 (cost only)": [mark for mark in ours if low <= mark[1] <= high],
+        "EfficientNet (cost only)": [mark for mark in rivals if low <= mark[1] <= high],
+    }
+
+
+def draw_front(data: dict[str, Any]) -> Any:
+    """Score against a cost; bars are 95 % intervals of the measured step; a dotted pair of lines is the attainment band."""
+    figure, cost = go.Figure(), BY_NAME[data["cost"]]
+    for name, place in (("5 %", 1), ("95 %", 3)):
+        figure.add_trace(
+            go.Scatter(
+                x=[point[0] for point in data["band"]],
+                y=[point[place] for point in data["band"]],
+                mode="lines",
+                line={"color": FRONT, "width": 1, "dash": "dot", "shape": "hv"},
+                name=f"best true score, {name} bound",
+                hoverinfo="skip",
+            )
+        )
+    for state, rows in data["groups"].items():
+        title, colour, symbol, size = STATES[state]
+        figure.add_trace(_points(rows, cost.name, title, colour, symbol, size, meta={"kind": "points", "state": state}))
+    front = _points(data["front"], cost.name, "front", FRONT, "diamond", 11)
+    front.update(mode="lines+markers", line={"color": FRONT, "width": 1.5, "shape": "hv"})
+    if cost.name == "step_time_s":
+        front.update(error_x=_bars(data["front"]))
+    figure.add_trace(front)
+    figure.add_trace(
+        go.Scatter(
+            x=[r[cost.name] for r in data["reference"]],
+            y=[r["score"] for r in data["reference"]],
+            mode="markers",
+            name="reference model (not searched)",
+            marker={"color": PRUNED, "symbol": "star", "size": 13},
+            text=[words([str(r["candidate"])]) for r in data["reference"]],
+            hovertemplate="%{text}<br>score %{y:.3f}<extra>reference</extra>",
+        )
+    )
+    for (name, marks), colour in zip(data["marks"].items(), (FRONT, EFFICIENTNET), strict=False):
+        figure.add_trace(
+            go.Scatter(
+                x=[value for _, value in marks],
+                y=[0.04] * len(marks),
+                yaxis="y2",
+                mode="markers+text",
+                name=name,
+                text=[label for label, _ in marks],
+                textposition="top center",
+                marker={"color": colour, "symbol": "line-ns-open", "size": 14},
+                hovertemplate="%{text}: %{x:,}<extra></extra>",
+            )
+        )
+    figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
+    return styled(figure, axis(cost.title, log=cost.log), axis(SCORE.title))
+
+
+def _points(
+    rows: pd.DataFrame, x: str, name: str, colour: str, symbol: str, size: int, meta: dict[str, Any] | None = None
+) -> Any:
+    empty = rows.empty
+    return go.Scatter(
+        x=[] if empty else rows[x].tolist(),
+        y=[] if empty else rows["score"].tolist(),
+        mode="markers",
+        name=name,
+        marker={"color": colour, "symbol": symbol, "size": size},
+        text=[] if empty else [words([f"trial {n}", c]) for n, c in zip(rows["trial"], rows["candidate"], strict=True)],
+        hovertemplate="%{text}<br>score %{y:.3f}<br>%{x:.4g}<extra></extra>",
+        meta=meta,
+    )
+
+
+def _bars(rows: pd.DataFrame) -> dict[str, Any]:
+    empty = rows.empty
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [] if empty else (rows["step_time_high_s"] - rows["step_time_s"]).tolist(),
+        "arrayminus": [] if empty else (rows["step_time_s"] - rows["step_time_low_s"]).tolist(),
+        "color": FRONT,
+        "thickness": 1,
+    }
+
+
+def prepare_slices(table: pd.DataFrame, front: list[int]) -> dict[str, Any]:
+    """Scored trials against every dial that varies; a dial of words is numbered in order."""
+    dials = [column for column in DIALS if table[column.name].nunique() > 1]
+    scored = table[table["score"].notna()]
+    return {
+        "dials": [(column, words_of(table[column.name])) for column in dials],
+        "groups": {
+            "pruned": scored[scored["state"] == "pruned"],
+            "complete": scored[(scored["state"] == "complete") & ~scored["trial"].isin(front)],
+            "front": scored[scored["trial"].isin(front)],
+        },
+    }
+
+
+def words_of(column: pd.Series[Any]) -> list[str] | None:
+    """The choices of a dial of words in order; None for numbers."""
+    return None if pd.api.types.is_numeric_dtype(column) else sorted(column.astype(str).unique())
+
+
+def draw_slices(data: dict[str, Any]) -> Any:
+    """Score against each dial, one panel each."""
+    styles = STATES | {"front": ("front", FRONT, "diamond", 10)}
+    dials = data["dials"]
+    columns = min(3, max(1, len(dials)))
+    rows = max(1, math.ceil(len(dials) / columns))
+    titles = [column.title for column, _ in dials] or ["no dial varies yet"]
+    figure = make_subplots(
+        rows=rows, cols=columns, shared_yaxes=True, subplot_titles=titles, vertical_spacing=0.35 / rows
+    )
+    for place, (column, choices) in enumerate(dials):
+        for state, group in data["groups"].items():
+            title, colour, symbol, size = styles[state]
+            rows_x = (
+                group.assign(**{column.name: group[column.name].astype(str).map(choices.index)}) if choices else group
+            )
+            meta = {"kind": "points", "state": state, "x": column.name, "choices": choices}
+            trace = _points(rows_x, column.name, title, colour, symbol, size - 2, meta)
+            trace.update(showlegend=place == 0)
+            figure.add_trace(trace, row=place // columns + 1, col=place % columns + 1)
+        ticks = {"tickvals": list(range(len(choices))), "ticktext": choices} if choices else {}
+        figure.update_xaxes(axis("", **ticks), row=place // columns + 1, col=place % columns + 1)
+    figure.update_yaxes(axis(""))
+    figure.update_yaxes(title_text="score", col=1)
+    figure.update_layout(**layout(230 * rows + 90))
+    return figure
+
+
+def prepare_parallel(table: pd.DataFrame, front: list[int]) -> dict[str, Any]:
+    """One axis per dial and cost that varies, score last, each scaled to 0..1; trials with a value on every axis."""
+    axes = []
+    for name in PARALLEL:
+        values = table[name].dropna()
+        if values.nunique() < 2:
+            continue
+        column, choices = BY_NAME[name], words_of(table[name])
+        low, high = (0.0, float(len(choices) - 1)) if choices else (float(values.min()), float(values.max()))
+        log = column.log and low > 0
+        axes.append({"name": name, "title": column.title, "low": low, "high": high, "log": log, "choices": choices})
+    return {"axes": axes, "trials": _scaled(table, axes), "front": front}
+
+
+def _scaled(table: pd.DataFrame, axes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    whole = table.dropna(subset=[one["name"] for one in axes])
+    columns = []
+    for one in axes:
+        values = whole[one["name"]]
+        values = values.astype(str).map(one["choices"].index) if one["choices"] else values
+        columns.append([scaled(float(value), one) for value in values])
+    return [
+        {"trial": number, "state": state, "y": list(places)}
+        for number, state, *places in zip(whole["trial"], whole["state"], *columns, strict=True)
+    ]
+
+
+def scaled(value: float, one: dict[str, Any]) -> float:
+    """Where a value stands on a parallel axis, 0 at its low end and 1 at its high end."""
+    low, high = one["low"], one["high"]
+    if one["log"]:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    return float((value - low) / (high - low))
+
+
+def draw_parallel(data: dict[str, Any]) -> Any:
+    """A line per trial across all axes; the front above the others."""
+    figure, axes = go.Figure(), data["axes"]
+    for name, on_front, colour, width in (("complete", False, COMPLETE, 1), ("front", True, FRONT, 2)):
+        xs, ys = list[Any](), list[Any]()
+        for trial in data["trials"]:
+            if (trial["trial"] in data["front"]) == on_front and trial["state"] == "complete":
+                xs += [*range(len(axes)), None]
+                ys += [*trial["y"], None]
+        figure.add_trace(
+            go.Scatter(
+                x=xs,
+                y=ys,
+                mode="lines",
+                line={"color": colour, "width": width},
+                opacity=1 if on_front else 0.45,
+                name=name,
+                hoverinfo="skip",
+                meta={"kind": "parallel", "state": name, "axes": axes},
+            )
+        )
+    for place, one in enumerate(axes):
+        figure.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line={"color": PRUNED, "width": 1})
+        for y, value, anchor in ((1, one["high"], "bottom"), (0, one["low"], "top")):
+            label = one["choices"][int(value)] if one["choices"] else short_number(value)
+            figure.add_annotation(x=place, y=y, text=label, showarrow=False, yanchor=anchor, font={"size": 10})
+    ticks: dict[str, Any] = {"tickvals": list(range(len(axes))), "ticktext": [_short_title(one["name"]) for one in axes]}
+    plain: dict[str, Any] = {"showgrid": False, "zeroline": False}
+    return styled(
+        figure,
+        axis("", range=[-0.4, max(len(axes) - 0.6, 0.5)], fixedrange=True, tickangle=-35, **ticks, **plain),
+        axis("", range=[-0.1, 1.1], fixedrange=True, showticklabels=False, **plain),
+        height=420,
+    )
+
+
+def _short_title(name: str) -> str:
+    return {"step_time_s": "step (s)", "memory_bytes": "memory (B)", "params": "params", "macs": "MACs"}.get(
+        name, name.replace("_", " ")
+    )
+
+
+def prepare_curves(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """(images seen, training loss) per trial, thinned; a pruned trial's curve ends where it was stopped."""
+    front = set(summary["front"])
+    return [
+        {
+            "trial": trial["trial"],
+            "kind": "front" if trial["trial"] in front else trial["state"],
+            "points": thinned(trial["curve"]),
+        }
+        for trial in summary["trials"]
+        if trial["curve"]
+    ]
+
+
+def thinned(curve: list[list[float]], most: int = CURVE_POINTS) -> list[list[float]]:
+    """At most so many points, first and last among them, losses to four digits."""
+    step = max(1, math.ceil((len(curve) - 1) / (most - 1))) if len(curve) > 1 else 1
+    kept = curve[::step]
+    if kept and kept[-1] != curve[-1]:
+        kept = [*kept, curve[-1]]
+    return [[images, float(f"{loss:.4g}")] for images, loss in kept]
+
+
+def draw_curves(data: list[dict[str, Any]]) -> Any:
+    """Training loss over images seen; front members in the front's colour, stopped trials in grey."""
+    figure = go.Figure()
+    kinds = {"pruned": (PRUNED, 1), "failed": (PRUNED, 1), "complete": (COMPLETE, 1), "front": (FRONT, 2)}
+    for kind, (colour, width) in kinds.items():
+        xs, ys = list[Any](), list[Any]()
+        for curve in data:
+            if curve["kind"] == kind:
+                xs += [*(point[0] for point in curve["points"]), None]
+                ys += [*(point[1] for point in curve["points"]), None]
+        if xs:
+            figure.add_trace(
+                go.Scatter(
+                    x=xs,
+                    y=ys,
+                    mode="lines",
+                    name={"pruned": "stopped early"}.get(kind, kind),
+                    line={"color": colour, "width": width, "dash": "dot" if kind == "pruned" else "solid"},
+                    opacity=1 if kind == "front" else 0.5,
+                    hoverinfo="skip",
+                    meta={"kind": "curves", "state": kind},
+                )
+            )
+    points = [point for curve in data for point in curve["points"]] or [[0, 0], [1, 1]]
+    high = max(p[1] for p in points)
+    low = min(p[1] for p in points)
+    return styled(
+        figure,
+        axis("images seen", range=[0, 1.02 * max(p[0] for p in points)]),
+        axis(
+            "training loss (nats, summed over factors)", range=[low - 0.05 * (high - low), high + 0.05 * (high - low)]
+        ),
+    )

@@ -1,0 +1,63 @@
+"""What repeats say: the finalists' held-out scores, and how sure the front is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from halosearch.analysis.attainment import attainment
+from halosearch.records.store import Trial
+
+
+def repeats(notes: dict[str, Any], first: str) -> list[dict[str, Any]]:
+    """Results of all completed repeats of a job, by the key of the first."""
+    keys = sorted(key for key in notes if key == first or key.startswith(f"{first}-"))
+    return [notes[key]["result"] for key in keys if notes[key]["state"] == "complete"]
+
+
+def final_scores(trials: list[Trial], notes: dict[str, Any], noise: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The finalists, best first: mean score over further seeds on images that the search never saw, 95 % interval where noise is known."""
+    found = []
+    for trial in trials:
+        done = repeats(notes, f"final-{trial.number}")
+        if done:
+            scores = [float(result["score"]) for result in done]
+            mean = sum(scores) / len(scores)
+            half = None if noise is None else 1.96 * noise["sd"] / len(scores) ** 0.5
+            found.append(
+                {
+                    "trial": trial.number,
+                    "seeds": len(scores),
+                    "images": done[0]["final"]["images"],
+                    "scores": scores,
+                    "score": mean,
+                    "low": None if half is None else mean - half,
+                    "high": None if half is None else mean + half,
+                    "search_score": trial.result["score"],
+                }
+            )
+    return sorted(found, key=lambda final: (-final["score"], final["trial"]))
+
+
+def front_certainty(done: pd.DataFrame, noise: dict[str, Any] | None, notes: dict[str, Any]) -> dict[str, Any] | None:
+    """P(on the front) by trial and the band of the front, from the known noise of a score; None without it."""
+    if noise is None or done.empty:
+        return None
+    means, seeds = mean_scores(done, notes)
+    found = attainment(means, done["step_time_s"].tolist(), seeds, noise["sd"]).to_dict()
+    return {
+        "draws": found["draws"],
+        "on_front": {str(number): p for number, p in zip(done["trial"], found["on_front"], strict=True)},
+        "band": found["band"],
+    }
+
+
+def mean_scores(done: pd.DataFrame, notes: dict[str, Any]) -> tuple[list[float], list[int]]:
+    """Mean score of every complete trial over its seeds (the search's and the retests'), and how many seeds these are."""
+    means, seeds = [], []
+    for number, score in zip(done["trial"], done["score"], strict=True):
+        scores = [float(score), *(float(result["score"]) for result in repeats(notes, f"retest-{number}"))]
+        means.append(sum(scores) / len(scores))
+        seeds.append(len(scores))
+    return means, seeds

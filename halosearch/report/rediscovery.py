@@ -1,0 +1,75 @@
+"""Are H0-H7 found again? Statements R0 to R5, what each needs, and what this study says of it.
+
+One study of one budget can decide R0 alone. The others are listed with what they need, so that nothing is passed by silence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
+
+PASSED, FAILED, UNDECIDED, NOT_TESTED = "passed", "failed", "undecided", "not tested"
+_VERDICTS = {"valid": PASSED, "failed": FAILED}
+
+
+def rediscovery(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """One entry per statement: id, statement, what passes it, verdict, why."""
+    certificate = summary["certificate"]
+    first = {
+        "id": "R0",
+        "statement": "the proxy ranks the candidates of this cell",
+        "passes": f"test-retest Kendall tau of at least {VALID_TAU:g} on {VALID_PAIRS} candidates drawn evenly",
+        "verdict": _VERDICTS.get(certificate["verdict"], UNDECIDED),
+        "why": certificate["reason"],
+    }
+    return [first, *(dict(entry, verdict=NOT_TESTED, why=_why(entry["id"], summary)) for entry in _LATER)]
+
+
+_LATER = (
+    {
+        "id": "R1",
+        "statement": "the published model of this budget is good",
+        "passes": "upper 95 % bound on the share of even draws that score better than it: 25 % at most",
+    },
+    {
+        "id": "R2",
+        "statement": "it is found again, or beaten",
+        "passes": "95 % interval of best found minus published model, five seeds each, against a margin fixed before",
+    },
+    {
+        "id": "R3",
+        "statement": "what is found lies near it",
+        "passes": "distance in log dials below the 5 % quantile of even draws",
+    },
+    {
+        "id": "R4",
+        "statement": "the best candidates of several budgets scale as H0-H7 do",
+        "passes": "slopes of log dial on log parameters contain the family's",
+    },
+    {
+        "id": "R5",
+        "statement": "the paper's trends appear",
+        "passes": "single dials changed around one centre, several seeds each",
+    },
+)
+
+
+def _why(statement: str, summary: dict[str, Any]) -> str:
+    if statement in ("R1", "R2", "R3"):
+        outside = [sentence for sentence in summary["published"] if "not compared with" in sentence]
+        inside = [sentence for sentence in summary["published"] if sentence not in outside]
+        if inside:
+            return f"{' '.join(inside)} It was not trained beside the others with five seeds"
+        return " ".join(outside).rstrip(".") or "no published model has this budget"
+    if statement == "R4":
+        return "this is one budget; slopes need several"
+    return "this study searches; it does not change one dial at a time with the others fixed"
+
+
+def scaling_words() -> str:
+    """Why one study has no scaling fit."""
+    return (
+        "No scaling law is fitted: a law of score over parameters needs several budgets, and this study has one; "
+        "a law over images needs rungs that were trained to the end independently, and rungs here share one trunk."
+    )

@@ -1,0 +1,46 @@
+"""The full table of trials: what `export` writes, what the page holds and offers for download, what all charts are drawn from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from halosearch.records.store import Trial, row
+from halosearch.report.redaction import redacted
+from halosearch.space.notation import candidate_text
+from halosearch.space.search_space import config_from_dials
+
+NOT_IN_TABLE = ("curve", "accuracy")
+
+
+def trial_rows(trials: list[Trial], facts: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One dict per trial: the record's columns, the candidate as text, and what the study knows of it from elsewhere (`facts`)."""
+    return [_row(trial, facts.get(trial.number, {})) for trial in trials]
+
+
+def _row(trial: Trial, facts: dict[str, Any]) -> dict[str, Any]:
+    flat = {key: None if isinstance(value, float) and value != value else value for key, value in row(trial).items()}
+    return flat | {
+        "reason": redacted(trial.reason),
+        **facts,
+        "candidate": candidate_text(config_from_dials(trial.dials)),
+        "accuracy": trial.result.get("final", {}).get("accuracy", {}),
+        "curve": trial.result.get("curve", []),
+    }
+
+
+def flat_table(summary: dict[str, Any]) -> pd.DataFrame:
+    """The summary's trials as a table of plain columns; whole numbers stay whole where some are missing."""
+    rows = [{key: value for key, value in trial.items() if key not in NOT_IN_TABLE} for trial in summary["trials"]]
+    table = pd.DataFrame(rows)
+    for name in table.columns:
+        known = table[name].dropna()
+        if table[name].isna().any() and len(known) and known.map(lambda value: isinstance(value, int)).all():
+            table[name] = table[name].astype("Int64")
+    return table
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """The table as CSV: one line per trial, line feeds, empty where nothing is known, numbers to their last digit."""
+    return str(table.to_csv(index=False, lineterminator="\n"))

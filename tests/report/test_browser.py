@@ -1,0 +1,352 @@
+"""The page in a real browser, offline, with real mouse and keys; every filter against a recomputation in pandas."""
+
+import csv
+import io
+import json
+import random
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.report_trials import around, evidence, record
+from halosearch.report.columns import BY_NAME
+from halosearch.report.page import write_report
+from halosearch.report.summary import summarise
+from halosearch.space.notation import parse_candidate
+from tests.report.browser import Opened as Tab
+from tests.report.browser import chromium, needs_chromium
+
+pytestmark = [needs_chromium, pytest.mark.xdist_group("browser")]
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028'\"`${alert(3)}"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    summary = summarise(evidence(300))
+    return write_report(folder, summary), summary
+
+
+@pytest.fixture
+def tab(browser, study):
+    with Tab(browser, study[0], viewport={"width": 1280, "height": 900}) as opened:
+        yield opened
+        assert [url for url in opened.requests if not url.startswith(("file:", "blob:", "data:"))] == []
+        assert opened.complaints == []
+        assert opened.dialogs == []
+
+
+def text_of(download):
+    return Path(download.path()).read_bytes().decode()
+
+
+def table_of(path):
+    return pd.read_csv(path.parent / "trials.csv")
+
+
+def front_of(rows, cost):
+    """Trials no other beats, the slow way."""
+    rows = rows[(rows["state"] == "complete") & rows[cost].notna() & rows["score"].notna()]
+    found = set()
+    for _, a in rows.iterrows():
+        better = (rows["score"] >= a["score"]) & (rows[cost] <= a[cost])
+        strict = (rows["score"] > a["score"]) | (rows[cost] < a[cost])
+        if not (better & strict).any():
+            found.add(int(a["trial"]))
+    return found
+
+
+def test_it_opens_offline_asks_for_nothing_and_needs_no_webgl(tab, study):
+    assert tab.requests == [tab.url]
+    shown = tab.page.locator("#answer").inner_text()
+    for sentence in study[1]["answer"]:
+        assert " ".join(sentence.split()) in " ".join(shown.split())
+    assert tab.page.locator("canvas").count() == 8  # two for each linked chart
+    assert tab.page.evaluate(
+        "[...document.querySelectorAll('canvas')].every(c => c.getContext('2d') !== null)"  # null if another kind was taken
+    )
+    assert tab.page.locator(".gl-container canvas").count() == 0
+    assert tab.page.locator(".modebar-btn[data-title*='hare'], .modebar-btn[data-title*='loud']").count() == 0
+    assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_front_of_the_page_is_that_of_its_downloaded_table(tab, study):
+    saved = tab.download("#csv-all")
+    text = text_of(saved)
+    assert text == (study[0].parent / "trials.csv").read_bytes().decode()
+    rows = pd.read_csv(io.StringIO(text))
+    assert set(tab.front()) == front_of(rows, "step_time_s") == set(study[1]["front"])
+    for cost in ("params", "macs", "predicted_step_time_s", "memory_bytes", "seconds", "activations"):
+        tab.page.select_option("#axis", cost)
+        tab.settled()
+        assert set(tab.front()) == front_of(rows, cost), cost
+        drawn = tab.page.evaluate(
+            "(() => { const t = document.querySelector('#front .js-plotly-plot').data.find(d => d.name === 'front'); return [t.x, t.y]; })()"
+        )
+        by_trial = rows.set_index("trial")
+        assert sorted(drawn[0]) == sorted(by_trial.loc[tab.front(), cost])
+        assert sorted(drawn[1]) == sorted(by_trial.loc[tab.front(), "score"])
+
+
+def test_filters_are_joined_and_equal_a_recomputation(tab, study):
+    rows = table_of(study[0])
+    rng = random.Random(0)
+    for _ in range(4):
+        tab.page.evaluate("location.hash = ''")
+        tab.settled()
+        keep = pd.Series(True, index=rows.index)
+        for column in rng.sample(
+            ["score", "params", "macs", "step_time_s", "seconds", "image_size", "stage3_depth"], 3
+        ):
+            values = sorted(rows[column].dropna().unique())
+            low, high = sorted(rng.sample(range(len(values)), 2))
+            for which, place in (("lowest", low), ("highest", high)):
+                slider = tab.page.locator(f"input[type=range][aria-label^='{which}']").and_(
+                    tab.page.locator(f"[aria-label*='{title_of(column)}']")
+                )
+                slider.evaluate(
+                    "(s, v) => { s.value = v; s.dispatchEvent(new Event('input', {bubbles: true})); }", place
+                )
+                tab.settled()
+            keep &= rows[column].between(values[low], values[high])
+        tab.page.fill("#search", "conv=1")
+        tab.settled()
+        keep &= rows["candidate"].str.contains("conv=1", regex=False)
+        assert set(tab.selected()) == set(rows[keep]["trial"])
+        assert set(tab.front()) == front_of(rows[keep], "step_time_s")
+        tab.page.fill("#search", "")
+
+
+def title_of(column):
+    return BY_NAME[column].title
+
+
+def test_states_search_and_chips(tab, study):
+    rows = table_of(study[0])
+    tab.page.get_by_label("pruned (", exact=False).uncheck()
+    tab.settled()
+    assert set(tab.selected()) == set(rows[rows["state"] != "pruned"]["trial"])
+    tab.page.locator("#search").press_sequentially("memory device")
+    tab.settled()
+    wanted = rows[(rows["state"] != "pruned") & rows["reason"].str.contains("memory", na=False)]
+    assert set(tab.selected()) == set(wanted["trial"])
+    assert f"{len(wanted)} of 300 trials" in tab.page.locator("#status").inner_text()
+    assert tab.page.locator(".chip").count() == 3  # state, search, clear all
+    saved = tab.download("#csv-selection")
+    read = list(csv.DictReader(io.StringIO(text_of(saved), newline="")))
+    assert {int(row["trial"]) for row in read} == set(wanted["trial"])
+    tab.page.get_by_text("clear all").click()
+    tab.settled()
+    assert len(tab.selected()) == 300
+    assert tab.page.locator(".chip").count() == 0
+
+
+def test_a_box_drawn_in_the_front_filters_every_view(tab, study):
+    rows = table_of(study[0])
+    tab.page.locator("#front").scroll_into_view_if_needed()
+    area = tab.page.locator("#front .nsewdrag").first.bounding_box()
+    tab.page.mouse.move(area["x"] + 0.3 * area["width"], area["y"] + 0.2 * area["height"])
+    tab.page.mouse.down()
+    tab.page.mouse.move(area["x"] + 0.5 * area["width"], area["y"] + 0.5 * area["height"], steps=5)
+    tab.page.mouse.move(area["x"] + 0.7 * area["width"], area["y"] + 0.8 * area["height"], steps=5)
+    tab.page.mouse.up()
+    tab.settled()
+    fragment = tab.page.evaluate("decodeURIComponent(location.hash)")
+    bounds = dict(part.split("=") for part in fragment.lstrip("#").split("&"))
+    (x0, x1), (y0, y1) = (map(float, bounds[f"r.{name}"].split("..")) for name in ("step_time_s", "score"))
+    wanted = rows[rows["step_time_s"].between(x0, x1) & rows["score"].between(y0, y1)]
+    assert 0 < len(wanted) < 300
+    assert set(tab.selected()) == set(wanted["trial"])
+    assert f"of {len(wanted)}" in tab.page.locator("#rows").inner_text()
+    assert tab.page.locator("#front .select-outline").count() == 0
+
+
+def test_a_drag_along_a_parallel_axis_filters_and_a_click_lets_go(tab, study):
+    rows = table_of(study[0])
+    tab.page.locator("#parallel").scroll_into_view_if_needed()
+    where = tab.page.evaluate(
+        """(() => { const plot = document.querySelector('#parallel .js-plotly-plot'), box = plot.getBoundingClientRect(), f = plot._fullLayout;
+        const last = f.xaxis.tickvals.length - 1;
+        return [box.left + f.xaxis._offset + f.xaxis.l2p(last), box.top + f.yaxis._offset + f.yaxis.l2p(0.9), box.top + f.yaxis._offset + f.yaxis.l2p(0.5)]; })()"""
+    )
+    tab.page.mouse.move(where[0], where[1])
+    tab.page.mouse.down()
+    tab.page.mouse.move(where[0], where[2], steps=4)
+    tab.page.mouse.up()
+    tab.settled()
+    bounds = tab.page.evaluate("decodeURIComponent(location.hash)").split("r.score=")[1]
+    low, high = map(float, bounds.split(".."))
+    scores = rows["score"]
+    assert low == pytest.approx(scores.min() + 0.5 * (scores.max() - scores.min()), abs=0.02)
+    assert set(tab.selected()) == set(rows[scores.between(low, high)]["trial"])
+    tab.page.mouse.click(where[0], where[1])
+    tab.settled()
+    assert len(tab.selected()) == 300
+
+
+def test_the_address_restores_the_view(browser, tab, study):
+    tab.page.select_option("#axis", "macs")
+    tab.page.locator("input[aria-label^='lowest score']").focus()
+    for _ in range(40):
+        tab.page.keyboard.press("ArrowRight")
+    tab.page.fill("#search", "rb=2")
+    tab.page.get_by_role("button", name="parameters").click()
+    tab.page.locator("#trials tbody button").first.click()
+    tab.settled()
+    seen = [
+        tab.selected(),
+        tab.front(),
+        tab.page.locator("#trials tbody").inner_text(),
+        tab.page.locator("#chips").inner_text(),
+    ]
+    fragment = tab.page.evaluate("location.hash")
+    assert fragment.startswith("#x=macs")
+    with Tab(browser, study[0], fragment=fragment, viewport={"width": 1280, "height": 900}) as again:
+        got = [
+            again.selected(),
+            again.front(),
+            again.page.locator("#trials tbody").inner_text(),
+            again.page.locator("#chips").inner_text(),
+        ]
+        assert got == seen
+        assert again.page.locator("#axis").input_value() == "macs"
+        assert again.page.locator("#trials tr.pinned").count() == 1
+        title = "document.querySelector('#front .js-plotly-plot').layout.xaxis.title.text"
+        assert again.page.evaluate(title) == "MACs"
+        again.page.evaluate("location.hash = '#x=nonsense&r.nothing=1..2&state=%E0%A4&q'")
+        again.settled()
+        assert len(again.selected()) == 300
+        assert again.complaints == []
+
+
+def test_the_json_that_is_saved_is_the_table(tab, study):
+    saved = json.loads(text_of(tab.download("#json-all")))
+    assert [row["trial"] for row in saved] == list(range(300))
+    for row, trial in zip(saved, study[1]["trials"], strict=True):
+        for name, value in row.items():
+            assert value == trial[name], name
+
+
+def test_copied_commands_parse(browser, study):
+    with Tab(browser, study[0], permissions=["clipboard-read", "clipboard-write"]) as tab:
+        for number in range(tab.page.locator("button[data-copy]").count()):
+            tab.page.locator("button[data-copy]").nth(number).click()
+            tab.settled()
+            words = shlex.split(tab.page.evaluate("navigator.clipboard.readText()"))
+            assert words[0] == "halosearch"
+            if words[1] == "show":
+                assert parse_candidate(words[2])
+
+
+def test_keys_alone_reach_everything(tab):
+    reached = set()
+    tab.page.evaluate("document.activeElement.blur()")
+    for _ in range(260):
+        tab.page.keyboard.press("Tab")
+        reached.add(
+            tab.page.evaluate(
+                "(e => e.id || e.getAttribute('aria-label') || e.textContent.trim())(document.activeElement)"
+            )
+        )
+    wanted = {"theme", "axis", "search", "csv-all", "json-all", "csv-selection", "on", "study-file", "Filter by dials"}
+    assert wanted <= reached
+    assert {"lowest parameters", "highest parameters"} <= reached
+    assert sum(name.startswith("pin trial") for name in reached) == 50
+    tab.page.locator("#trials tbody button").first.focus()
+    number = int(tab.page.locator("#trials tbody button").first.inner_text())
+    tab.page.keyboard.press("Enter")
+    tab.settled()
+    assert tab.page.locator("#trials tr.pinned").count() == 1
+    assert f"pin={number}" in tab.page.evaluate("location.hash")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_nothing_serious(browser, study, theme, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    with Tab(browser, study[0], viewport={"width": width, "height": 800}, color_scheme=theme) as tab:
+        assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        found = Axe().run(tab.page).response["violations"]
+        serious = [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] in ("serious", "critical")]
+        assert serious == []
+
+
+def test_without_javascript_answer_table_and_a_front_are_there(browser, study):
+    with Tab(browser, study[0], wait=False, java_script_enabled=False) as tab:
+        assert tab.requests == [tab.url]
+        assert study[1]["answer"][0][:60] in tab.page.locator("#answer").inner_text()
+        picture = tab.page.locator("figure img")
+        assert picture.is_visible()
+        assert picture.bounding_box()["height"] > 200
+        assert tab.page.locator("#trials tbody tr").count() == 100
+        assert tab.page.locator("#axis").is_hidden()
+        assert tab.page.locator("#rediscovery tbody tr").count() == 6
+
+
+def test_hostile_words_execute_nothing(browser, tmp_path):
+    trials = list(evidence(25).trials)
+
+    bad = record(
+        25,
+        np.random.default_rng(0),
+        __import__("halosearch.space.search_space", fromlist=["SearchSpace"]).SearchSpace(),
+        "failed",
+    )
+    trials.append(type(bad)(25, bad.dials, bad.costs, "failed", 1, HOSTILE, {}))
+    found = around(trials, name=HOSTILE, description=HOSTILE, note=HOSTILE)
+    found.data["unreadable"] = [[HOSTILE, HOSTILE]]
+    summary = summarise(found)
+    page = write_report(tmp_path, summary)
+    with Tab(browser, page) as tab:
+        tab.page.fill("#search", "alert")
+        tab.settled()
+        assert tab.selected() == [25]
+        tab.page.locator("#trials tbody button").first.click()
+        tab.settled()
+        assert tab.dialogs == []
+        assert tab.complaints == []
+        assert tab.page.title() == f"halosearch: {HOSTILE}".replace("\u2028", "\u2028")
+        assert tab.page.locator("img[src=x]").count() == 0
+        reason = tab.page.locator("#trials tbody td").last.inner_text()
+        assert reason.startswith("</script><script>alert(1)")
+        assert (
+            list(csv.DictReader(io.StringIO((page.parent / "trials.csv").read_bytes().decode(), newline="")))[25][
+                "reason"
+            ]
+            == HOSTILE
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "share"),
+    [(0, (1, 0, 0, 0)), (1, (1, 0, 0, 0)), (6, (0, 0, 1, 0)), (6, (0, 1, 0, 0)), (3, (0, 0, 0, 1))],
+    ids=["no trial", "one", "all failed", "all pruned", "all infeasible"],
+)
+def test_small_and_sad_studies_open(browser, tmp_path, size, share):
+    summary = summarise(evidence(size, share=share, even=0))
+    page = write_report(tmp_path, summary)
+    with Tab(browser, page, wait=size > 0) as tab:
+        assert tab.complaints == []
+        assert summary["answer"][0] in tab.page.locator("#answer").inner_text()
+        if size:
+            assert len(tab.selected()) == size
+            assert tab.front() == summary["front"]
+
+
+def test_ties_are_all_on_the_front(browser, tmp_path):
+    found = evidence(3, share=(1, 0, 0, 0), even=3)
+    same = [type(t)(n, t.dials, t.costs, t.state, 1, "", found.trials[0].result) for n, t in enumerate(found.trials)]
+    page = write_report(tmp_path, summarise(around(same)))
+    with Tab(browser, page) as tab:
+        assert sorted(tab.front()) == [0, 1, 2]
+        assert tab.complaints == []
