@@ -13,7 +13,7 @@ import typer
 
 from halosearch import __version__
 from halosearch.cli.ending import run_app
-from halosearch.cli.options import BudgetMacs, BudgetParams, Candidate, Json, Root, Study, Tolerance
+from halosearch.cli.options import BudgetMacs, BudgetParams, Candidate, Json, Root, Study, Tolerance, study_names
 
 app = typer.Typer(
     name="halosearch",
@@ -283,11 +283,37 @@ def predict(
 
 
 @app.command()
-def report(study: Study, json: Json = "", root: Root = Path()) -> None:
-    """Write a study's HTML page anew from its record."""
-    from halosearch.cli.studies import write_page
+def report(
+    study: Study,
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[OTHER]", help="A second study, to compare the first with.", autocompletion=study_names
+        ),
+    ] = None,
+    json: Json = "",
+    figures: Annotated[
+        str | None, typer.Option(help="Also write every chart for print, with the CSV behind it: svg, pdf, or svg,pdf.")
+    ] = None,
+    root: Root = Path(),
+) -> None:
+    """Write a study's HTML page anew from its record, or compare two studies."""
+    from halosearch.cli.reporting import write_pages
 
-    write_page(study, root, as_json=bool(json))
+    write_pages(study, other, root, as_json=bool(json), figures=figures)
+
+
+@app.command()
+def export(
+    study: Study,
+    format_: Annotated[str, typer.Option("--format", help="csv, json or parquet (this needs pyarrow).")] = "csv",
+    output: Annotated[Path | None, typer.Option(help="File to write (default: stdout; parquet needs a file).")] = None,
+    root: Root = Path(),
+) -> None:
+    """Write the full table of a study's trials."""
+    from halosearch.cli.reporting import export_table
+
+    export_table(study, root, format_, output)
 
 
 @app.command()

@@ -21,7 +21,16 @@ Json = Annotated[
     ),
 ]
 Root = Annotated[Path, typer.Option("--dir", help="Folder that holds studies/ and reports/.")]
-Study = Annotated[str, typer.Argument(help="A study's name, or the path of its folder.")]
+
+
+def study_names(incomplete: str) -> list[str]:
+    """Studies under the current folder, for the shell's completion."""
+    return sorted(
+        path.parent.name for path in Path("studies").glob("*/study.yaml") if path.parent.name.startswith(incomplete)
+    )
+
+
+Study = Annotated[str, typer.Argument(help="A study's name, or the path of its folder.", autocompletion=study_names)]
 BudgetParams = Annotated[
     str | None, typer.Option("--budget-params", help="Parameters of the full candidate, for example 20M.")
 ]

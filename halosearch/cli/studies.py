@@ -1,4 +1,4 @@
-"""Commands that read a study or a space: space, status, frontier, report."""
+"""Commands that read a study or a space: space, status, frontier."""
 
 from __future__ import annotations
 
@@ -143,14 +143,3 @@ def show_frontier(study: str, root: Path, *, as_json: bool) -> None:
     )
     for decision in summary["decisions"]:
         put(f"{decision['role']}: trial {decision['trial']}")
-
-
-def write_page(study: str, root: Path, *, as_json: bool) -> None:
-    """The `report` command."""
-    from halosearch.study.reading import open_study, rewrite_report
-
-    summary, page = rewrite_report(open_study(root, study))
-    if as_json:
-        put_json({"report": str(page), "summary": summary})
-    else:
-        put(str(page))

@@ -49,8 +49,18 @@ def front_certainty(done: pd.DataFrame, noise: dict[str, Any] | None, notes: dic
     return {
         "draws": found["draws"],
         "on_front": {str(number): p for number, p in zip(done["trial"], found["on_front"], strict=True)},
-        "band": found["band"],
+        "band": _where_it_moves(found["band"]),
     }
+
+
+def _where_it_moves(band: list[list[float]]) -> list[list[float]]:
+    """The staircase without the points at which no bound moves by a ten-thousandth of a score; its ends stay."""
+    kept: list[list[float]] = []
+    for place, point in enumerate(band):
+        heights = [round(value, 4) for value in point[1:]]
+        if not kept or place == len(band) - 1 or heights != kept[-1][1:]:
+            kept.append([point[0], *heights])
+    return kept
 
 
 def mean_scores(done: pd.DataFrame, notes: dict[str, Any]) -> tuple[list[float], list[int]]:

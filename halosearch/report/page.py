@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from halosearch.report.figures import figures
 from halosearch.report.figures.trials import CURVE_POINTS, draw_front, prepare_curves, prepare_front, published_marks
 from halosearch.report.printed import printed
 from halosearch.report.rediscovery import scaling_words
-from halosearch.report.shell import CONFIG, page
+from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.trial_rows import csv_text, flat_table
 from halosearch.report.wording import seconds_words, trial_of
 from halosearch.space.published import published_models
@@ -49,11 +49,28 @@ def write_report(folder: Path, summary: dict[str, Any]) -> Path:
     Raises:
         OSError: the folder cannot be written.
     """
-    write_text(folder / "summary.json", to_json(summary) + "\n")
+    write_text(folder / "summary.json", summary_json(summary))
     write_text(folder / "trials.csv", csv_text(flat_table(summary)))
     path = folder / "index.html"
     write_text(path, render(summary))
     return path
+
+
+def summary_json(summary: dict[str, Any]) -> str:
+    """The summary as strict JSON with sorted keys: a line per key, and a line per trial (Python's indented writer takes seconds)."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
+
+    parts = []
+    for key in sorted(summary):
+        value = summary[key]
+        if key == "trials" and value:
+            rows = ",\n  ".join(map(line, value))
+            parts.append(f'"{key}": [\n  {rows}\n ]')
+        else:
+            parts.append(f'"{key}": {line(value)}')
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
 
 
 def render(summary: dict[str, Any]) -> str:
@@ -67,7 +84,7 @@ def render(summary: dict[str, Any]) -> str:
         decisions=[d | trial_of(summary, d["trial"]) for d in summary["decisions"]],
         columns=[{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE],
         shown=_plain_rows(summary),
-        static_front=base64.b64encode(printed(front, "svg")).decode(),
+        static_front=base64_text(printed(front, "svg")),
         curve_points=CURVE_POINTS,
         scaling=scaling_words(),
         published=published_models(),
@@ -87,7 +104,7 @@ def page_data(summary: dict[str, Any]) -> dict[str, Any]:
         "columns": [column.to_dict() for column in COLUMNS],
         "table": [{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE],
         "curves": [[c["trial"], [value for point in c["points"] for value in point]] for c in prepare_curves(summary)],
-        "figures": {name: _without_trials(figure) for name, figure in figures(summary).items()},
+        "figures": {name: _without_trials(figure) for name, figure in figures(summary, trials=False).items()},
         "config": CONFIG,
         "band": [] if summary["attainment"] is None else summary["attainment"]["band"],
         "reference": reference and {name: reference.get(name) for name in REFERENCE_COLUMNS},

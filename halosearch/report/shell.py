@@ -32,7 +32,7 @@ def page(template: str, title: str, data: dict[str, Any] | None, **values: Any) 
     """A template filled in; the same values give the same text."""
     script = f'"use strict";\n{"".join(_asset(name) for name in SCRIPTS)}'
     library = get_plotlyjs()
-    hashes = " ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in (script, library))
+    hashes = " ".join(f"'sha256-{base64_text(hashlib.sha256(text.encode()).digest())}'" for text in (script, library))
     shared = {"hashes": hashes, "script": script, "style": _asset("page.css"), "title": title, "version": __version__}
     if data is not None:
         shared |= {"data": json_text(data), "library": _packed_library()}
@@ -42,7 +42,7 @@ def page(template: str, title: str, data: dict[str, Any] | None, **values: Any) 
 @functools.cache
 def _packed_library() -> str:
     """plotly.js of the installed package, packed: a third of the size, and hashed as it runs."""
-    return _base64(gzip.compress(get_plotlyjs().encode(), 9, mtime=0))
+    return base64_text(gzip.compress(get_plotlyjs().encode(), 9, mtime=0))
 
 
 @functools.cache
@@ -64,7 +64,8 @@ def _asset(name: str) -> str:
     return resources.files("halosearch.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _base64(content: bytes) -> str:
+def base64_text(content: bytes) -> str:
+    """Bytes as text."""
     return base64.b64encode(content).decode()
 
 

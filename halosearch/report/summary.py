@@ -12,7 +12,7 @@ from halosearch.analysis.frontier import complete, frontier, hypervolume_history
 from halosearch.analysis.importance import importance
 from halosearch.cost.counts import count
 from halosearch.records.store import Trial, table
-from halosearch.report.finals import final_scores, front_certainty
+from halosearch.report.finals import final_scores, front_certainty, mean_scores
 from halosearch.report.redaction import redact_all
 from halosearch.report.rediscovery import rediscovery
 from halosearch.report.trial_rows import trial_rows
@@ -108,6 +108,10 @@ def _facts(evidence: Evidence, finals: list[dict[str, Any]], sure: dict[str, Any
     predicted = (evidence.prediction or {}).get("predicted", {})
     anchor = evidence.notes.get("clock", {}).get("seconds", {}).get("median")
     on_front = {} if sure is None else sure["on_front"]
+    done = complete(table(evidence.trials))
+    means = (
+        dict(zip(done["trial"], zip(*mean_scores(done, evidence.notes), strict=True), strict=True)) if len(done) else {}
+    )
     return {
         trial.number: {
             "predicted_step_time_s": predicted[str(trial.number)] * anchor
@@ -116,6 +120,8 @@ def _facts(evidence: Evidence, finals: list[dict[str, Any]], sure: dict[str, Any
             "drawn_evenly": trial.number < evidence.even,
             "p_front": on_front.get(str(trial.number)),
             "held_out_score": held_out.get(trial.number),
+            "mean_score": means.get(trial.number, (None, None))[0],
+            "seeds": means.get(trial.number, (None, None))[1],
         }
         for trial in evidence.trials
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from typing import Any
 
 import pandas as pd
@@ -35,12 +37,26 @@ def flat_table(summary: dict[str, Any]) -> pd.DataFrame:
     rows = [{key: value for key, value in trial.items() if key not in NOT_IN_TABLE} for trial in summary["trials"]]
     table = pd.DataFrame(rows)
     for name in table.columns:
-        known = table[name].dropna()
-        if table[name].isna().any() and len(known) and known.map(lambda value: isinstance(value, int)).all():
-            table[name] = table[name].astype("Int64")
+        values = [row.get(name) for row in rows]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values) and known and all(type(value) is int for value in known):
+            table[name] = pd.array(values, dtype="Int64")
     return table
 
 
 def csv_text(table: pd.DataFrame) -> str:
     """The table as CSV: one line per trial, line feeds, empty where nothing is known, numbers to their last digit."""
     return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def json_rows(table: pd.DataFrame) -> str:
+    """The table as a JSON list of objects, None where nothing is known."""
+    rows = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in table.to_dict("records")]
+    return json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def parquet_bytes(table: pd.DataFrame) -> bytes:
+    """The table as a Parquet file (pyarrow), types and missing values kept."""
+    target = io.BytesIO()
+    table.to_parquet(target, engine="pyarrow", index=False)
+    return target.getvalue()

@@ -7,6 +7,9 @@ from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
 
+MOST_LISTED = 30
+"""Trials that a sentence lists by number."""
+
 
 def answer_sentences(summary: dict[str, Any]) -> list[str]:
     """What was found, how sure, on what; the first sentence is the answer."""
@@ -150,11 +153,7 @@ def _noise(summary: dict[str, Any]) -> list[str]:
         for t in summary["trials"]
         if t["state"] == "complete" and t["trial"] != best["trial"] and t["score"] >= best["score"] - margin
     ]
-    tied = (
-        f"{len(near)} other candidates are within noise of it (trials {', '.join(map(str, near))})"
-        if near
-        else "no other candidate is within noise of it"
-    )
+    tied = _near_words(near) if near else "no other candidate is within noise of it"
     verdict = (
         "the ranking can be used"
         if agreement["valid"]
@@ -168,6 +167,13 @@ def _noise(summary: dict[str, Any]) -> list[str]:
         f"Test-retest agreement of the ranking: Kendall tau {agreement['tau']:.2f} [{agreement['low']:.2f}, {agreement['high']:.2f}], "
         f"n = {agreement['n']} candidates trained with two seeds; this noise allows {agreement['ceiling']:.2f} at most against the truth: {verdict}.",
     ]
+
+
+def _near_words(near: list[int]) -> str:
+    if len(near) == 1:
+        return f"one other candidate is within noise of it (trial {near[0]})"
+    listed = ", ".join(map(str, near[:MOST_LISTED])) + (" and others" if len(near) > MOST_LISTED else "")
+    return f"{len(near):,} other candidates are within noise of it (trials {listed})"
 
 
 def _reference(summary: dict[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ class Charts {
     this.overlays.push(overlay);
     if (id === "front") this.updateFront();
     overlay.paint(this.selection);
-    plot.on("plotly_afterplot", () => overlay.paint(this.selection));
+    plot.on("plotly_afterplot", () => overlay.follow(this.selection));
     if (brushed) this.brush(id, plot, layers);
     if (id === "parallel") this.brushParallel(holder, plot, layers[0].meta.axes);
     this.point(holder, overlay);
@@ -88,9 +88,9 @@ class Charts {
     if (key === this.frontKey) return;
     this.frontKey = key;
     const update = { x: [x], y: [at("score")], error_x: [bars] };
-    Plotly.restyle(plot, update, [place]);
-    if (band.length && shown !== this.bandShown) Plotly.restyle(plot, { visible: shown }, band);
+    if (shown !== this.bandShown) for (const k of band) plot.data[k].visible = shown;
     this.bandShown = shown;
+    Plotly.restyle(plot, update, [place]);
   }
 
   setAxis() {

@@ -2,6 +2,8 @@
 // everywhere. Plotly keeps axes, legend, zoom and box selection.
 
 const FAINT = 0.09;
+const DOTS_FROM = 800; // trials from which the small panels show dots
+const DASHES_UP_TO = 500;
 const STYLES = {
   front: { colour: "#D55E00", symbol: "diamond", size: 11, width: 2 },
   complete: { colour: "#0072B2", symbol: "circle", size: 8, width: 1 },
@@ -76,6 +78,14 @@ class Overlay {
     return [scaleOf(full[name(layer.xaxis || "x")]), scaleOf(full[name(layer.yaxis || "y")])];
   }
 
+  // After Plotly has drawn: again only if its axes have moved.
+  follow(selection) {
+    const { width, height } = this.plot._fullLayout;
+    const key = JSON.stringify([width, height, this.layers.map((layer) => this.axes(layer))]);
+    if (key !== this.axesKey) this.paint(selection);
+    this.axesKey = key;
+  }
+
   paint(selection) {
     const pen = this.pen(this.base);
     this.hits = [];
@@ -97,32 +107,50 @@ class Overlay {
   points(pen, layer, x, y, selection) {
     const { trials } = this;
     const name = layer.meta.x || selection.axis;
-    const values = trials.columns[name], score = trials.columns.score;
-    if (!values || !score) return;
     const main = !layer.meta.x;
-    const ratio = window.devicePixelRatio || 1;
-    const sprites = {};
-    const px = new Float32Array(trials.n).fill(NaN), py = new Float32Array(trials.n).fill(NaN);
+    const across = trials.scaled(name, x.log), score = trials.columns.score;
+    if (!across || !score) return;
+    const px = new Float32Array(trials.n), py = new Float32Array(trials.n);
     for (let i = 0; i < trials.n; i++) {
-      px[i] = pixel(x, values[i]);
-      py[i] = pixel(y, score[i]);
+      px[i] = x.offset + x.slope * across[i];
+      py[i] = y.offset + y.slope * score[i];
     }
-    const put = (i, kind) => {
-      const stamp = sprites[kind] || (sprites[kind] = sprite(kind, styleOf(kind).size - (main ? 0 : 2), ratio));
-      const side = stamp.width / ratio;
-      pen.drawImage(stamp, px[i] - side / 2, py[i] - side / 2, side, side);
-    };
+    const stamp = main || trials.n <= DOTS_FROM ? this.stamps(pen, main) : this.dots(pen);
+    // Marks of a kind that fall on the same pixel look like one, so one is painted.
+    const width = Math.ceil(x.to) + 1, cells = width * (Math.ceil(y.to) + 1);
     for (const wanted of [0, 1]) {
       pen.globalAlpha = wanted ? 1 : FAINT;
-      for (let i = 0; i < trials.n; i++) {
-        if (selection.mask[i] !== wanted || Number.isNaN(px[i]) || Number.isNaN(py[i])) continue;
-        const kind = selection.kind(i);
-        if (kind !== "front") put(i, kind);
+      for (let code = 0; code < FRONT_CODE; code++) {
+        const taken = new Uint8Array(cells);
+        for (let i = 0; i < trials.n; i++) {
+          if (selection.mask[i] !== wanted || selection.codes[i] !== code || !(px[i] >= 0 && py[i] >= 0)) continue;
+          const cell = Math.round(py[i]) * width + Math.round(px[i]);
+          if (taken[cell]) continue;
+          taken[cell] = 1;
+          stamp(KINDS[code], px[i], py[i]);
+        }
       }
     }
-    if (!main) for (const i of selection.frontRows) if (!Number.isNaN(px[i])) put(i, "front"); // Plotly draws the main chart's own front
+    const big = this.stamps(pen, main);
+    if (!main) for (const i of selection.frontRows) if (px[i] >= 0 && py[i] >= 0) big("front", px[i], py[i]); // Plotly draws the main chart's own
     pen.globalAlpha = 1;
     this.hits.push({ px, py });
+  }
+
+  stamps(pen, main) {
+    const ratio = window.devicePixelRatio || 1, sprites = {};
+    return (kind, x, y) => {
+      const picture = sprites[kind] || (sprites[kind] = sprite(kind, styleOf(kind).size - (main ? 0 : 2), ratio));
+      const side = picture.width / ratio;
+      pen.drawImage(picture, x - side / 2, y - side / 2, side, side);
+    };
+  }
+
+  dots(pen) {
+    return (kind, x, y) => {
+      pen.fillStyle = styleOf(kind).colour;
+      pen.fillRect(x - 1.5, y - 1.5, 3, 3);
+    };
   }
 
   lines(pen, layer, x, y, selection) {
@@ -139,10 +167,16 @@ class Overlay {
       const { colour, width } = styleOf(kind);
       pen.strokeStyle = colour;
       pen.lineWidth = width;
-      pen.setLineDash(kind === "pruned" ? [2, 2] : []);
+      pen.setLineDash(kind === "pruned" && rows.length <= DASHES_UP_TO ? [2, 2] : []);
       pen.globalAlpha = kind === "faint" ? FAINT : kind === "front" ? 1 : Math.max(0.12, Math.min(0.5, 60 / rows.length));
       if (kind === "faint" && rows.length > 1500) continue; // a grey carpet says nothing
-      for (const i of rows) trace(pen, i);
+      // With many lines a few share a stroke: each stroke costs more than its lines.
+      const together = Math.max(1, Math.floor(rows.length / 300));
+      for (let start = 0; start < rows.length; start += together) {
+        pen.beginPath();
+        for (const i of rows.slice(start, start + together)) trace(pen, i);
+        pen.stroke();
+      }
     }
     pen.setLineDash([]);
     pen.globalAlpha = 1;
@@ -153,12 +187,10 @@ class Overlay {
     const scales = axes.map((axis) => [this.trials.columns[axis.name], placeOn(axis)]);
     return (pen, i) => {
       if (scales.some(([values]) => Number.isNaN(values[i]))) return;
-      pen.beginPath();
       scales.forEach(([values, place], k) => {
         const height = pixel(y, place(values[i]));
         if (k) pen.lineTo(places[k], height); else pen.moveTo(places[k], height);
       });
-      pen.stroke();
     };
   }
 
@@ -166,12 +198,10 @@ class Overlay {
     return (pen, i) => {
       const points = this.curves.get(this.trials.number[i]);
       if (!points) return;
-      pen.beginPath();
       for (let k = 0; k < points.length; k += 2) {
         const px = pixel(x, points[k]), py = pixel(y, points[k + 1]);
         if (k) pen.lineTo(px, py); else pen.moveTo(px, py);
       }
-      pen.stroke();
     };
   }
 
@@ -196,7 +226,9 @@ class Overlay {
     if (!layer) return;
     const [x, y] = this.axes(layer);
     const trace = layer.meta.kind === "parallel" ? this.parallelTrace(layer.meta.axes, x, y) : this.curveTrace(x, y);
+    pen.beginPath();
     for (const i of rows) trace(pen, i);
+    pen.stroke();
   }
 
   // The selected trial nearest to a point of the chart, within 14 pixels; null for none.

@@ -1,7 +1,7 @@
 // From an opened file to a page that answers. The answer, the tables and a static front are there without this script.
 
 async function library(text) {
-  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const packed = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   document.head.append(make("script", { textContent: await new Response(stream).text() }));
 }
@@ -73,11 +73,24 @@ function themes(charts) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.retheme());
 }
 
+// A page without trials of its own: charts as they are.
+async function drawAlone(data) {
+  document.documentElement.classList.replace("plain", "live");
+  await breath();
+  await library(read("plotly"));
+  const charts = new Charts(null, null, { curves: [], ...data }, () => {});
+  for (const id of Object.keys(data.figures)) await charts.draw(id);
+  themes(charts);
+  document.documentElement.classList.add("drawn");
+  document.documentElement.dataset.ready = "yes";
+}
+
 async function start() {
   copyButtons();
   sections();
   if (!document.getElementById("data")) return;
   const data = JSON.parse(read("data"));
+  if (data.csv === undefined) { await drawAlone(data); return; }
   const trials = new Trials(data.csv, data.columns);
   const axes = trials.shown.filter((one) => one.kind === "cost" && one.distinct.length).map((one) => one.name);
   const selection = new Selection(trials, { axis: axes[0] || "step_time_s" });

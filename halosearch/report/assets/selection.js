@@ -1,3 +1,6 @@
+// What a trial is drawn as; trials of the selection's front get the last code.
+const KINDS = ["other", "pruned", "complete", "front"], FRONT_CODE = 3;
+
 // One selection for all views: ranges of columns, states and a search, joined by "and"; kept in the address after the #.
 
 class Selection {
@@ -28,9 +31,11 @@ class Selection {
     this.count = this.mask.reduce((sum, kept) => sum + kept, 0);
     this.frontRows = frontOf(trials, this.mask, this.axis);
     this.front = new Set(this.frontRows);
+    this.codes = trials.codes.slice();
+    for (const i of this.frontRows) this.codes[i] = FRONT_CODE;
   }
 
-  kind(i) { return this.front.has(i) ? "front" : this.trials.state[i]; }
+  kind(i) { return KINDS[this.codes[i]]; }
 
   setRange(name, low, high) {
     const column = this.trials.shown.find((one) => one.name === name);

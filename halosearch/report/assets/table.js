@@ -33,8 +33,7 @@ class Table {
     const text = trials.text[name] || [];
     const rows = [];
     for (let i = 0; i < trials.n; i++) if (selection.mask[i]) rows.push(i);
-    const numeric = rows.every((i) => text[i] === "" || !Number.isNaN(Number(text[i])));
-    const values = numeric ? Float64Array.from(text, (cell) => (cell === "" ? NaN : Number(cell))) : text;
+    const values = trials.sortable(name);
     const missing = (i) => text[i] === "" || text[i] === undefined;
     const sign = down ? -1 : 1;
     return rows.sort((a, b) => {

@@ -49,7 +49,10 @@ class Trials {
     this.header.forEach((name, place) => { this.text[name] = cells.map((row) => row[place]); });
     this.state = this.text.state || [];
     this.number = (this.text.trial || []).map(Number);
+    this.codes = Uint8Array.from(this.state, (state) => Math.max(0, KINDS.indexOf(state)));
+    this.logs = new Map();
     this.choices = {};
+    this.sorts = new Map();
     this.columns = {};
     this.shown = [];
     for (const column of columns) this.addColumn(column);
@@ -74,6 +77,24 @@ class Trials {
     this.columns[column.name] = values;
     const distinct = [...new Set(values)].filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
     this.shown.push({ ...column, distinct });
+  }
+
+  // A column to sort by: numbers where all that is known is a number, else its text.
+  sortable(name) {
+    if (!this.sorts.has(name)) {
+      const text = this.text[name] || [];
+      const numeric = text.every((cell) => cell === "" || !Number.isNaN(Number(cell)));
+      this.sorts.set(name, numeric ? Float64Array.from(text, (cell) => (cell === "" ? NaN : Number(cell))) : text);
+    }
+    return this.sorts.get(name);
+  }
+
+  // A column as its axis runs.
+  scaled(name, log) {
+    const values = this.columns[name];
+    if (!log || !values) return values;
+    if (!this.logs.has(name)) this.logs.set(name, values.map(Math.log10));
+    return this.logs.get(name);
   }
 
   has(name) { return this.columns[name] !== undefined; }

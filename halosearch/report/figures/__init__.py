@@ -6,6 +6,7 @@ static figures draw it as it is.
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pandas as pd
@@ -33,14 +34,14 @@ from halosearch.report.trial_rows import flat_table
 Figure = Any
 
 
-def figures(summary: dict[str, Any]) -> dict[str, Figure]:
-    """Every chart of a study by name; those that have nothing to show are left out."""
+def figures(summary: dict[str, Any], *, trials: bool = True) -> dict[str, Figure]:
+    """Every chart of a study by name; those that have nothing to show are left out. Without `trials`, only what is around them."""
     table = flat_table(summary)
-    drawn: dict[str, Figure] = {"front": draw_front(prepare_front(summary, table))}
+    drawn: dict[str, Figure] = {"front": draw_front(prepare_front(summary, table), trials=trials)}
     if len(table):
-        drawn["parallel"] = draw_parallel(prepare_parallel(table, summary["front"]))
-        drawn["slices"] = draw_slices(prepare_slices(table, summary["front"]))
-        drawn["curves"] = draw_curves(prepare_curves(summary))
+        drawn["parallel"] = draw_parallel(prepare_parallel(table, summary["front"], trials=trials))
+        drawn["slices"] = draw_slices(prepare_slices(table, summary["front"]), trials=trials)
+        drawn["curves"] = draw_curves(prepare_curves(summary), trials=trials)
     if summary["hypervolume"]:
         drawn["hypervolume-trials"] = draw_hypervolume(prepare_hypervolume(summary, by="trial"))
         drawn["hypervolume-seconds"] = draw_hypervolume(prepare_hypervolume(summary, by="seconds"))
@@ -60,7 +61,7 @@ def numbers_behind(figure: Figure) -> pd.DataFrame:
         texts = list(trace.get("text") or ())
         for place, (x, y) in enumerate(zip(xs, ys, strict=True)):
             if x is not None and y is not None:
-                text = texts[place] if place < len(texts) else ""
+                text = html.unescape(texts[place].replace("<br>", " ")) if place < len(texts) else ""
                 panel = trace.get("xaxis", "x")
                 rows.append({"trace": trace.get("name", ""), "panel": panel, "x": x, "y": y, "text": text})
     return pd.DataFrame(rows, columns=["trace", "panel", "x", "y", "text"])

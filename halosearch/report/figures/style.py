@@ -36,7 +36,7 @@ def layout(height: int = HEIGHT) -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": INK, "size": 13},
         "margin": {"l": 64, "r": 20, "t": 36, "b": 60},
-        "legend": {"orientation": "h", "y": -0.22, "yanchor": "top"},
+        "legend": {"orientation": "h", "y": -90 / height, "yanchor": "top"},
         "height": height,
         "hovermode": "closest",
     }

@@ -70,7 +70,7 @@ def published_marks(cost: str, values: list[float]) -> dict[str, list[tuple[str,
     }
 
 
-def draw_front(data: dict[str, Any]) -> Any:
+def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
     """Score against a cost; bars are 95 % intervals of the measured step; a dotted pair of lines is the attainment band."""
     figure, cost = go.Figure(), BY_NAME[data["cost"]]
     for name, place in (("5 %", 1), ("95 %", 3)):
@@ -84,7 +84,8 @@ def draw_front(data: dict[str, Any]) -> Any:
                 hoverinfo="skip",
             )
         )
-    for state, rows in data["groups"].items():
+    for state, group in data["groups"].items():
+        rows = group if trials else group.iloc[:0]
         title, colour, symbol, size = STATES[state]
         figure.add_trace(_points(rows, cost.name, title, colour, symbol, size, meta={"kind": "points", "state": state}))
     front = _points(data["front"], cost.name, "front", FRONT, "diamond", 11)
@@ -168,7 +169,7 @@ def words_of(column: pd.Series[Any]) -> list[str] | None:
     return None if pd.api.types.is_numeric_dtype(column) else sorted(column.astype(str).unique())
 
 
-def draw_slices(data: dict[str, Any]) -> Any:
+def draw_slices(data: dict[str, Any], *, trials: bool = True) -> Any:
     """Score against each dial, one panel each."""
     styles = STATES | {"front": ("front", FRONT, "diamond", 10)}
     dials = data["dials"]
@@ -179,7 +180,8 @@ def draw_slices(data: dict[str, Any]) -> Any:
         rows=rows, cols=columns, shared_yaxes=True, subplot_titles=titles, vertical_spacing=0.35 / rows
     )
     for place, (column, choices) in enumerate(dials):
-        for state, group in data["groups"].items():
+        for state, rows_of_state in data["groups"].items():
+            group = rows_of_state if trials else rows_of_state.iloc[:0]
             title, colour, symbol, size = styles[state]
             rows_x = (
                 group.assign(**{column.name: group[column.name].astype(str).map(choices.index)}) if choices else group
@@ -196,7 +198,7 @@ def draw_slices(data: dict[str, Any]) -> Any:
     return figure
 
 
-def prepare_parallel(table: pd.DataFrame, front: list[int]) -> dict[str, Any]:
+def prepare_parallel(table: pd.DataFrame, front: list[int], *, trials: bool = True) -> dict[str, Any]:
     """One axis per dial and cost that varies, score last, each scaled to 0..1; trials with a value on every axis."""
     axes = []
     for name in PARALLEL:
@@ -207,7 +209,7 @@ def prepare_parallel(table: pd.DataFrame, front: list[int]) -> dict[str, Any]:
         low, high = (0.0, float(len(choices) - 1)) if choices else (float(values.min()), float(values.max()))
         log = column.log and low > 0
         axes.append({"name": name, "title": column.title, "low": low, "high": high, "log": log, "choices": choices})
-    return {"axes": axes, "trials": _scaled(table, axes), "front": front}
+    return {"axes": axes, "trials": _scaled(table, axes) if trials else [], "front": front}
 
 
 def _scaled(table: pd.DataFrame, axes: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -257,7 +259,10 @@ def draw_parallel(data: dict[str, Any]) -> Any:
         for y, value, anchor in ((1, one["high"], "bottom"), (0, one["low"], "top")):
             label = one["choices"][int(value)] if one["choices"] else short_number(value)
             figure.add_annotation(x=place, y=y, text=label, showarrow=False, yanchor=anchor, font={"size": 10})
-    ticks: dict[str, Any] = {"tickvals": list(range(len(axes))), "ticktext": [_short_title(one["name"]) for one in axes]}
+    ticks: dict[str, Any] = {
+        "tickvals": list(range(len(axes))),
+        "ticktext": [_short_title(one["name"]) for one in axes],
+    }
     plain: dict[str, Any] = {"showgrid": False, "zeroline": False}
     return styled(
         figure,
@@ -296,17 +301,17 @@ def thinned(curve: list[list[float]], most: int = CURVE_POINTS) -> list[list[flo
     return [[images, float(f"{loss:.4g}")] for images, loss in kept]
 
 
-def draw_curves(data: list[dict[str, Any]]) -> Any:
+def draw_curves(data: list[dict[str, Any]], *, trials: bool = True) -> Any:
     """Training loss over images seen; front members in the front's colour, stopped trials in grey."""
     figure = go.Figure()
     kinds = {"pruned": (PRUNED, 1), "failed": (PRUNED, 1), "complete": (COMPLETE, 1), "front": (FRONT, 2)}
     for kind, (colour, width) in kinds.items():
         xs, ys = list[Any](), list[Any]()
-        for curve in data:
-            if curve["kind"] == kind:
-                xs += [*(point[0] for point in curve["points"]), None]
-                ys += [*(point[1] for point in curve["points"]), None]
-        if xs:
+        mine = [curve for curve in data if curve["kind"] == kind]
+        for curve in mine if trials else ():
+            xs += [*(point[0] for point in curve["points"]), None]
+            ys += [*(point[1] for point in curve["points"]), None]
+        if mine:
             figure.add_trace(
                 go.Scatter(
                     x=xs,

@@ -1,0 +1,135 @@
+"""`halosearch report` and `halosearch export`: pages, figures for print, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from halosearch.cli.output import put, put_json
+from halosearch.errors import UsageError
+
+FORMATS = ("csv", "json", "parquet")
+
+
+def write_pages(study: str, other: str | None, root: Path, *, as_json: bool, figures: str | None) -> None:
+    """The `report` command: one study's page, or the comparison of two."""
+    kinds = _kinds(figures)
+    if other is not None:
+        _compare(study, other, root, as_json=as_json, kinds=kinds)
+        return
+    from halosearch.study.reading import open_study, rewrite_report
+
+    opened = open_study(root, study)
+    summary, page = rewrite_report(opened)
+    written = _print_figures(kinds, opened.folders.report, lambda: _charts(summary))
+    if as_json:
+        put_json({"report": str(page), "figures": written, "summary": summary})
+        return
+    put(str(page))
+    for path in written:
+        put(path)
+
+
+def _kinds(figures: str | None) -> list[str]:
+    """The formats asked for."""
+    kinds = [] if figures is None else [kind.strip().lower() for kind in figures.split(",") if kind.strip()]
+    for kind in kinds:
+        if kind not in ("svg", "pdf"):
+            raise UsageError(f"--figures {kind} is unknown", "use --figures svg, pdf, or svg,pdf")
+    return list(dict.fromkeys(kinds))
+
+
+def _compare(study: str, other: str, root: Path, *, as_json: bool, kinds: list[str]) -> None:
+    from halosearch.report.comparison import compare, write_comparison
+    from halosearch.report.figures.comparison import draw_fronts
+    from halosearch.study.reading import open_study, summary_of
+
+    opened = [open_study(root, name) for name in (study, other)]
+    if opened[0].folders.study.resolve() == opened[1].folders.study.resolve():
+        raise UsageError(f"{study} would be compared with itself", f"its page: halosearch report {study}")
+    found = compare(*(summary_of(one) for one in opened))
+    folder = opened[0].folders.report.parent / f"{opened[0].spec.name}-against-{opened[1].spec.name}"
+    if folder.exists() and not (folder / "comparison.json").exists():
+        raise UsageError(f"{folder} exists and is no comparison", "move it away")
+    page = write_comparison(folder, found)
+    written = _print_figures(kinds, folder, lambda: {"fronts": draw_fronts(found)})
+    if as_json:
+        put_json({"report": str(page), "figures": written, "comparison": found})
+        return
+    for sentence in found["answer"]:
+        put(sentence)
+    put(f"report: {page}")
+
+
+def _charts(summary: dict[str, Any]) -> dict[str, Any]:
+    """All charts of a study; the front once for every cost that was recorded."""
+    from halosearch.report.columns import COSTS
+    from halosearch.report.figures import figures
+    from halosearch.report.figures.trials import draw_front, prepare_front
+    from halosearch.report.trial_rows import flat_table
+
+    table = flat_table(summary)
+    drawn = figures(summary)
+    for column in COSTS if len(table) else ():
+        if column.name != "step_time_s" and table[column.name].notna().any():
+            drawn[f"front-{column.name.removesuffix('_s').replace('_', '-')}"] = draw_front(
+                prepare_front(summary, table, column.name)
+            )
+    return drawn
+
+
+def _print_figures(kinds: list[str], folder: Path, charts: Any) -> list[str]:
+    """Every chart in every format, with the numbers behind it; returns the files."""
+    if not kinds:
+        return []
+    from halosearch.files import write_bytes, write_text
+    from halosearch.report.figures import numbers_behind
+    from halosearch.report.printed import printed
+
+    written = []
+    for name, figure in charts().items():
+        for kind in kinds:
+            path = folder / "figures" / f"{name}.{kind}"
+            write_bytes(path, printed(figure, kind))
+            written.append(str(path))
+        path = folder / "figures" / f"{name}.csv"
+        write_text(path, numbers_behind(figure).to_csv(index=False, lineterminator="\n"))
+        written.append(str(path))
+    return written
+
+
+def export_table(study: str, root: Path, kind: str, output: Path | None) -> None:
+    """The `export` command.
+
+    Raises:
+        UsageError: an unknown format, or parquet without a file or without pyarrow.
+    """
+    if kind not in FORMATS:
+        raise UsageError(f"--format {kind} is unknown", f"use one of {', '.join(FORMATS)}")
+    if kind == "parquet":
+        _check_parquet(study, output)
+    from halosearch.files import write_bytes
+    from halosearch.report.trial_rows import csv_text, flat_table, json_rows, parquet_bytes
+    from halosearch.study.reading import open_study, summary_of
+
+    table = flat_table(summary_of(open_study(root, study)))
+    if kind == "parquet":
+        content = parquet_bytes(table)
+    else:
+        content = (csv_text(table) if kind == "csv" else json_rows(table)).encode()
+    if output is None:
+        put(content.decode().rstrip("\n"))
+        return
+    write_bytes(output, content)
+    put(str(output))
+
+
+def _check_parquet(study: str, output: Path | None) -> None:
+    if output is None:
+        raise UsageError("parquet is no text", f"halosearch export {study} --format parquet --output {study}.parquet")
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            "parquet needs pyarrow, which is not installed", "pip install pyarrow, or --format csv"
+        ) from None
