@@ -251,8 +251,18 @@ def study(
 
 
 @app.command()
-def status(study: Study, json: Json = "", root: Root = Path()) -> None:
-    """Say how far a study is."""
+def status(
+    study: Study,
+    json: Json = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Keep looking until nobody runs it; Ctrl-C leaves.")] = False,
+    root: Root = Path(),
+) -> None:
+    """Say how far a study is, whoever runs it."""
+    if watch:
+        from halosearch.cli.watching import watch_study
+
+        watch_study(study, root, json_lines=bool(json))
+        return
     from halosearch.cli.studies import show_status
 
     show_status(study, root, as_json=bool(json))

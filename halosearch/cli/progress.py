@@ -6,98 +6,18 @@ import json
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from halosearch.space.notation import candidate_text
-from halosearch.space.search_space import config_from_dials
+from halosearch.cli.tally import Tally
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from halosearch.search.jobs import Job
 
 HEARTBEAT_S = 300.0
-RECENT = 5
-SHOWN_RUNNING = 6
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the study has done so far in this run and before: enough for a panel and a forecast of the rest."""
-
-    total: int
-    done: int = 0
-    failed: int = 0
-    workers: int = 1
-    best: tuple[float, int, str] | None = None
-    points: list[tuple[float, float]] = field(default_factory=list)
-    running: dict[str, tuple[float, float]] = field(default_factory=dict)
-    durations: list[float] = field(default_factory=list)
-    recent: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT))
-    started: float = field(default_factory=time.monotonic)
-
-    def event(self, kind: str, job: Job, info: dict[str, Any]) -> str | None:
-        """Take note; returns a sentence for events that a reader wants to see, None for progress."""
-        if kind == "start":
-            self.running[job.key] = (time.monotonic(), 0.0)
-            again = f" (run {info['run']})" if info.get("run", 1) > 1 else ""
-            return f"{job.key} started{again}: {candidate_text(config_from_dials(job.dials))}"
-        if kind == "progress":
-            self.running[job.key] = (self.running[job.key][0], info["images"] / max(1, info["total"]))
-            return None
-        begun = self.running.pop(job.key, (time.monotonic(), 0.0))[0]
-        if kind == "pause":
-            return (
-                f"{job.key} reached its rung: score {info['score']:.3f} after {info['final']['images_seen']:,} images"
-            )
-        if kind == "end":
-            return self._ended(job, info, time.monotonic() - begun)
-        return f"{job.key} {kind}" + (f": {info['reason']}" if info.get("reason") else "")
-
-    def _ended(self, job: Job, info: dict[str, Any], seconds: float) -> str:
-        self.done += 1
-        if info["state"] == "pruned":
-            return f"{job.key} stopped: {info['reason']}"
-        if info["state"] != "complete":
-            self.failed += 1
-            return f"{job.key} {info['state']}: {info['reason']}"
-        self.durations.append(seconds)
-        words = f"{job.key} complete: score {info['score']:.3f}"
-        if "step_time_s" in info:
-            words += f", step {info['step_time_s']:.3g} s"
-        if job.kind == "trial":
-            self.points.append((info["score"], info["step_time_s"]))
-        if job.kind == "trial" and (self.best is None or info["score"] > self.best[0]):
-            self.best = (info["score"], job.number, candidate_text(config_from_dials(job.dials)))
-            words += " (new best)"
-        self.recent.append(words)
-        return words
-
-    def front(self) -> str:
-        """The front in one line: how many candidates, from which score and step to which."""
-        from pandas import DataFrame
-
-        from halosearch.analysis.frontier import front_mask
-
-        if not self.points:
-            return "front: none yet"
-        rows = DataFrame(self.points, columns=["score", "step_time_s"])
-        front = sorted(p for p, kept in zip(self.points, front_mask(rows), strict=True) if kept)
-        (low, fast), (high, slow) = front[0], front[-1]
-        return f"front: {len(front)} candidates, score {low:.3f} at {fast:.3g} s to {high:.3f} at {slow:.3g} s"
-
-    def remaining(self) -> str:
-        """How long the rest may take, as a range of quartiles."""
-        if len(self.durations) < 2:
-            return "?"
-        ordered = sorted(self.durations)
-        left = max(0, self.total - self.done) / self.workers
-        low, high = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
-        return f"{left * low / 60:.0f}-{left * high / 60:.0f} min"
 
 
 class Lines:
@@ -177,35 +97,19 @@ class Panel:
         ):
             self.message(words)
 
-    def _draw(self) -> Table:
-        from rich.table import Table
+    def replace(self, tally: Tally) -> None:
+        """Another count in place of this one."""
+        with self._lock:
+            self.tally = tally
+
+    def _draw(self) -> RenderableType:
+        from rich.text import Text
 
         with self._lock:
-            tally = self.tally
-            grid = Table.grid()
-            grid.add_column(no_wrap=True, overflow="ellipsis")
-            elapsed = (time.monotonic() - tally.started) / 60
-            width = max(1, round(40 * tally.done / max(1, tally.total)))
-            grid.add_row(self._title)
-            grid.add_row(
-                f"[{'#' * width}{'.' * (40 - width)}] {tally.done}/{tally.total}  {elapsed:.1f} min, {tally.remaining()} left".replace(
-                    "[", "\\[", 1
-                )
+            lines = self.tally.lines(
+                self._title, self._where, self._console.width, plain="utf" not in self._console.encoding.lower()
             )
-            best = (
-                f"best: {tally.best[0]:.3f}, trial {tally.best[1]}, {tally.best[2]}" if tally.best else "best: none yet"
-            )
-            grid.add_row(best)
-            grid.add_row(tally.front())
-            running = sorted(tally.running.items())
-            for key, (begun, share) in running[:SHOWN_RUNNING]:
-                grid.add_row(f"  running {key}: {share:.0%}, {time.monotonic() - begun:.0f} s")
-            if len(running) > SHOWN_RUNNING:
-                grid.add_row(f"  and {len(running) - SHOWN_RUNNING} more")
-            for line in tally.recent:
-                grid.add_row(f"  {line}")
-            grid.add_row(self._where)
-        return grid
+        return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
     def close(self) -> None:
         """Clear the panel."""

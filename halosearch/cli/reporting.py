@@ -113,10 +113,8 @@ def export_table(study: str, root: Path, kind: str, output: Path | None) -> None
     from halosearch.study.reading import open_study, summary_of
 
     table = flat_table(summary_of(open_study(root, study)))
-    if kind == "parquet":
-        content = parquet_bytes(table)
-    else:
-        content = (csv_text(table) if kind == "csv" else json_rows(table)).encode()
+    writers = {"csv": lambda: csv_text(table).encode(), "json": lambda: json_rows(table).encode()}
+    content = writers.get(kind, lambda: parquet_bytes(table))()
     if output is None:
         put(content.decode().rstrip("\n"))
         return

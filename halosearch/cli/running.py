@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from halosearch.cli.progress import Tally
+    from halosearch.cli.tally import Tally
     from halosearch.study.folders import Folders
     from halosearch.study.place import Place
     from halosearch.study.run import Control, Ended
@@ -211,7 +211,8 @@ def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> No
 def _run(
     spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, flags: StudyFlags, place: Place, *, exists: bool
 ) -> None:
-    from halosearch.cli.progress import JsonLines, Lines, Panel, Tally
+    from halosearch.cli.progress import JsonLines, Lines, Panel
+    from halosearch.cli.tally import Tally
     from halosearch.study.place import parallel
     from halosearch.study.price import price_of
     from halosearch.study.run import Control, exit_code, run_study
@@ -257,22 +258,13 @@ def _run(
 
 
 def _count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:
-    from halosearch.space.notation import candidate_text
-    from halosearch.space.search_space import config_from_dials
+    from halosearch.cli.tally import count_record
     from halosearch.study.storage import open_for_reading
 
     if spec.storage is None and not folders.journal.exists():
         return
     store = open_for_reading(spec, folders)
-    ended = [trial for trial in store.trials() if trial.state != "running"]
-    tally.done = len(ended) + sum(
-        key.partition("-")[0] in ("reference", "retest", "rate", "final") for key in store.notes()
-    )
-    scored = [trial for trial in ended if trial.state == "complete"]
-    tally.points = [(float(t.result["score"]), float(t.result["step_time_s"])) for t in scored]
-    if scored:
-        best = max(scored, key=lambda trial: float(trial.result["score"]))
-        tally.best = (float(best.result["score"]), best.number, candidate_text(config_from_dials(best.dials)))
+    count_record(tally, store.trials(), store.notes())
 
 
 def _catch_signals(control: Control, message: Any) -> list[signal.Signals]:

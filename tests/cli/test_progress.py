@@ -6,7 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from halosearch.cli.progress import Lines, Panel, Tally
+from halosearch.cli.progress import Lines, Panel
+from halosearch.cli.tally import Tally
 from halosearch.search.jobs import RETEST, TRIAL, Job
 
 DIALS = {
@@ -53,7 +54,7 @@ def test_the_panel_fits_22_rows_and_the_width(width):
     panel = Panel(Tally(40), "study 20M: " + "x" * 90, "log " + "y" * 90)
     play(panel)
     panel.close()
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console = panel._console = Console(file=io.StringIO(), width=width, force_terminal=False)
     console.print(panel._draw())
     rows = console.file.getvalue().splitlines()
     assert len(rows) <= 22

@@ -334,6 +334,7 @@ def _fill(disk):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_is_said_and_nothing_recorded_is_lost(tmp_path):
     """A real full file system: a small tmpfs, filled while the study runs."""
     disk = tmp_path / "disk"

@@ -86,6 +86,7 @@ def test_killed_workers_and_drivers_change_nothing(nodes, undisturbed, tmp_path,
     assert not (tmp_path / "studies/quick/checkpoints").exists()
 
 
+@pytest.mark.long
 def test_a_driver_that_takes_over_finds_what_workers_finished_meanwhile(nodes, tmp_path):
     words = [
         "9",
@@ -198,6 +199,7 @@ def test_a_killed_driver_of_its_own_cluster_takes_everything_along(tmp_path):
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
+@pytest.mark.long
 def test_wrong_addresses_and_tokens_are_one_sentence_each(nodes, tmp_path):
     study = tiny_search(tmp_path)
     nobody = halosearch("study", study, "--ray", "127.0.0.1:9", cwd=tmp_path, check=4)

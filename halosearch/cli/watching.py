@@ -1,0 +1,96 @@
+"""`halosearch status --watch`: a study that runs elsewhere, seen from its record."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from halosearch.cli.output import put, say
+from halosearch.cli.tally import Tally, count_record
+
+if TYPE_CHECKING:
+    from halosearch.records.store import Trial
+    from halosearch.study.reading import Opened
+
+EVERY_S = 2.0
+RECENT_WORDS = 5
+
+
+def watch_study(study: str, root: Path, *, json_lines: bool, every_s: float = EVERY_S) -> None:
+    """Show a study until nobody runs it any more; reads its record only, so it can be stopped at any time.
+
+    On a terminal the panel of `study`; elsewhere a line for every trial that ended since the last look.
+    """
+    from halosearch.study.price import price_of
+    from halosearch.study.reading import open_study
+
+    opened = open_study(root, study)
+    panel = _panel(opened) if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not json_lines else None
+    total, seen = price_of(opened.spec).jobs, dict[int, str]()
+    began = time.monotonic()
+    try:
+        while True:
+            running = _driven(opened)
+            trials, notes = opened.store.trials(), opened.store.notes()
+            tally = _tally(total, trials, notes, began)
+            if panel is not None:
+                panel.replace(tally)
+            else:
+                _lines(tally, trials, seen, json_lines=json_lines)
+            if not running:
+                break
+            time.sleep(every_s)
+    finally:
+        if panel is not None:
+            panel.close()
+    say(f"nobody runs study {opened.spec.name} now: {tally.done} of {total} done")
+    say(f"next: halosearch report {opened.spec.name}")
+
+
+def _driven(opened: Opened) -> bool:
+    from halosearch.study.storage import is_driven
+
+    return is_driven(opened.spec, opened.folders)
+
+
+def _panel(opened: Opened) -> Any:
+    from halosearch.cli.progress import Panel
+
+    spec = opened.spec
+    title = f"study {spec.name}, watched: {spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %, tier {spec.tier.name}"
+    return Panel(Tally(1), title, f"report {opened.folders.report / 'index.html'}")
+
+
+def _tally(total: int, trials: list[Trial], notes: dict[str, Any], began: float) -> Tally:
+    tally = Tally(total, started=began)
+    count_record(tally, trials, notes)
+    open_ = [trial for trial in trials if trial.state == "running"]
+    tally.recent.extend(_words(trial) for trial in [t for t in trials if t.state != "running"][-RECENT_WORDS:])
+    tally.recent.append(f"{len(open_)} trials are open")
+    return tally
+
+
+def _words(trial: Trial) -> str:
+    if trial.state == "complete":
+        return f"trial-{trial.number} complete: score {trial.result['score']:.3f}, step {trial.result['step_time_s']:.3g} s"
+    return f"trial-{trial.number} {trial.state}: {trial.reason}"
+
+
+def _lines(tally: Tally, trials: list[Trial], seen: dict[int, str], *, json_lines: bool) -> None:
+    """A line for every trial whose state is new."""
+    for trial in trials:
+        if seen.get(trial.number) == trial.state or trial.state == "running":
+            continue
+        seen[trial.number] = trial.state
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        done = f"{tally.done}/{tally.total}"
+        if json_lines:
+            event = {"time": stamp, "event": "end", "job": f"trial-{trial.number}", "state": trial.state, "done": done}
+            put(json.dumps(event | {"score": trial.result.get("score"), "reason": trial.reason}))
+        else:
+            put(f"{stamp} event=end job=trial-{trial.number} done={done} text={json.dumps(_words(trial))}")

@@ -1,0 +1,150 @@
+"""`report`, `report A B`, `export`, figures, the generated pages: on the recorded study of this repository."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.cli.process import here
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLE = ROOT / "studies" / "example-20M"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reporting")
+    shutil.copytree(EXAMPLE, folder / "studies" / "one")
+    shutil.copytree(EXAMPLE, folder / "studies" / "two")
+    file = folder / "studies" / "two" / "study.yaml"
+    text = file.read_text()
+    name = next(line for line in text.splitlines() if line.startswith("name:"))
+    file.write_text(text.replace(name, "name: two"))
+    return folder
+
+
+def test_the_same_study_twice_gives_the_same_bytes_and_one_summary_for_page_and_terminal(place, monkeypatch):
+    pages = []
+    for _ in range(2):
+        assert here("report", "one", cwd=place, monkeypatch=monkeypatch).returncode == 0
+        pages.append({path.name: path.read_bytes() for path in (place / "reports" / "one").iterdir() if path.is_file()})
+    assert pages[0] == pages[1]
+    assert set(pages[0]) == {"index.html", "summary.json", "trials.csv"}
+    summary = json.loads(pages[0]["summary.json"])
+    status = here("status", "one", "--json", cwd=place, monkeypatch=monkeypatch)
+    assert json.loads(status.stdout)["answer"] == summary["answer"]
+    assert summary["answer"][0].split(":")[0] in pages[0]["index.html"].decode()
+    for private in (str(place), str(ROOT), "/home/", "/root/"):
+        assert private.encode() not in pages[0]["index.html"] + pages[0]["summary.json"]
+
+
+def test_export_is_the_table_of_the_page_in_three_formats(place, monkeypatch):
+    here("report", "one", cwd=place, monkeypatch=monkeypatch)
+    text = here("export", "one", cwd=place, monkeypatch=monkeypatch).stdout
+    assert text == (place / "reports" / "one" / "trials.csv").read_text()
+    rows = pd.read_csv(io.StringIO(text))
+    document = json.loads(here("export", "one", "--format", "json", cwd=place, monkeypatch=monkeypatch).stdout)
+    done = here("export", "one", "--format", "parquet", "--output", "one.parquet", cwd=place, monkeypatch=monkeypatch)
+    assert done.returncode == 0, done.stderr
+    packed = pd.read_parquet(place / "one.parquet")
+    assert list(packed.columns) == list(rows.columns) == list(document[0])
+    for name in rows.columns:
+        for a, b, c in zip(rows[name], (row[name] for row in document), packed[name], strict=True):
+            if pd.isna(a):
+                assert b in (None, "")
+                assert pd.isna(c) or c == ""
+            else:
+                assert a == b == c, name
+    assert len(rows) == 20
+    assert rows["seeds"].max() == 2
+
+
+def test_figures_for_print_are_whole_files_with_their_numbers(place, monkeypatch):
+    done = here("report", "one", "--figures", "svg,pdf", cwd=place, monkeypatch=monkeypatch)
+    assert done.returncode == 0
+    folder = place / "reports" / "one" / "figures"
+    names = {path.stem for path in folder.glob("*.svg")}
+    assert names >= {
+        "front",
+        "front-macs",
+        "front-params",
+        "parallel",
+        "slices",
+        "curves",
+        "hypervolume-trials",
+        "published",
+    }
+    assert names == {path.stem for path in folder.glob("*.pdf")} == {path.stem for path in folder.glob("*.csv")}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name, content in before.items():
+        if name.endswith(".svg"):
+            assert content.startswith(b"<?xml")
+            assert content.rstrip().endswith(b"</svg>")
+        elif name.endswith(".pdf"):
+            assert content.startswith(b"%PDF-")
+            assert b"/FontFile2" in content  # fonts are in the file
+    here("report", "one", "--figures", "pdf,svg", cwd=place, monkeypatch=monkeypatch)
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    behind = pd.read_csv(folder / "front.csv")
+    summary = json.loads((place / "reports" / "one" / "summary.json").read_text())
+    front = behind[behind["trace"] == "front"]
+    assert sorted(front["y"]) == sorted(t["score"] for t in summary["trials"] if t["trial"] in summary["front"])
+
+
+def test_two_studies_are_compared(place, monkeypatch):
+    done = here("report", "one", "two", cwd=place, monkeypatch=monkeypatch)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be told apart" in done.stdout
+    assert "Their inputs are the same." in done.stdout
+    page = Path(place / done.stdout.splitlines()[-1].removeprefix("report: "))
+    assert page.read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("report", "one", "--figures", "png"), "--figures png is unknown"),
+        (("report", "one", "one"), "one would be compared with itself"),
+        (("report", "one", "three"), "there is no study 'three' here"),
+        (("export", "one", "--format", "xlsx"), "--format xlsx is unknown"),
+        (("export", "one", "--format", "parquet"), "parquet is no text"),
+    ],
+)
+def test_wrong_words_are_one_sentence(place, monkeypatch, words, said):
+    done = here(*words, cwd=place, monkeypatch=monkeypatch)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}")
+    assert "\nhelp: " in done.stderr
+
+
+def test_the_page_of_all_commands_is_fresh():
+    made = subprocess.run(
+        [sys.executable, "-m", "typer", "halosearch.cli.main", "utils", "docs", "--name", "halosearch"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert made.stdout.strip() == (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").strip()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("halosearch fro", {"frontier"}), ("halosearch report ", {"one", "two"})]
+)
+def test_the_shell_completes_commands_and_studies(place, typed, offered):
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "halosearch")],
+        capture_output=True,
+        text=True,
+        cwd=place,
+        env=os.environ
+        | {"_HALOSEARCH_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))},
+        check=False,
+    )
+    assert set(done.stdout.split()) == offered, done.stderr
