@@ -147,6 +147,7 @@ def main():
         "",
         f"Pages of random trials in headless Chromium {where['chromium']}, without a GPU, offline; medians of {arguments.rounds} openings.",
         "`front drawn` and `all charts drawn` contain the time in which the browser runs plotly.js itself.",
+        "Other browsers and a browser with a GPU are unmeasured.",
         "",
         table(["what", "trials", "median", "range", "limit", ""], rows),
     ]

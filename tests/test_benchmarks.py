@@ -13,6 +13,7 @@ SMALLEST = {
     "same_model": ["--comparisons", "2", "--rounds", "2"],
     "step_times": ["--rounds", "2", "--models", "h0"],
     "prediction": ["--rounds", "2", "--known", "8", "--unseen", "2"],
+    "report": ["--rounds", "1", "--sizes", "30"],
 }
 
 

@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import optuna
 import pytest
@@ -175,3 +176,43 @@ def test_a_trial_that_fails_on_its_way_to_a_higher_rung_keeps_what_it_had(tmp_pa
     store.finish(0, FAILED, {"seconds": 3.0}, "NaN")
     [trial] = Store(tmp_path / "j", create=False).trials()
     assert (trial.state, trial.result["scores"], trial.result["seconds"]) == (FAILED, [{"score": 0.25}], 3.0)
+
+
+def test_a_lock_that_the_dashboard_left_is_waited_for_and_a_dead_one_taken_away(tmp_path, monkeypatch):
+    """Optuna's own lock is a link to the journal in the place of our lock file."""
+    import threading
+    import time
+
+    from halosearch.records import journal
+    from halosearch.records.journal import ProcessLock
+
+    path = tmp_path / "trials.journal"
+    path.write_bytes(b'{"a": 1}\n')
+    link = tmp_path / "trials.journal.lock"
+    link.symlink_to(path)
+    threading.Timer(0.4, link.unlink).start()
+    lock, began = ProcessLock(path), time.monotonic()
+    assert lock.acquire()
+    assert 0.3 < time.monotonic() - began < 10
+    lock.release()
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    monkeypatch.setattr(journal, "DEAD_LINK_S", 0.2)
+    assert lock.acquire()
+    lock.release()
+    assert path.read_bytes() == b'{"a": 1}\n'
+
+
+def test_objectives_have_names_for_the_dashboard(tmp_path):
+    import optuna
+
+    from halosearch.records.journal import open_storage
+
+    path = tmp_path / "trials.journal"
+    Store(path, create=True)
+    Store(path, create=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = optuna.load_study(study_name="halosearch", storage=open_storage(path)).metric_names
+    assert names == ["score", "step_time_s"]
+    assert path.read_bytes().count(b"study:metric_names") <= 1
