@@ -65,7 +65,7 @@ def _charts(summary: dict[str, Any]) -> dict[str, Any]:
     """All charts of a study; the front once for every cost that was recorded."""
     from halosearch.report.columns import COSTS
     from halosearch.report.figures import figures
-    from halosearch.report.figures.trials import draw_front, prepare_front
+    from halosearch.report.figures.front import draw_front, prepare_front
     from halosearch.report.trial_rows import flat_table
 
     table = flat_table(summary)

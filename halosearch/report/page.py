@@ -12,7 +12,8 @@ from halosearch.files import write_text
 from halosearch.records.store import to_json
 from halosearch.report.columns import COLUMNS
 from halosearch.report.figures import figures
-from halosearch.report.figures.trials import CURVE_POINTS, draw_front, prepare_curves, prepare_front, published_marks
+from halosearch.report.figures.front import draw_front, prepare_front, published_marks
+from halosearch.report.figures.trials import CURVE_POINTS, prepare_curves
 from halosearch.report.printed import printed
 from halosearch.report.rediscovery import scaling_words
 from halosearch.report.shell import CONFIG, base64_text, page

@@ -168,7 +168,7 @@ class Overlay {
       pen.strokeStyle = colour;
       pen.lineWidth = width;
       pen.setLineDash(kind === "pruned" && rows.length <= DASHES_UP_TO ? [2, 2] : []);
-      pen.globalAlpha = kind === "faint" ? FAINT : kind === "front" ? 1 : Math.max(0.12, Math.min(0.5, 60 / rows.length));
+      pen.globalAlpha = kind === "faint" ? FAINT : kind === "front" ? 1 : Math.max(0.12, Math.min(0.75, 60 / rows.length));
       if (kind === "faint" && rows.length > 1500) continue; // a grey carpet says nothing
       // With many lines a few share a stroke: each stroke costs more than its lines.
       const together = Math.max(1, Math.floor(rows.length / 300));

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from halosearch.report.figures.front import draw_front, prepare_front
 from halosearch.report.figures.study import (
     draw_distribution,
     draw_hypervolume,
@@ -21,11 +22,9 @@ from halosearch.report.figures.study import (
 )
 from halosearch.report.figures.trials import (
     draw_curves,
-    draw_front,
     draw_parallel,
     draw_slices,
     prepare_curves,
-    prepare_front,
     prepare_parallel,
     prepare_slices,
 )

@@ -1,4 +1,4 @@
-"""Charts that show trials one by one: front, parallel coordinates, slices, learning curves."""
+"""Charts that show trials one by one: parallel coordinates, slices, learning curves."""
 
 from __future__ import annotations
 
@@ -9,145 +9,19 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from halosearch.analysis.frontier import frontier
-from halosearch.cost.counts import count
-from halosearch.report.columns import BY_NAME, DIALS, PARALLEL, SCORE
+from halosearch.report.columns import BY_NAME, DIALS, PARALLEL
+from halosearch.report.figures.marks import STATES, points
 from halosearch.report.figures.style import (
     COMPLETE,
-    EFFICIENTNET,
     FRONT,
     PRUNED,
     axis,
     layout,
     short_number,
     styled,
-    words,
 )
-from halosearch.space.family import EFFICIENTNETS, FAMILY
 
-STATES = {
-    "pruned": ("stopped early", PRUNED, "triangle-down-open", 8),
-    "complete": ("complete, not on the front", COMPLETE, "circle-open", 8),
-}
 CURVE_POINTS = 16
-REACH = 1.5
-"""How far beyond the trials' own costs a published model is still marked, as a factor."""
-
-
-def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "step_time_s") -> dict[str, Any]:
-    """Trials by state, the front of score against `cost` (cheapest first), band and reference where they belong to that cost."""
-    known = table[table[cost].notna() & table["score"].notna()] if len(table) else table
-    front = frontier(known, cost)
-    on_front = set(front["trial"]) if len(front) else set()
-    groups = {
-        state: known[(known["state"] == state) & ~known["trial"].isin(on_front)] if len(known) else known
-        for state in STATES
-    }
-    certain = summary["attainment"] if cost == "step_time_s" else None
-    reference = summary["reference"]
-    return {
-        "cost": cost,
-        "band": [] if certain is None else certain["band"],
-        "groups": groups,
-        "front": front,
-        "reference": [reference]
-        if reference and reference.get("score") is not None and reference.get(cost) is not None
-        else [],
-        "marks": published_marks(cost, known[cost].tolist() if len(known) else []),
-    }
-
-
-def published_marks(cost: str, values: list[float]) -> dict[str, list[tuple[str, float]]]:
-    """Where H0-H7 (counted here) and EfficientNet-B0..B7 (as published) stand on a cost axis, near the trials; their scores are unknown."""
-    if cost not in ("params", "macs") or not values:
-        return {}
-    low, high = min(values) / REACH, max(values) * REACH
-    ours = [(name.upper(), float(getattr(count(FAMILY[name]), cost))) for name in FAMILY if name[1:].isdigit()]
-    rivals = [(n.upper(), b.params_m * 1e6 if cost == "params" else b.macs_g * 1e9) for n, b in EFFICIENTNETS.items()]
-    return {
-        "H0-H7 (cost only)": [mark for mark in ours if low <= mark[1] <= high],
-        "EfficientNet (cost only)": [mark for mark in rivals if low <= mark[1] <= high],
-    }
-
-
-def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
-    """Score against a cost; bars are 95 % intervals of the measured step; a dotted pair of lines is the attainment band."""
-    figure, cost = go.Figure(), BY_NAME[data["cost"]]
-    for name, place in (("5 %", 1), ("95 %", 3)):
-        figure.add_trace(
-            go.Scatter(
-                x=[point[0] for point in data["band"]],
-                y=[point[place] for point in data["band"]],
-                mode="lines",
-                line={"color": FRONT, "width": 1, "dash": "dot", "shape": "hv"},
-                name=f"best true score, {name} bound",
-                hoverinfo="skip",
-            )
-        )
-    for state, group in data["groups"].items():
-        rows = group if trials else group.iloc[:0]
-        title, colour, symbol, size = STATES[state]
-        figure.add_trace(_points(rows, cost.name, title, colour, symbol, size, meta={"kind": "points", "state": state}))
-    front = _points(data["front"], cost.name, "front", FRONT, "diamond", 11)
-    front.update(mode="lines+markers", line={"color": FRONT, "width": 1.5, "shape": "hv"})
-    if cost.name == "step_time_s":
-        front.update(error_x=_bars(data["front"]))
-    figure.add_trace(front)
-    figure.add_trace(
-        go.Scatter(
-            x=[r[cost.name] for r in data["reference"]],
-            y=[r["score"] for r in data["reference"]],
-            mode="markers",
-            name="reference model (not searched)",
-            marker={"color": PRUNED, "symbol": "star", "size": 13},
-            text=[words([str(r["candidate"])]) for r in data["reference"]],
-            hovertemplate="%{text}<br>score %{y:.3f}<extra>reference</extra>",
-        )
-    )
-    for (name, marks), colour in zip(data["marks"].items(), (FRONT, EFFICIENTNET), strict=False):
-        figure.add_trace(
-            go.Scatter(
-                x=[value for _, value in marks],
-                y=[0.04] * len(marks),
-                yaxis="y2",
-                mode="markers+text",
-                name=name,
-                text=[label for label, _ in marks],
-                textposition="top center",
-                marker={"color": colour, "symbol": "line-ns-open", "size": 14},
-                hovertemplate="%{text}: %{x:,}<extra></extra>",
-            )
-        )
-    figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
-    return styled(figure, axis(cost.title, log=cost.log), axis(SCORE.title))
-
-
-def _points(
-    rows: pd.DataFrame, x: str, name: str, colour: str, symbol: str, size: int, meta: dict[str, Any] | None = None
-) -> Any:
-    empty = rows.empty
-    return go.Scatter(
-        x=[] if empty else rows[x].tolist(),
-        y=[] if empty else rows["score"].tolist(),
-        mode="markers",
-        name=name,
-        marker={"color": colour, "symbol": symbol, "size": size},
-        text=[] if empty else [words([f"trial {n}", c]) for n, c in zip(rows["trial"], rows["candidate"], strict=True)],
-        hovertemplate="%{text}<br>score %{y:.3f}<br>%{x:.4g}<extra></extra>",
-        meta=meta,
-    )
-
-
-def _bars(rows: pd.DataFrame) -> dict[str, Any]:
-    empty = rows.empty
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [] if empty else (rows["step_time_high_s"] - rows["step_time_s"]).tolist(),
-        "arrayminus": [] if empty else (rows["step_time_s"] - rows["step_time_low_s"]).tolist(),
-        "color": FRONT,
-        "thickness": 1,
-    }
 
 
 def prepare_slices(table: pd.DataFrame, front: list[int]) -> dict[str, Any]:
@@ -187,7 +61,7 @@ def draw_slices(data: dict[str, Any], *, trials: bool = True) -> Any:
                 group.assign(**{column.name: group[column.name].astype(str).map(choices.index)}) if choices else group
             )
             meta = {"kind": "points", "state": state, "x": column.name, "choices": choices}
-            trace = _points(rows_x, column.name, title, colour, symbol, size - 2, meta)
+            trace = points(rows_x, column.name, title, colour, symbol, size - 2, meta)
             trace.update(showlegend=place == 0)
             figure.add_trace(trace, row=place // columns + 1, col=place % columns + 1)
         ticks = {"tickvals": list(range(len(choices))), "ticktext": choices} if choices else {}
@@ -324,12 +198,12 @@ def draw_curves(data: list[dict[str, Any]], *, trials: bool = True) -> Any:
                     meta={"kind": "curves", "state": kind},
                 )
             )
-    points = [point for curve in data for point in curve["points"]] or [[0, 0], [1, 1]]
-    high = max(p[1] for p in points)
-    low = min(p[1] for p in points)
+    seen = [point for curve in data for point in curve["points"]] or [[0, 0], [1, 1]]
+    high = max(p[1] for p in seen)
+    low = min(p[1] for p in seen)
     return styled(
         figure,
-        axis("images seen", range=[0, 1.02 * max(p[0] for p in points)]),
+        axis("images seen", range=[0, 1.02 * max(p[0] for p in seen)]),
         axis(
             "training loss (nats, summed over factors)", range=[low - 0.05 * (high - low), high + 0.05 * (high - low)]
         ),

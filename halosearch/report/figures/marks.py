@@ -1,0 +1,32 @@
+"""Trials as marks: what each state looks like, everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from halosearch.report.figures.style import COMPLETE, PRUNED, words
+
+STATES = {
+    "pruned": ("stopped early", PRUNED, "triangle-down-open", 8),
+    "complete": ("complete, not on the front", COMPLETE, "circle-open", 8),
+}
+
+
+def points(
+    rows: pd.DataFrame, x: str, name: str, colour: str, symbol: str, size: int, meta: dict[str, Any] | None = None
+) -> Any:
+    """A trace of score against column `x`, labelled with trial and candidate."""
+    empty = rows.empty
+    return go.Scatter(
+        x=[] if empty else rows[x].tolist(),
+        y=[] if empty else rows["score"].tolist(),
+        mode="markers",
+        name=name,
+        marker={"color": colour, "symbol": symbol, "size": size},
+        text=[] if empty else [words([f"trial {n}", c]) for n, c in zip(rows["trial"], rows["candidate"], strict=True)],
+        hovertemplate="%{text}<br>score %{y:.3f}<br>%{x:.4g}<extra></extra>",
+        meta=meta,
+    )
