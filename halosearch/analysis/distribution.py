@@ -24,9 +24,10 @@ def score_distribution(scores: Sequence[float], drawn: int) -> dict[str, Any] | 
     if not drawn:
         return None
     ordered = sorted(scores, reverse=True)
+    last = {score: place for place, score in enumerate(ordered)}  # of equal scores all are at least as good
     return {
         "n": len(ordered),
         "drawn": drawn,
         "half_width": min(1.0, math.sqrt(math.log(2 / (1 - CONFIDENCE)) / (2 * drawn))),
-        "points": [[score, (place + 1) / drawn] for place, score in enumerate(ordered)],
+        "points": [[score, (place + 1) / drawn] for score, place in last.items()],
     }

@@ -15,7 +15,7 @@ def complete(trials: pd.DataFrame) -> pd.DataFrame:
     if trials.empty:
         return trials
     rows = trials[(trials["state"] == "complete")]
-    return rows[rows[SCORE].notna() & rows[COST].notna()]
+    return rows[np.isfinite(rows[SCORE].astype(float)) & np.isfinite(rows[COST].astype(float))]
 
 
 def front_mask(rows: pd.DataFrame, cost: str = COST) -> np.ndarray:

@@ -21,12 +21,12 @@ def importance(rows: pd.DataFrame, dials: tuple[str, ...], seed: int = 0) -> dic
     hang on, not what the space does: a sampler that left a region early hides it. `chance` is the largest share of the same dial
     when the scores are dealt out anew, `SHUFFLES` times. Above `MOST_TRIALS` a fixed random sample is used.
 
-    Returns: trials used, shuffles, and per dial its name, share and chance; None below `MIN_TRIALS` trials or without a spread.
+    Returns: trials used, of how many, shuffles, and per dial its name, share and chance; None below `MIN_TRIALS` trials or without a spread.
     """
     varied = [dial for dial in dials if rows[dial].nunique() > 1] if len(rows) else []
     if len(rows) < MIN_TRIALS or not varied or rows["score"].nunique() < 2:
         return None
-    rng = np.random.default_rng(seed)
+    rng, of = np.random.default_rng(seed), len(rows)
     if len(rows) > MOST_TRIALS:
         rows = rows.iloc[np.sort(rng.choice(len(rows), MOST_TRIALS, replace=False))]
     scores = rows["score"].to_numpy(float)
@@ -37,7 +37,7 @@ def importance(rows: pd.DataFrame, dials: tuple[str, ...], seed: int = 0) -> dic
         {"dial": dial, "share": shares[dial], "chance": max(shuffled[dial] for shuffled in dealt)}
         for dial in sorted(varied, key=lambda dial: (-shares[dial], dial))
     ]
-    return {"trials": len(rows), "shuffles": SHUFFLES, "dials": found}
+    return {"trials": len(rows), "of": of, "shuffles": SHUFFLES, "dials": found}
 
 
 def _study(rows: pd.DataFrame, dials: list[str]) -> optuna.Study:

@@ -17,12 +17,24 @@ def say(text: str) -> None:
 
 def put(text: str) -> None:
     """Data on stdout; a reader of the pipe that has left ends the command quietly."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without these letters is no bug
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def put_bytes(content: bytes) -> None:
+    """A file's content on stdout, in UTF-8 whatever the terminal speaks."""
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(content.decode())
 
 
 def put_json(value: Any) -> None:

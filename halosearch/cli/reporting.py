@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from halosearch.cli.output import put, put_json
+from halosearch.cli.output import put, put_bytes, put_json
 from halosearch.errors import UsageError
 
 FORMATS = ("csv", "json", "parquet")
@@ -47,8 +47,11 @@ def _compare(study: str, other: str, root: Path, *, as_json: bool, kinds: list[s
     opened = [open_study(root, name) for name in (study, other)]
     if opened[0].folders.study.resolve() == opened[1].folders.study.resolve():
         raise UsageError(f"{study} would be compared with itself", f"its page: halosearch report {study}")
-    found = compare(*(summary_of(one) for one in opened))
-    folder = opened[0].folders.report.parent / f"{opened[0].spec.name}-against-{opened[1].spec.name}"
+    names = [one.folders.study.name for one in opened]
+    folder = opened[0].folders.report.parent / "-against-".join(names)
+    if names[0] == names[1]:
+        names = [f"{names[0]} ({which})" for which in ("first", "second")]
+    found = compare(*(summary_of(one) | {"study": name} for one, name in zip(opened, names, strict=True)))
     if folder.exists() and not (folder / "comparison.json").exists():
         raise UsageError(f"{folder} exists and is no comparison", "move it away")
     page = write_comparison(folder, found)
@@ -116,7 +119,7 @@ def export_table(study: str, root: Path, kind: str, output: Path | None) -> None
     writers = {"csv": lambda: csv_text(table).encode(), "json": lambda: json_rows(table).encode()}
     content = writers.get(kind, lambda: parquet_bytes(table))()
     if output is None:
-        put(content.decode().rstrip("\n"))
+        put_bytes(content)
         return
     write_bytes(output, content)
     put(str(output))

@@ -144,7 +144,16 @@ class Tally:
             shown.append(f"  and {len(running) - SHOWN_RUNNING} more")
         shown += [f"  {line}" for line in self.recent]
         shown += [""] * (HEIGHT - 1 - len(shown)) + [where]
-        return [line if len(line) <= width else line[: width - 1] + ("~" if plain else "…") for line in shown]
+        if plain:
+            shown = [line.encode("ascii", "replace").decode() for line in shown]
+        return [_cut(line, width, "~" if plain else "…") for line in shown]
+
+
+def _cut(line: str, width: int, mark: str) -> str:
+    """The line in so many columns; wide characters take two."""
+    from rich.cells import cell_len, set_cell_size
+
+    return line if cell_len(line) <= width else set_cell_size(line, width - 1) + mark
 
 
 def count_record(tally: Tally, trials: list[Trial], notes: dict[str, Any]) -> None:

@@ -48,8 +48,9 @@ def watch_study(study: str, root: Path, *, json_lines: bool, every_s: float = EV
     finally:
         if panel is not None:
             panel.close()
-    say(f"nobody runs study {opened.spec.name} now: {tally.done} of {total} done")
-    say(f"next: halosearch report {opened.spec.name}")
+    name = opened.folders.study.name
+    say(f"nobody runs study {name} now: {tally.done} of {total} done")
+    say(f"next: halosearch report {name}")
 
 
 def _driven(opened: Opened) -> bool:

@@ -67,7 +67,6 @@ def differing_inputs(first: dict[str, Any], second: dict[str, Any]) -> list[dict
             "cell size": summary["cell_size"],
             "data hash": summary["data"].get("fingerprint") or summary["data"].get("task_hash"),
             "device": summary["provenance"]["device"],
-            "trials recorded": len(summary["trials"]),
         }
         sides.append(_flat(spec) | _flat(more))
     keys = dict.fromkeys([*sides[0], *sides[1]])
@@ -193,6 +192,8 @@ def _sentences(found: dict[str, Any], first: dict[str, Any], second: dict[str, A
     )
     fields = [entry["field"] for entry in found["inputs"]]
     said.append(f"Their inputs differ in {', '.join(fields)}." if fields else "Their inputs are the same.")
+    counts = [len(summary["trials"]) for summary in (first, second)]
+    said.append(f"They recorded {counts[0]:,} and {counts[1]:,} trials.")
     return said
 
 

@@ -72,10 +72,10 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             "data": evidence.data,
             "published": evidence.published,
             "prediction": evidence.prediction,
-            "provenance": _provenance(evidence),
             "failures": _failures(evidence.trials),
         }
     )
+    summary["provenance"] = _provenance(evidence)  # versions look like addresses; nothing of a machine's own is in it
     summary["trials"] = trials
     summary["rediscovery"] = rediscovery(summary)
     summary["answer"] = answer_sentences(summary)
@@ -194,7 +194,7 @@ def _provenance(evidence: Evidence) -> dict[str, Any]:
     return {
         "halosearch": spec["halosearch"],
         "space_hash": spec["space_hash"],
-        "task": evidence.data.get("description"),
+        "task": redact_all(evidence.data.get("description")),
         "task_hash": evidence.data.get("task_hash"),
         "seed": spec["seed"],
         "device": device,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -22,13 +23,13 @@ def trial_rows(trials: list[Trial], facts: dict[int, dict[str, Any]]) -> list[di
 
 
 def _row(trial: Trial, facts: dict[str, Any]) -> dict[str, Any]:
-    flat = {key: None if isinstance(value, float) and value != value else value for key, value in row(trial).items()}
+    flat = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row(trial).items()}
     return flat | {
         "reason": redacted(trial.reason),
         **facts,
         "candidate": candidate_text(config_from_dials(trial.dials)),
         "accuracy": trial.result.get("final", {}).get("accuracy", {}),
-        "curve": trial.result.get("curve", []),
+        "curve": [point for point in trial.result.get("curve", []) if math.isfinite(point[1])],
     }
 
 

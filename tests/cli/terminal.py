@@ -9,9 +9,14 @@ import sys
 import time
 from fcntl import ioctl
 from pathlib import Path
-from termios import TIOCSWINSZ
+from termios import TIOCSCTTY, TIOCSWINSZ
 
 import pyte
+
+
+def _take_terminal():
+    """Keys such as Ctrl-C become signals only for processes whose terminal this is."""
+    ioctl(0, TIOCSCTTY, 0)
 
 
 class Terminal:
@@ -34,6 +39,7 @@ class Terminal:
             cwd=cwd,
             env=environment,
             start_new_session=True,
+            preexec_fn=_take_terminal,
         )
         os.close(slave)
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+import re
 import shlex
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from benchmarks.report_trials import around, evidence, record
 from halosearch.report.columns import BY_NAME
+from halosearch.report.figures.style import short_number
 from halosearch.report.page import write_report
 from halosearch.report.summary import summarise
 from halosearch.space.notation import parse_candidate
@@ -376,3 +378,123 @@ def test_ties_are_all_on_the_front(browser, tmp_path):
     with Tab(browser, page) as tab:
         assert sorted(tab.front()) == [0, 1, 2]
         assert tab.complaints == []
+
+
+def test_published_models_stand_on_the_axis_of_their_cost_alone(tab, study):
+    names = """document.querySelector('#front .js-plotly-plot').data.filter(t => t.name.includes('cost only'))
+        .map(t => [t.name, t.visible, t.text, t.x])"""
+    tab.page.select_option("#axis", "params")
+    tab.settled()
+    marks = {name: dict(zip(text, x, strict=True)) for name, visible, text, x in tab.page.evaluate(names) if visible}
+    assert marks["H0-H7 (cost only)"]["H4"] == 19_103_464  # counted, as `halosearch cost h4` prints
+    assert marks["EfficientNet (cost only)"]["B4"] == 19_340_000
+    tab.page.select_option("#axis", "step_time_s")
+    tab.settled()
+    assert not [name for name, visible, _, x in tab.page.evaluate(names) if visible and x]
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "r.score=3",
+        "sort=constructor.up",
+        "r.constructor=1..2&r.__proto__=1..2",
+        "r.score=..",
+        "q=%E0",
+        "pin=1e999,x",
+        "x=score",
+    ],
+)
+def test_a_mangled_address_is_passed_over(tab, fragment):
+    tab.page.evaluate(f"location.hash = '#{fragment}'")
+    tab.settled()
+    assert len(tab.selected()) == 300
+    assert tab.page.locator("#trials tbody tr").count() == 50
+    assert tab.page.locator("#broken").is_hidden()
+
+
+def test_an_address_changes_the_search_box_even_while_it_is_typed_in(tab):
+    tab.page.fill("#search", "complete")
+    tab.page.evaluate("location.hash = '#q=pruned'")
+    tab.settled()
+    assert tab.page.locator("#search").input_value() == "pruned"
+
+
+def test_pinning_keeps_page_and_focus(tab):
+    tab.page.click("#on")
+    assert tab.page.locator("#rows").inner_text().startswith("51–100")
+    button = tab.page.locator("#trials tbody button").nth(3)
+    number = button.inner_text()
+    button.focus()
+    tab.page.keyboard.press("Enter")
+    tab.settled()
+    assert tab.page.locator("#rows").inner_text().startswith("51–100")
+    assert tab.page.evaluate("document.activeElement.textContent") == number
+    tab.page.click("#back")
+
+
+def test_a_slider_moved_there_and_back_is_no_filter(tab):
+    slider = tab.page.locator("input[aria-label^='highest measured']")
+    slider.focus()
+    tab.page.keyboard.press("ArrowLeft")
+    tab.settled()
+    assert len(tab.selected()) < 300
+    tab.page.keyboard.press("ArrowRight")
+    tab.settled()
+    assert len(tab.selected()) == 300
+    assert tab.page.locator(".chip").count() == 0
+
+
+def test_the_whole_of_a_parallel_axis_holds_its_extreme_trials(tab, study):
+    """Ends of logarithmic axes are the values themselves, not what exponentials make of them."""
+    ends = tab.page.evaluate(
+        """(() => { const axis = JSON.parse(document.getElementById('data').textContent).figures.parallel.data[0].meta.axes
+        .find(a => a.name === 'macs'); return [valueOn(axis)(0), valueOn(axis)(1)]; })()"""
+    )
+    rows = table_of(study[0])
+    assert ends == [rows["macs"].min(), rows["macs"].max()]
+
+
+def test_numbers_are_written_alike_by_page_and_python(tab):
+    values = [
+        0,
+        1,
+        9999.6,
+        12_345,
+        99_999,
+        123_456_789,
+        1.5e9,
+        0.04061,
+        1.2e-5,
+        1.2e-7,
+        -3.25,
+        20_975_500,
+        1e-10,
+        0.1 + 0.2,
+    ]
+    assert tab.page.evaluate("values => values.map(shortNumber)", values) == [short_number(value) for value in values]
+
+
+@pytest.mark.slow
+def test_a_chart_that_fails_leaves_the_others_and_a_page_that_fails_leaves_its_plain_form(browser, study, tmp_path):
+    whole = study[0].read_text()
+    for old, new, broken in (
+        (
+            'if (id === "parallel") this.brushParallel',
+            'if (id === "parallel") nothing.at.all; if (0) this.brushParallel',
+            False,
+        ),
+        ("const axis = selection.axis;", "throw new Error('no');", True),
+    ):
+        assert old in whole
+        page = tmp_path / "index.html"
+        page.write_text(re.sub(r"<meta http-equiv=.Content-Security-Policy[^>]*>", "", whole).replace(old, new, 1))
+        with Tab(browser, page, wait=False) as tab:
+            if broken:
+                tab.page.wait_for_selector("#broken", state="visible")
+                assert tab.page.locator("figure img").is_visible()
+                assert tab.page.locator("#trials tbody tr").count() == 100
+            else:
+                tab.page.wait_for_selector("html[data-ready=yes]")
+                assert "could not be drawn" in tab.page.locator("#parallel").inner_text()
+                assert tab.page.locator("#slices svg").count() > 0

@@ -49,7 +49,7 @@ class Charts {
     const values = this.trials.columns[name], score = this.trials.columns.score;
     let low = Infinity, high = -Infinity;
     for (let i = 0; i < this.trials.n; i++) {
-      if (Number.isNaN(values[i]) || Number.isNaN(score[i])) continue;
+      if (Number.isNaN(values[i]) || Number.isNaN(score[i]) || (log && values[i] <= 0)) continue;
       low = Math.min(low, values[i]);
       high = Math.max(high, values[i]);
     }
@@ -58,6 +58,7 @@ class Charts {
     const reference = this.data.reference && this.data.reference[name];
     if (reference !== null && reference !== undefined && (name === "score" || name === this.selection.axis)) more.push(reference);
     for (const value of more) {
+      if (log && value <= 0) continue;
       low = Math.min(low, value);
       high = Math.max(high, value);
     }
@@ -129,10 +130,12 @@ class Charts {
 
   brush(id, plot, layers) {
     const names = new Map(layers.map((layer) => [layer.xaxis || "x", layer.meta.x]));
+    const ups = new Set(layers.map((layer) => layer.yaxis || "y"));
     plot.on("plotly_selected", (event) => {
       if (!event || !event.range) return;
       for (const [axis, range] of Object.entries(event.range)) {
-        const name = axis.startsWith("y") ? "score" : names.get(axis) || this.selection.axis;
+        if (!names.has(axis) && !ups.has(axis)) continue; // the axis of the published marks
+        const name = ups.has(axis) ? "score" : names.get(axis) || this.selection.axis;
         const [low, high] = [...range].sort((a, b) => a - b);
         if (this.trials.has(name)) this.selection.setRange(name, low, high);
       }

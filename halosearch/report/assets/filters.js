@@ -42,7 +42,9 @@ class Filters {
     const [low, high] = ends;
     const heard = (moved) => {
       if (Number(low.value) > Number(high.value)) (moved === low ? high : low).value = moved.value;
-      this.selection.setRange(column.name, column.distinct[Number(low.value)], column.distinct[Number(high.value)]);
+      const [from, to] = [Number(low.value), Number(high.value)];
+      if (from === 0 && to === last) this.selection.ranges.delete(column.name);
+      else this.selection.setRange(column.name, column.distinct[from], column.distinct[to]);
       this.changed();
     };
     ends.forEach((end) => end.addEventListener("input", () => heard(end)));
@@ -102,7 +104,7 @@ class Filters {
       return button;
     }));
     const axis = trials.shown.find((one) => one.name === selection.axis);
-    const missing = axis ? trials.columns[axis.name].reduce((sum, value, i) => sum + (selection.mask[i] && Number.isNaN(value) ? 1 : 0), 0) : 0;
+    const missing = axis ? trials.state.reduce((sum, _, i) => sum + (selection.mask[i] && !trials.placed(axis.name, i) ? 1 : 0), 0) : 0;
     document.getElementById("status").textContent =
       `${selection.count.toLocaleString("en")} of ${trials.n.toLocaleString("en")} trials; ${selection.front.size} of them on the front of score against ` +
       `${axis ? axis.title : "cost"}${missing ? `; ${missing.toLocaleString("en")} have no value there` : ""}`;

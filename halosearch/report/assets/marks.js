@@ -117,13 +117,14 @@ class Overlay {
     }
     const stamp = main || trials.n <= DOTS_FROM ? this.stamps(pen, main) : this.dots(pen);
     // Marks of a kind that fall on the same pixel look like one, so one is painted.
+    const inside = (i) => px[i] >= x.from && px[i] <= x.to && py[i] >= y.from && py[i] <= y.to;
     const width = Math.ceil(x.to) + 1, cells = width * (Math.ceil(y.to) + 1);
     for (const wanted of [0, 1]) {
       pen.globalAlpha = wanted ? 1 : FAINT;
       for (let code = 0; code < FRONT_CODE; code++) {
         const taken = new Uint8Array(cells);
         for (let i = 0; i < trials.n; i++) {
-          if (selection.mask[i] !== wanted || selection.codes[i] !== code || !(px[i] >= 0 && py[i] >= 0)) continue;
+          if (selection.mask[i] !== wanted || selection.codes[i] !== code || !inside(i)) continue;
           const cell = Math.round(py[i]) * width + Math.round(px[i]);
           if (taken[cell]) continue;
           taken[cell] = 1;
@@ -132,7 +133,7 @@ class Overlay {
       }
     }
     const big = this.stamps(pen, main);
-    if (!main) for (const i of selection.frontRows) if (px[i] >= 0 && py[i] >= 0) big("front", px[i], py[i]); // Plotly draws the main chart's own
+    if (!main) for (const i of selection.frontRows) if (inside(i)) big("front", px[i], py[i]); // Plotly draws the main chart's own
     pen.globalAlpha = 1;
     this.hits.push({ px, py });
   }
@@ -251,5 +252,9 @@ function placeOn({ low, high, log }) {
 }
 function valueOn({ low, high, log }) {
   const [from, to] = log ? [Math.log(low), Math.log(high)] : [low, high];
-  return (place) => (log ? Math.exp(from + place * (to - from)) : from + place * (to - from));
+  return (place) => {
+    if (place <= 0) return low; // the ends themselves, not what rounding makes of them
+    if (place >= 1) return high;
+    return log ? Math.exp(from + place * (to - from)) : from + place * (to - from);
+  };
 }

@@ -132,13 +132,16 @@ async function start() {
   for (const id of Object.keys(data.figures)) {
     if (id === "front") continue;
     await breath();
-    await charts.draw(id);
+    try { await charts.draw(id); } catch (error) {
+      document.getElementById(id).append(make("p", { className: "soft", textContent: `This chart could not be drawn here (${error.message}).` }));
+    }
   }
   themes(charts);
   window.addEventListener("hashchange", () => {
     if (location.hash && !location.hash.includes("=")) return;
     const before = selection.axis;
     selection.fromFragment(location.hash);
+    filters.search.value = selection.query;
     if (before !== selection.axis) charts.setAxis();
     update();
   });
@@ -152,8 +155,10 @@ async function start() {
   document.documentElement.dataset.ready = "yes";
 }
 
+const plainTable = document.getElementById("trials") && document.getElementById("trials").cloneNode(true);
 start().catch((error) => {
-  document.documentElement.classList.replace("live", "plain");
+  document.documentElement.className = "plain";
+  if (plainTable) document.getElementById("trials").replaceWith(plainTable);
   const note = document.getElementById("broken");
   note.hidden = false;
   note.textContent = `The interactive charts could not be drawn in this browser (${error.message}); the tables and the static front below hold the same numbers.`;

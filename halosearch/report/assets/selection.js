@@ -49,6 +49,11 @@ class Selection {
 
   clear() { this.ranges.clear(); this.states = null; this.query = ""; }
 
+  // What decides which trials the table shows, and in which order.
+  tableKey() {
+    return JSON.stringify([[...this.ranges], this.states && [...this.states], this.query, this.sort]);
+  }
+
   toFragment() {
     const parts = [];
     if (this.axis !== this.defaultAxis) parts.push(["x", this.axis]);
@@ -85,9 +90,11 @@ class Selection {
     else if (key === "sort") {
       const [name, way] = value.split(".");
       if (trials.text[name]) this.sort = { name, down: way !== "up" };
-    } else if (key.startsWith("r.") && trials.has(key.slice(2))) {
-      const [low, high] = value.split("..").map(Number);
-      if (!Number.isNaN(low) && !Number.isNaN(high)) this.ranges.set(key.slice(2), [low, high]);
+    } else if (key.startsWith("r.") && trials.shown.some((one) => one.name === key.slice(2))) {
+      const bounds = value.split("..");
+      if (bounds.length === 2 && bounds.every((bound) => bound.trim() !== "" && Number.isFinite(Number(bound)))) {
+        this.ranges.set(key.slice(2), bounds.map(Number));
+      }
     }
   }
 }
@@ -98,7 +105,7 @@ function frontOf(trials, mask, axis) {
   if (!cost || !score) return [];
   const rows = [];
   for (let i = 0; i < trials.n; i++) {
-    if (mask[i] && trials.state[i] === "complete" && !Number.isNaN(cost[i]) && !Number.isNaN(score[i])) rows.push(i);
+    if (mask[i] && trials.state[i] === "complete" && trials.placed(axis, i) && !Number.isNaN(score[i])) rows.push(i);
   }
   rows.sort((a, b) => cost[a] - cost[b] || score[b] - score[a] || a - b);
   const front = [];

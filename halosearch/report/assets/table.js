@@ -44,7 +44,7 @@ class Table {
   }
 
   update() {
-    const key = this.selection.toFragment();
+    const key = this.selection.tableKey();
     if (key !== this.key) this.from = 0;
     this.key = key;
     this.draw();
@@ -56,6 +56,11 @@ class Table {
     this.from = Math.min(this.from, Math.max(0, Math.floor((rows.length - 1) / ROWS) * ROWS));
     const shown = rows.slice(this.from, this.from + ROWS);
     this.body.replaceChildren(...shown.map((i) => this.row(i)));
+    if (this.focused) {
+      const again = [...this.body.querySelectorAll("button")].find((one) => one.textContent === this.focused);
+      if (again) again.focus({ preventScroll: true });
+      this.focused = null;
+    }
     this.heads.forEach((head, k) => {
       const mine = this.columns[k].name === selection.sort.name;
       head.setAttribute("aria-sort", mine ? (selection.sort.down ? "descending" : "ascending") : "none");
@@ -76,9 +81,8 @@ class Table {
       if (name === "trial") {
         const pin = make("button", { type: "button", textContent: String(number), "aria-pressed": String(pinned), "aria-label": `pin trial ${number}` });
         pin.addEventListener("click", () => {
+          this.focused = String(number); // the rows are about to be made anew
           this.changed({ pin: number });
-          const again = [...this.body.querySelectorAll("button")].find((one) => one.textContent === String(number));
-          if (again) again.focus({ preventScroll: true });
         });
         pin.addEventListener("focus", () => this.hovered(i));
         pin.addEventListener("blur", () => this.hovered(null));

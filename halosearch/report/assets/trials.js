@@ -45,15 +45,15 @@ class Trials {
     this.headerLine = header === undefined ? "" : header;
     const cells = lines.map(splitLine);
     this.n = lines.length;
-    this.text = {};
+    this.text = Object.create(null); // names come from addresses too: nothing inherited may answer
     this.header.forEach((name, place) => { this.text[name] = cells.map((row) => row[place]); });
     this.state = this.text.state || [];
     this.number = (this.text.trial || []).map(Number);
     this.codes = Uint8Array.from(this.state, (state) => Math.max(0, KINDS.indexOf(state)));
     this.logs = new Map();
-    this.choices = {};
+    this.choices = Object.create(null);
     this.sorts = new Map();
-    this.columns = {};
+    this.columns = Object.create(null);
     this.shown = [];
     for (const column of columns) this.addColumn(column);
     this.words = cells.map((_, i) =>
@@ -89,6 +89,13 @@ class Trials {
     return this.sorts.get(name);
   }
 
+  // Whether a trial has a place on a cost's axis; a logarithmic one has none for nought.
+  placed(name, i) {
+    const column = this.shown.find((one) => one.name === name);
+    const value = this.columns[name][i];
+    return !Number.isNaN(value) && !(column.log && value <= 0);
+  }
+
   // A column as its axis runs.
   scaled(name, log) {
     const values = this.columns[name];
@@ -112,11 +119,12 @@ class Trials {
   }
 
   jsonOf(mask) {
-    const numeric = new Set(this.header.filter((name) =>
+    const words = new Set(["state", "heads", "candidate", "reason"]);
+    const numeric = new Set(this.header.filter((name) => !words.has(name) &&
       this.text[name].every((cell) => cell === "" || !Number.isNaN(Number(cell))) && this.text[name].some((cell) => cell !== "")));
     const value = (name, cell) => {
       if (cell === "") return name === "reason" ? "" : null;
-      if (cell === "True" || cell === "False") return cell === "True";
+      if (name === "drawn_evenly") return cell === "True";
       return numeric.has(name) ? Number(cell) : cell;
     };
     const rows = [];

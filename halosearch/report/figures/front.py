@@ -14,6 +14,7 @@ from halosearch.report.figures.marks import STATES, points
 from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, styled, words
 from halosearch.space.family import EFFICIENTNETS, FAMILY
 
+MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
 REACH = 1.5
 """How far beyond the trials' own costs a published model is still marked, as a factor."""
 
@@ -21,6 +22,8 @@ REACH = 1.5
 def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "step_time_s") -> dict[str, Any]:
     """Trials by state, the front of score against `cost` (cheapest first), band and reference where they belong to that cost."""
     known = table[table[cost].notna() & table["score"].notna()] if len(table) else table
+    if len(known) and BY_NAME[cost].log:
+        known = known[known[cost] > 0]  # nothing else has a place on a logarithmic axis
     front = frontier(known, cost)
     on_front = set(front["trial"]) if len(front) else set()
     groups = {
@@ -49,8 +52,8 @@ def published_marks(cost: str, values: list[float]) -> dict[str, list[tuple[str,
     ours = [(name.upper(), float(getattr(count(FAMILY[name]), cost))) for name in FAMILY if name[1:].isdigit()]
     rivals = [(n.upper(), b.params_m * 1e6 if cost == "params" else b.macs_g * 1e9) for n, b in EFFICIENTNETS.items()]
     return {
-        "H0-H7 (cost only)": [mark for mark in ours if low <= mark[1] <= high],
-        "EfficientNet (cost only)": [mark for mark in rivals if low <= mark[1] <= high],
+        MARKED[0]: [mark for mark in ours if low <= mark[1] <= high],
+        MARKED[1]: [mark for mark in rivals if low <= mark[1] <= high],
     }
 
 
@@ -88,7 +91,8 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
             hovertemplate="%{text}<br>score %{y:.3f}<extra>reference</extra>",
         )
     )
-    for (name, marks), colour in zip(data["marks"].items(), (FRONT, EFFICIENTNET), strict=False):
+    for name, colour in zip(MARKED, (FRONT, EFFICIENTNET), strict=True):
+        marks = data["marks"].get(name, [])
         figure.add_trace(
             go.Scatter(
                 x=[value for _, value in marks],
@@ -98,7 +102,7 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
                 name=name,
                 text=[label for label, _ in marks],
                 textposition="top center",
-                marker={"color": colour, "symbol": "line-ns-open", "size": 14},
+                marker={"color": colour, "symbol": "line-ns-open", "size": 14, "line": {"color": colour, "width": 2}},
                 hovertemplate="%{text}: %{x:,}<extra></extra>",
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 FRONT, COMPLETE, EFFICIENTNET, PRUNED = "#D55E00", "#0072B2", "#009E73", "#767676"
@@ -51,5 +52,13 @@ def short_number(value: float) -> str:
     """Four digits and a letter for thousands: 20.91M. The page's script writes numbers the same way."""
     for unit, scale, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= unit:
-            return f"{value / scale:.4g}{letter}"
-    return f"{value:.4g}"
+            return f"{_plain(value / scale)}{letter}"
+    return _plain(value)
+
+
+def _plain(value: float) -> str:
+    """Four digits, without an exponent where JavaScript writes none."""
+    rounded = float(f"{value:.4g}")
+    if rounded == 0 or 1e-6 <= abs(rounded) < 1e21:
+        return f"{rounded:.10f}".rstrip("0").rstrip(".")
+    return re.sub(r"e([+-])0*(\d+)$", r"e\1\2", f"{rounded:.4g}")
