@@ -54,6 +54,23 @@ class Opened:
     def settled(self):
         self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
+    def fragment(self):
+        """The address after the #, which follows the view with a delay."""
+        self.page.wait_for_timeout(400)
+        found = self.page.evaluate("location.hash")
+        assert found == self.page.evaluate("halosearch.address()")
+        return found
+
+    def go_to(self, fragment):
+        """Another view, as if somebody had typed its address; returns when the page shows it."""
+        self.page.evaluate(
+            """f => { if (halosearch.address() === f) return;
+            const heard = new Promise(done => addEventListener("hashchange", done, { once: true }));
+            location.hash = f; return heard; }""",
+            fragment,
+        )
+        self.settled()
+
     def download(self, selector):
         with self.page.expect_download() as begun:
             self.page.click(selector)

@@ -7,6 +7,7 @@ import random
 import re
 import shlex
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ def kept_open(browser, study):
 def tab(kept_open):
     """One page for all tests that only look and filter: opening one takes seconds."""
     kept_open.page.fill("#search", "")
-    kept_open.page.evaluate("location.hash = '#x=step_time_s'")
+    kept_open.go_to("#x=step_time_s")
     kept_open.page.evaluate("scrollTo(0, 0); document.activeElement.blur()")
     kept_open.settled()
     assert len(kept_open.selected()) == 300
@@ -115,8 +116,7 @@ def test_filters_are_joined_and_equal_a_recomputation(tab, study):
     rows = table_of(study[0])
     rng = random.Random(0)
     for _ in range(4):
-        tab.page.evaluate("location.hash = '#x=step_time_s'")
-        tab.settled()
+        tab.go_to("#x=step_time_s")
         keep = pd.Series(True, index=rows.index)
         for column in rng.sample(
             ["score", "params", "macs", "step_time_s", "seconds", "image_size", "stage3_depth"], 3
@@ -174,7 +174,7 @@ def test_a_box_drawn_in_the_front_filters_every_view(tab, study):
     tab.page.mouse.move(area["x"] + 0.7 * area["width"], area["y"] + 0.8 * area["height"], steps=5)
     tab.page.mouse.up()
     tab.page.wait_for_timeout(500)
-    fragment = tab.page.evaluate("decodeURIComponent(location.hash)")
+    fragment = unquote(tab.fragment())
     bounds = dict(part.split("=") for part in fragment.lstrip("#").split("&"))
     (x0, x1), (y0, y1) = (map(float, bounds[f"r.{name}"].split("..")) for name in ("step_time_s", "score"))
     wanted = rows[rows["step_time_s"].between(x0, x1) & rows["score"].between(y0, y1)]
@@ -199,7 +199,7 @@ def test_a_drag_along_a_parallel_axis_filters_and_a_click_lets_go(tab, study):
     tab.page.mouse.move(where[0], where[2], steps=4)
     tab.page.mouse.up()
     tab.settled()
-    bounds = tab.page.evaluate("decodeURIComponent(location.hash)").split("r.score=")[1]
+    bounds = unquote(tab.fragment()).split("r.score=")[1]
     low, high = map(float, bounds.split(".."))
     scores = rows["score"]
     assert low == pytest.approx(scores.min() + 0.5 * (scores.max() - scores.min()), abs=0.02)
@@ -224,7 +224,7 @@ def test_the_address_restores_the_view(browser, tab, study):
         tab.page.locator("#trials tbody").inner_text(),
         tab.page.locator("#chips").inner_text(),
     ]
-    fragment = tab.page.evaluate("location.hash")
+    fragment = tab.fragment()
     assert fragment.startswith("#x=macs")
     with Tab(browser, study[0], fragment=fragment, viewport={"width": 1280, "height": 900}) as again:
         got = [
@@ -238,8 +238,7 @@ def test_the_address_restores_the_view(browser, tab, study):
         assert again.page.locator("#trials tr.pinned").count() == 1
         title = "document.querySelector('#front .js-plotly-plot').layout.xaxis.title.text"
         assert again.page.evaluate(title) == "MACs"
-        again.page.evaluate("location.hash = '#x=nonsense&r.nothing=1..2&state=%E0%A4&q'")
-        again.settled()
+        again.go_to("#x=nonsense&r.nothing=1..2&state=%E0%A4&q")
         assert len(again.selected()) == 300
         assert again.complaints == []
 
@@ -283,7 +282,7 @@ def test_keys_alone_reach_everything(tab):
     tab.page.keyboard.press("Enter")
     tab.settled()
     assert tab.page.locator("#trials tr.pinned").count() == 1
-    assert f"pin={number}" in tab.page.evaluate("location.hash")
+    assert f"pin={number}" in tab.fragment()
 
 
 @pytest.mark.parametrize(
@@ -406,8 +405,7 @@ def test_published_models_stand_on_the_axis_of_their_cost_alone(tab, study):
     ],
 )
 def test_a_mangled_address_is_passed_over(tab, fragment):
-    tab.page.evaluate(f"location.hash = '#{fragment}'")
-    tab.settled()
+    tab.go_to(f"#{fragment}")
     assert len(tab.selected()) == 300
     assert tab.page.locator("#trials tbody tr").count() == 50
     assert tab.page.locator("#broken").is_hidden()
@@ -415,8 +413,7 @@ def test_a_mangled_address_is_passed_over(tab, fragment):
 
 def test_an_address_changes_the_search_box_even_while_it_is_typed_in(tab):
     tab.page.fill("#search", "complete")
-    tab.page.evaluate("location.hash = '#q=pruned'")
-    tab.settled()
+    tab.go_to("#q=pruned")
     assert tab.page.locator("#search").input_value() == "pruned"
 
 

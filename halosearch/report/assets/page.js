@@ -85,6 +85,8 @@ async function drawAlone(data) {
   document.documentElement.dataset.ready = "yes";
 }
 
+const ADDRESS_AFTER_MS = 200; // browsers ignore addresses that change hundreds of times in a few seconds
+
 async function start() {
   copyButtons();
   sections();
@@ -95,7 +97,7 @@ async function start() {
   const axes = trials.shown.filter((one) => one.kind === "cost" && one.distinct.length).map((one) => one.name);
   const selection = new Selection(trials, { axis: axes[0] || "step_time_s" });
   selection.fromFragment(location.hash);
-  let charts, filters, table, pending = 0;
+  let charts, filters, table, pending = 0, writing = 0;
 
   const update = () => {
     pending = 0;
@@ -103,6 +105,10 @@ async function start() {
     filters.update();
     charts.update();
     table.update();
+    clearTimeout(writing);
+    writing = setTimeout(address, ADDRESS_AFTER_MS);
+  };
+  const address = () => {
     const fragment = selection.toFragment();
     if (fragment !== location.hash.slice(1)) history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname + location.search);
   };
@@ -150,7 +156,7 @@ async function start() {
   window.halosearch = {
     selected: () => trials.number.filter((_, i) => selection.mask[i]),
     front: () => selection.frontRows.map((i) => trials.number[i]),
-    update,
+    address: () => { address(); return location.hash; },
   };
   document.documentElement.dataset.ready = "yes";
 }
