@@ -69,10 +69,11 @@ def _charts(summary: dict[str, Any]) -> dict[str, Any]:
     from halosearch.report.columns import COSTS
     from halosearch.report.figures import figures
     from halosearch.report.figures.front import draw_front, prepare_front
+    from halosearch.report.figures.trials import prepare_curves
     from halosearch.report.trial_rows import flat_table
 
     table = flat_table(summary)
-    drawn = figures(summary)
+    drawn = figures(summary, table, prepare_curves(summary))
     for column in COSTS if len(table) else ():
         if column.name != "step_time_s" and table[column.name].notna().any():
             drawn[f"front-{column.name.removesuffix('_s').replace('_', '-')}"] = draw_front(

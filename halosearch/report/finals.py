@@ -6,8 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from halosearch.analysis.attainment import attainment
+from halosearch.analysis.attainment import DRAWS, attainment
 from halosearch.records.store import Trial
+
+FEWEST_DRAWS, MOST_NUMBERS = 400, 4_000_000
+"""Draws times trials: seconds in studies of thousands of trials, whose report says how many draws it made."""
 
 
 def repeats(notes: dict[str, Any], first: str) -> list[dict[str, Any]]:
@@ -40,12 +43,14 @@ def final_scores(trials: list[Trial], notes: dict[str, Any], noise: dict[str, An
     return sorted(found, key=lambda final: (-final["score"], final["trial"]))
 
 
-def front_certainty(done: pd.DataFrame, noise: dict[str, Any] | None, notes: dict[str, Any]) -> dict[str, Any] | None:
+def front_certainty(
+    done: pd.DataFrame, noise: dict[str, Any] | None, means: list[float], seeds: list[int]
+) -> dict[str, Any] | None:
     """P(on the front) by trial and the band of the front, from the known noise of a score; None without it."""
     if noise is None or done.empty:
         return None
-    means, seeds = mean_scores(done, notes)
-    found = attainment(means, done["step_time_s"].tolist(), seeds, noise["sd"]).to_dict()
+    draws = max(FEWEST_DRAWS, min(DRAWS, MOST_NUMBERS // len(done)))
+    found = attainment(means, done["step_time_s"].tolist(), seeds, noise["sd"], draws).to_dict()
     return {
         "draws": found["draws"],
         "on_front": {str(number): p for number, p in zip(done["trial"], found["on_front"], strict=True)},
@@ -65,9 +70,14 @@ def _where_it_moves(band: list[list[float]]) -> list[list[float]]:
 
 def mean_scores(done: pd.DataFrame, notes: dict[str, Any]) -> tuple[list[float], list[int]]:
     """Mean score of every complete trial over its seeds (the search's and the retests'), and how many seeds these are."""
-    means, seeds = [], []
-    for number, score in zip(done["trial"], done["score"], strict=True):
-        scores = [float(score), *(float(result["score"]) for result in repeats(notes, f"retest-{number}"))]
-        means.append(sum(scores) / len(scores))
-        seeds.append(len(scores))
-    return means, seeds
+    if done.empty:
+        return [], []
+    again: dict[int, list[float]] = {}
+    for key in sorted(notes):
+        kind, _, rest = key.partition("-")
+        if kind == "retest" and notes[key]["state"] == "complete":
+            again.setdefault(int(rest.partition("-")[0]), []).append(float(notes[key]["result"]["score"]))
+    scores = [
+        [float(score), *again.get(number, ())] for number, score in zip(done["trial"], done["score"], strict=True)
+    ]
+    return [sum(each) / len(each) for each in scores], [len(each) for each in scores]

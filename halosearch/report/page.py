@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from halosearch.files import write_text
@@ -51,9 +52,11 @@ def write_report(folder: Path, summary: dict[str, Any]) -> Path:
         OSError: the folder cannot be written.
     """
     write_text(folder / "summary.json", summary_json(summary))
-    write_text(folder / "trials.csv", csv_text(flat_table(summary)))
+    table = flat_table(summary)
+    csv = csv_text(table)
+    write_text(folder / "trials.csv", csv)
     path = folder / "index.html"
-    write_text(path, render(summary))
+    write_text(path, _render(summary, table, csv))
     return path
 
 
@@ -76,11 +79,16 @@ def summary_json(summary: dict[str, Any]) -> str:
 
 def render(summary: dict[str, Any]) -> str:
     """The page as text; the same summary gives the same text."""
-    front = draw_front(prepare_front(summary, flat_table(summary)))
+    table = flat_table(summary)
+    return _render(summary, table, csv_text(table))
+
+
+def _render(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> str:
+    front = draw_front(prepare_front(summary, table))
     return page(
         "page.html.j2",
         summary["study"],
-        page_data(summary) if summary["trials"] else None,
+        page_data(summary, table, csv) if summary["trials"] else None,
         summary=summary,
         decisions=[d | trial_of(summary, d["trial"]) for d in summary["decisions"]],
         columns=[{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE],
@@ -95,17 +103,18 @@ def render(summary: dict[str, Any]) -> str:
     )
 
 
-def page_data(summary: dict[str, Any]) -> dict[str, Any]:
+def page_data(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> dict[str, Any]:
     """What the page's script works on: the table as CSV, curves, charts without the trials in them."""
-    table = flat_table(summary)
-    reference = summary["reference"]
+    reference, curves = summary["reference"], prepare_curves(summary)
     return {
         "name": summary["study"],
-        "csv": csv_text(table),
+        "csv": csv,
         "columns": [column.to_dict() for column in COLUMNS],
         "table": [{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE],
-        "curves": [[c["trial"], [value for point in c["points"] for value in point]] for c in prepare_curves(summary)],
-        "figures": {name: _without_trials(figure) for name, figure in figures(summary, trials=False).items()},
+        "curves": [[c["trial"], [value for point in c["points"] for value in point]] for c in curves],
+        "figures": {
+            name: _without_trials(figure) for name, figure in figures(summary, table, curves, trials=False).items()
+        },
         "config": CONFIG,
         "band": [] if summary["attainment"] is None else summary["attainment"]["band"],
         "reference": reference and {name: reference.get(name) for name in REFERENCE_COLUMNS},

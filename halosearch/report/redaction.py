@@ -8,7 +8,9 @@ from typing import Any
 _NAME = r"[^\s/\\:'\"<>|,;()]"
 _URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _HOME = re.compile(rf"(?:(?<![A-Za-z])[A-Za-z]:)?[/\\](?:home|Users)[/\\]{_NAME}+|(?<![\w.])~[\w.-]*(?=[/\\])")
-_PATH = re.compile(rf"(?<![\w.…/])(?:(?<![A-Za-z])[A-Za-z]:)?[/\\](?:{_NAME}+[/\\])+({_NAME}*)|~+[/\\](?:{_NAME}+[/\\])*({_NAME}*)")
+_PATH = re.compile(
+    rf"(?<![\w.…/])(?:(?<![A-Za-z])[A-Za-z]:)?[/\\](?:{_NAME}+[/\\])+({_NAME}*)|~+[/\\](?:{_NAME}+[/\\])*({_NAME}*)"
+)
 _IP = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?(?![\w.])")
 _IP6 = re.compile(
     r"(?<![\w:])(?:(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|(?:[0-9a-fA-F]{1,4}:){1,6}:[0-9a-fA-F:]*)(?![\w:])"

@@ -49,8 +49,10 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     front = frontier(rows)
     agreement, noise = evidence.certificate["agreement"], evidence.certificate["noise"]
     finals = final_scores(evidence.trials, evidence.notes, noise)
-    sure = front_certainty(done, noise, evidence.notes)
-    trials = trial_rows(evidence.trials, _facts(evidence, finals, sure))
+    means, seeds = mean_scores(done, evidence.notes)
+    sure = front_certainty(done, noise, means, seeds)
+    known = dict(zip(done["trial"], zip(means, seeds, strict=True), strict=True)) if len(done) else {}
+    trials = trial_rows(evidence.trials, _facts(evidence, finals, sure, known))
     summary: dict[str, Any] = redact_all(
         {
             "study": evidence.spec["name"],
@@ -102,16 +104,17 @@ def _distribution(rows: pd.DataFrame, even: int) -> dict[str, Any] | None:
     return score_distribution(complete(drawn)["score"].tolist(), len(drawn))
 
 
-def _facts(evidence: Evidence, finals: list[dict[str, Any]], sure: dict[str, Any] | None) -> dict[int, dict[str, Any]]:
+def _facts(
+    evidence: Evidence,
+    finals: list[dict[str, Any]],
+    sure: dict[str, Any] | None,
+    means: dict[int, tuple[float, int]],
+) -> dict[int, dict[str, Any]]:
     """What is known of a trial beside its record, by number."""
     held_out = {final["trial"]: final["score"] for final in finals}
     predicted = (evidence.prediction or {}).get("predicted", {})
     anchor = evidence.notes.get("clock", {}).get("seconds", {}).get("median")
     on_front = {} if sure is None else sure["on_front"]
-    done = complete(table(evidence.trials))
-    means = (
-        dict(zip(done["trial"], zip(*mean_scores(done, evidence.notes), strict=True), strict=True)) if len(done) else {}
-    )
     return {
         trial.number: {
             "predicted_step_time_s": predicted[str(trial.number)] * anchor

@@ -24,23 +24,25 @@ from halosearch.report.figures.trials import (
     draw_curves,
     draw_parallel,
     draw_slices,
-    prepare_curves,
     prepare_parallel,
     prepare_slices,
 )
-from halosearch.report.trial_rows import flat_table
 
 Figure = Any
 
 
-def figures(summary: dict[str, Any], *, trials: bool = True) -> dict[str, Figure]:
-    """Every chart of a study by name; those that have nothing to show are left out. Without `trials`, only what is around them."""
-    table = flat_table(summary)
+def figures(
+    summary: dict[str, Any], table: pd.DataFrame, curves: list[dict[str, Any]], *, trials: bool = True
+) -> dict[str, Figure]:
+    """Every chart of a study by name; those that have nothing to show are left out. Without `trials`, only what is around them.
+
+    `table` is the summary's `flat_table`, `curves` its `prepare_curves`.
+    """
     drawn: dict[str, Figure] = {"front": draw_front(prepare_front(summary, table), trials=trials)}
     if len(table):
         drawn["parallel"] = draw_parallel(prepare_parallel(table, summary["front"], trials=trials))
         drawn["slices"] = draw_slices(prepare_slices(table, summary["front"]), trials=trials)
-        drawn["curves"] = draw_curves(prepare_curves(summary), trials=trials)
+        drawn["curves"] = draw_curves(curves, trials=trials)
     if summary["hypervolume"]:
         drawn["hypervolume-trials"] = draw_hypervolume(prepare_hypervolume(summary, by="trial"))
         drawn["hypervolume-seconds"] = draw_hypervolume(prepare_hypervolume(summary, by="seconds"))
