@@ -55,6 +55,9 @@ class Charts {
     }
     const more = [];
     if (name === "score") more.push(...this.data.band.flatMap(([, under, , over]) => [under, over]));
+    if (name === "step_time_s") {
+      for (const end of ["step_time_low_s", "step_time_high_s"]) more.push(...(this.trials.text[end] || []).filter(Boolean).map(Number));
+    }
     const reference = this.data.reference && this.data.reference[name];
     if (reference !== null && reference !== undefined && (name === "score" || name === this.selection.axis)) more.push(reference);
     for (const value of more) {
