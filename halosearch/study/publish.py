@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.records.store import COMPLETE, Store, Trial
-from halosearch.report.page import write_report
 from halosearch.report.summary import Evidence, summarise
 from halosearch.study.candidates import comparison_with_published
 from halosearch.study.folders import Folders
@@ -88,6 +87,8 @@ class Publisher:
 
     def publish(self) -> tuple[dict[str, Any], Path]:
         """Write the report; returns its summary and its page."""
+        from halosearch.report.page import write_report  # plotly and matplotlib: not for commands that only read
+
         began = self._clock()
         summary = summarise(evidence(self._spec, self._folders, self._store, self._cell_size))
         page = write_report(self._folders.report, summary)

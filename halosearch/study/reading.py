@@ -8,7 +8,6 @@ from typing import Any
 
 from halosearch.errors import UsageError
 from halosearch.records.store import Store
-from halosearch.report.page import write_report
 from halosearch.report.summary import summarise
 from halosearch.space.config import HaloNetConfig
 from halosearch.space.search_space import config_from_dials
@@ -50,6 +49,8 @@ def summary_of(opened: Opened) -> dict[str, Any]:
 
 def rewrite_report(opened: Opened) -> tuple[dict[str, Any], Path]:
     """Write the page anew."""
+    from halosearch.report.page import write_report  # plotly and matplotlib: a second that `status` does not need
+
     summary = summary_of(opened)
     return summary, write_report(opened.folders.report, summary)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import markupsafe
 import pandas as pd
 import pytest
 
@@ -42,6 +43,17 @@ def test_the_same_study_twice_gives_the_same_bytes_and_one_summary_for_page_and_
     assert summary["answer"][0].split(":")[0] in pages[0]["index.html"].decode()
     for private in (str(place), str(ROOT), "/home/", "/root/"):
         assert private.encode() not in pages[0]["index.html"] + pages[0]["summary.json"]
+
+
+def test_the_committed_example_says_what_its_record_says_now(place, monkeypatch):
+    here("report", "one", cwd=place, monkeypatch=monkeypatch)
+    now = json.loads((place / "reports" / "one" / "summary.json").read_text())
+    committed = json.loads((ROOT / "reports" / "example-20M" / "summary.json").read_text())
+    for key in ("answer", "front", "decisions", "finals", "counts", "rediscovery", "command"):
+        assert committed[key] == now[key], key
+    page = (ROOT / "reports" / "example-20M" / "index.html").read_text()
+    assert len(page.encode()) < 5_000_000
+    assert all(str(markupsafe.escape(sentence)) in page for sentence in now["answer"])
 
 
 def test_export_is_the_table_of_the_page_in_three_formats(place, monkeypatch):

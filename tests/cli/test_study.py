@@ -67,6 +67,7 @@ def test_a_study_ends_with_trials_inside_the_budget_none_twice_and_a_report(undi
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("undisturbed")  # the study that they share is run once
 def test_reading_commands_agree_with_the_summary(undisturbed):
     folder, summary = undisturbed
     status = json.loads(halosearch("status", "tiny", "--json", cwd=folder, check=0).stdout)
@@ -137,6 +138,7 @@ def test_a_damaged_store_exits_5_and_is_left_as_it_is(undisturbed, tmp_path, mon
 
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.xdist_group("undisturbed")  # the study that they share is run once
 def test_more_trials_continue_the_same_sequence(undisturbed, tmp_path):
     import shutil
 
@@ -151,6 +153,7 @@ def test_more_trials_continue_the_same_sequence(undisturbed, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [4, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.xdist_group("undisturbed")  # the study that they share is run once
 def test_another_number_of_workers_makes_the_same_moves_and_scores(undisturbed, tmp_path, workers):
     path = tiny_search(tmp_path)
     halosearch("study", path, "--force", "--workers", workers, cwd=tmp_path, check=0)
@@ -181,6 +184,7 @@ def test_a_proxy_that_does_not_rank_is_searched_only_by_force(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
+@pytest.mark.xdist_group("undisturbed")  # the study that they share is run once
 def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_same_proposals(
     undisturbed, tmp_path, seed
 ):
