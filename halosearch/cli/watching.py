@@ -21,7 +21,7 @@ EVERY_S = 2.0
 RECENT_WORDS = 5
 
 
-def watch_study(study: str, root: Path, *, json_lines: bool, every_s: float = EVERY_S) -> None:
+def watch_study(study: str, root: Path, *, json_lines: bool) -> None:
     """Show a study until nobody runs it any more; reads its record only, so it can be stopped at any time.
 
     On a terminal the panel of `study`; elsewhere a line for every trial that ended since the last look.
@@ -44,7 +44,7 @@ def watch_study(study: str, root: Path, *, json_lines: bool, every_s: float = EV
                 _lines(tally, trials, seen, json_lines=json_lines)
             if not running:
                 break
-            time.sleep(every_s)
+            time.sleep(EVERY_S)
     finally:
         if panel is not None:
             panel.close()

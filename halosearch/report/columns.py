@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from halosearch.space.search_space import SHORT_NAMES
 
@@ -16,10 +15,6 @@ class Column:
     title: str
     log: bool
     kind: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the page."""
-        return {"name": self.name, "title": self.title, "log": self.log, "kind": self.kind}
 
 
 SCORE = Column("score", "score (share of label entropy explained)", log=False, kind="score")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.analysis.comparison import Front, difference
+from halosearch.analysis.frontier import frontier
 from halosearch.files import write_text
 from halosearch.records.store import to_json
 from halosearch.report.figures.comparison import draw_fronts
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
+from halosearch.report.trial_rows import flat_table
 from halosearch.report.wording import seconds_words
 
 PROXY = ("width_multiplier", "rungs", "batch", "learning_rate", "train_images", "test_images", "scenes")
@@ -109,15 +111,11 @@ def _complete(summary: dict[str, Any], cost: str) -> list[dict[str, Any]]:
 
 def _front_rows(summary: dict[str, Any], cost: str) -> list[dict[str, Any]]:
     """Undominated trials on the common cost, cheapest first."""
-    rows = sorted(_complete(summary, cost), key=lambda t: (t[cost], -t["score"], t["trial"]))
-    kept: list[dict[str, Any]] = []
-    for trial in rows:
-        tie = kept and (trial["score"], trial[cost]) == (kept[-1]["score"], kept[-1]["cost"])
-        if not kept or trial["score"] > kept[-1]["score"] or tie:
-            kept.append(
-                {"cost": trial[cost]} | {key: trial[key] for key in ("trial", "score", "candidate", "params", "macs")}
-            )
-    return kept
+    front = frontier(flat_table(summary), cost)
+    if front.empty:
+        return []
+    kept = front[["trial", "score", "candidate", "params", "macs"]].assign(cost=front[cost])
+    return [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
 
 
 def _hypervolume(first: dict[str, Any], second: dict[str, Any], cost: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from halosearch.report.figures import figures
 from halosearch.report.figures.front import draw_front, prepare_front, published_marks
 from halosearch.report.figures.trials import CURVE_POINTS, prepare_curves
 from halosearch.report.printed import printed
-from halosearch.report.rediscovery import scaling_words
+from halosearch.report.rediscovery import SCALING
 from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.trial_rows import csv_text, flat_table
 from halosearch.report.wording import seconds_words, trial_of
@@ -40,6 +41,7 @@ TABLE = (
     ("runs", "runs", "n"),
     ("reason", "reason", "word"),
 )
+TABLE_COLUMNS = [{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE]
 MOST_PLAIN_ROWS = 100
 """Rows of the table that are there without JavaScript; the page's own table shows all."""
 REFERENCE_COLUMNS = ("score", "step_time_s", "params", "macs", "activations", "memory_bytes", "seconds")
@@ -91,11 +93,11 @@ def _render(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> str:
         page_data(summary, table, csv) if summary["trials"] else None,
         summary=summary,
         decisions=[d | trial_of(summary, d["trial"]) for d in summary["decisions"]],
-        columns=[{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE],
+        columns=TABLE_COLUMNS,
         shown=_plain_rows(summary),
         static_front=base64_text(printed(front, "svg")),
         curve_points=CURVE_POINTS,
-        scaling=scaling_words(),
+        scaling=SCALING,
         published=published_models(),
         facts=_facts(summary),
         provenance=to_json(summary["provenance"]),
@@ -109,8 +111,8 @@ def page_data(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> dict[st
     return {
         "name": summary["study"],
         "csv": csv,
-        "columns": [column.to_dict() for column in COLUMNS],
-        "table": [{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE],
+        "columns": [asdict(column) for column in COLUMNS],
+        "table": TABLE_COLUMNS,
         "curves": [[c["trial"], [value for point in c["points"] for value in point]] for c in curves],
         "figures": {
             name: _without_trials(figure) for name, figure in figures(summary, table, curves, trials=False).items()

@@ -21,7 +21,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 
 from halosearch.report.figures.style import short_number  # noqa: E402
 
-FORMATS = ("svg", "pdf")
 WIDTH = 6.3
 PIXELS_PER_INCH = 130
 """How many pixels of a page's chart height make an inch of a printed one."""
@@ -212,8 +211,7 @@ def _error_bars(axes: Any, trace: dict[str, Any], xs: list[float], ys: list[floa
 def _shape(axes: Any, shape: dict[str, Any]) -> None:
     line = shape.get("line") or {}
     if shape["type"] == "line":
-        paper = "domain" in (shape.get("yref") or "") or shape.get("yref") == "paper"
-        transform = axes.get_xaxis_transform() if paper else axes.transData
+        transform = _placed(axes, shape)
         axes.plot(
             [shape["x0"], shape["x1"]],
             [shape["y0"], shape["y1"]],
@@ -229,6 +227,12 @@ def _shape(axes: Any, shape: dict[str, Any]) -> None:
         raise ValueError(f"a shape of type {shape['type']} is not translated")
 
 
+def _placed(axes: Any, item: dict[str, Any]) -> Any:
+    """Heights are shares of the panel where the item says so, else values."""
+    yref = item.get("yref") or ""
+    return axes.get_xaxis_transform() if yref == "paper" or "domain" in yref else axes.transData
+
+
 def _annotation(drawn: Figure, axes: dict[str, Any], note: dict[str, Any], layout: dict[str, Any]) -> None:
     text = html.unescape(note["text"])
     if note.get("xref") == "paper":
@@ -237,8 +241,7 @@ def _annotation(drawn: Figure, axes: dict[str, Any], note: dict[str, Any], layou
     where = axes["x"]
     logarithmic = layout.get("xaxis", {}).get("type") == "log"
     x = 10 ** note["x"] if logarithmic else note["x"]
-    paper = "domain" in (note.get("yref") or "") or note.get("yref") == "paper"
-    transform = where.get_xaxis_transform() if paper else where.transData
+    transform = _placed(where, note)
     where.text(
         x,
         note["y"],

@@ -67,9 +67,8 @@ def _why(statement: str, summary: dict[str, Any]) -> str:
     return "this study searches; it does not change one dial at a time with the others fixed"
 
 
-def scaling_words() -> str:
-    """Why one study has no scaling fit."""
-    return (
-        "No scaling law is fitted: a law of score over parameters needs several budgets, and this study has one; "
-        "a law over images needs rungs that were trained to the end independently, and rungs here share one trunk."
-    )
+SCALING = (
+    "No scaling law is fitted: a law of score over parameters needs several budgets, and this study has one; "
+    "a law over images needs rungs that were trained to the end independently, and rungs here share one trunk."
+)
+"""Why one study has no scaling fit."""

@@ -3,7 +3,7 @@
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-") || name === "role" || name === "for") element.setAttribute(name, value); else element[name] = value;
+    if (name.includes("-") || name === "role") element.setAttribute(name, value); else element[name] = value;
   }
   element.append(...children);
   return element;

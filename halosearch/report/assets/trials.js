@@ -51,6 +51,7 @@ class Trials {
     this.number = (this.text.trial || []).map(Number);
     this.codes = Uint8Array.from(this.state, (state) => Math.max(0, KINDS.indexOf(state)));
     this.logs = new Map();
+    this.logarithmic = new Set(columns.filter((column) => column.log).map((column) => column.name));
     this.choices = Object.create(null);
     this.sorts = new Map();
     this.columns = Object.create(null);
@@ -91,9 +92,8 @@ class Trials {
 
   // Whether a trial has a place on a cost's axis; a logarithmic one has none for nought.
   placed(name, i) {
-    const column = this.shown.find((one) => one.name === name);
     const value = this.columns[name][i];
-    return !Number.isNaN(value) && !(column.log && value <= 0);
+    return !Number.isNaN(value) && !(this.logarithmic.has(name) && value <= 0);
   }
 
   // A column as its axis runs.
