@@ -21,10 +21,10 @@ from halosearch.cost.devices import resolve_device
 from halosearch.cost.steps import synchronize
 from halosearch.cost.subjects import import_timm
 from halosearch.errors import EnvironmentFault
-from halosearch.halonet.attention import chosen_backend, halo_attention
-from halosearch.halonet.network import HaloNet
-from halosearch.halonet.twin import twin_of
-from halosearch.space.family import FAMILY
+from halosearch.families.halonet.attention.halo_attention import chosen_backend, halo_attention
+from halosearch.families.halonet.network import HaloNet
+from halosearch.families.halonet.published import FAMILY
+from halosearch.families.halonet.twin import twin_of
 
 LAYERS = {  # channels, side, heads, block, halo, batch
     "stage 1 (64 channels, 64x64, b=8, h=3)": (64, 64, 4, 8, 3, 16),

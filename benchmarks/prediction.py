@@ -13,14 +13,14 @@ import torch
 from scipy.stats import kendalltau
 
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.cost.cell import Limits, cell
-from halosearch.cost.counts import dials_of
+from halosearch.cost.candidate_pool import Limits, cell
 from halosearch.cost.devices import resolve_device
 from halosearch.cost.parts import measure_parts, setting_of
 from halosearch.cost.step_time import TimedModel, fit
 from halosearch.cost.timing import TimingPlan, measure
-from halosearch.space.notation import candidate_text
-from halosearch.space.search_space import SearchSpace, config_from_dials
+from halosearch.families.halonet.counts import dials_of
+from halosearch.families.halonet.notation import candidate_text
+from halosearch.families.halonet.space import SearchSpace, config_from_dials
 
 MAX_ERROR, MIN_TAU = 0.08, 0.9
 SIZES = {"cpu": (48, 64, 96, 128), "cuda": (128, 160, 192, 224, 256, 288, 320)}

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from halosearch.records.store import Trial
+from halosearch.families.halonet.space import DIALS, SearchSpace
+from halosearch.record.store import Trial
 from halosearch.report.summary import Evidence
-from halosearch.space.search_space import DIALS, SearchSpace
-from halosearch.study.session import Request, resolve
-from halosearch.study.trust import certificate_of
+from halosearch.search.checks import certificate_of
+from halosearch.spec.session import Request, resolve
 
 REASONS = (
     "loss is not finite",

@@ -11,7 +11,7 @@ from benchmarks.recording import HERE, provenance, table, write
 from halosearch.cost.comparing import compare
 from halosearch.cost.devices import resolve_device
 from halosearch.cost.timing import TimingPlan, measure
-from halosearch.space.notation import parse_candidate
+from halosearch.families.halonet.notation import parse_candidate
 
 MODELS = {"cpu": "s=64,b=8,h=2,rb=0.5,l3=1", "cuda": "h0"}
 ALLOWED = 1 / 20

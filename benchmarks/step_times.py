@@ -10,13 +10,13 @@ import argparse
 
 from benchmarks.recording import HERE, provenance, table, write
 from halosearch.cost.comparing import compare
-from halosearch.cost.counts import dials_of
 from halosearch.cost.devices import is_out_of_memory, resolve_device
 from halosearch.cost.roofline import Setting, floor_s, measure_peaks
 from halosearch.cost.subjects import is_timm, subject_of, timm_subject
 from halosearch.cost.timing import TimingPlan, measure
 from halosearch.errors import EnvironmentFault
-from halosearch.space.family import FAMILY
+from halosearch.families.halonet.counts import dials_of
+from halosearch.families.halonet.published import FAMILY
 
 PAIRS = {f"h{i}": f"efficientnet-b{i}" for i in range(8)}
 ON_A_CPU = ["h0", "efficientnet-b0", "h1", "efficientnet-b1"]

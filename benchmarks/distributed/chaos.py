@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.distributed.nodes import ROOT, Nodes, left_over
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.records.store import Store
+from halosearch.record.store import Store
 
 DRIVE = [sys.executable, "-m", "benchmarks.distributed.drive"]
 VOLATILE = {"runs", "provenance"}

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.distributed import quick
 from halosearch.errors import HalosearchError
-from halosearch.study.candidates import cell_of
-from halosearch.study.engines import workers_at
-from halosearch.study.place import Place
-from halosearch.study.run import Control, run_study
-from halosearch.study.session import Request, resolve
+from halosearch.run.choose_engine import workers_at
+from halosearch.run.place import Place
+from halosearch.run.study import Control, run_study
+from halosearch.search.candidates import cell_of
+from halosearch.spec.session import Request, resolve
 
 
 class Talk:

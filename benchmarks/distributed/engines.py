@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.distributed.nodes import ROOT
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.records.store import Store
+from halosearch.record.store import Store
 
 DRIVE = [sys.executable, "-m", "benchmarks.distributed.drive"]
 TRIVIAL, SECOND = 0, 20

@@ -23,7 +23,7 @@ import torch
 from benchmarks.distributed.nodes import ROOT, Nodes
 from benchmarks.distributed.postgres import Server, programs
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.records.store import Store
+from halosearch.record.store import Store
 
 DRIVE = [sys.executable, "-m", "benchmarks.distributed.drive"]
 STUDY = ["30", "--sampler", "nsga2", "--workers", "2", "--retests", "0"]
@@ -171,7 +171,7 @@ def database_gone(case):
         time.sleep(OUTAGE_S)
         server.start()
         case.wait()
-        from halosearch.records.database import Database
+        from halosearch.record.database import Database
 
         store = Store(Database(server.url, "halosearch quick"), create=False, read_only=True)
         states = [trial.state for trial in store.trials()]

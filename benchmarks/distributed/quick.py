@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from halosearch.cost.counts import count
 from halosearch.cost.devices import fingerprint
+from halosearch.families.halonet.counts import count
+from halosearch.families.halonet.space import config_from_dials
 from halosearch.files import write_text
-from halosearch.search.jobs import CLOCK, StoppedError
-from halosearch.space.search_space import config_from_dials
+from halosearch.run.jobs import CLOCK, StoppedError
 
 STEP_S = 0.05
 FACTORS = ("shape", "texture", "relation")

@@ -12,11 +12,11 @@ from halosearch.bench.families import counts_of
 from halosearch.bench.outside import Counts, OutOfTheBox
 from halosearch.bench.simulate import InPool, Replay, Until, replay_asked, replay_in_pool
 from halosearch.bench.table import Table
-from halosearch.cost.cell import twin_macs
-from halosearch.cost.counts import count
+from halosearch.cost.candidate_pool import twin_macs
 from halosearch.errors import HalosearchError
-from halosearch.space.search_space import DIALS, config_from_dials
-from halosearch.study.guidance import trial_seconds
+from halosearch.families.halonet.counts import count
+from halosearch.families.halonet.space import DIALS, config_from_dials
+from halosearch.search.trial_seconds import trial_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from halosearch.bench.table import Table, check_rows
-from halosearch.cost.cell import Limits
+from halosearch.cost.candidate_pool import Limits
 from halosearch.errors import UsageError
-from halosearch.records.store import COMPLETE, Trial
-from halosearch.space.search_space import DIALS, WHOLE_MAP, SearchSpace
-from halosearch.study.reading import Opened
-from halosearch.study.trust import repeats_of
+from halosearch.families.halonet.space import DIALS, WHOLE_MAP, SearchSpace
+from halosearch.record.store import COMPLETE, Trial
+from halosearch.report.reading import Opened
+from halosearch.search.checks import repeats_of
 
 
 def table_of(opened: Opened) -> Table:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from halosearch.bench.table import COST, Table
-from halosearch.search.jobs import DONE, Event, Job
-from halosearch.search.loop import Loop, Parts, State
+from halosearch.run.jobs import DONE, Event, Job
+from halosearch.run.loop import Loop, Parts, State
 from halosearch.search.pool import Pool
 from halosearch.search.sampler import Guide, Proposer
 from halosearch.search.schedule import Move, Schedule, Shape

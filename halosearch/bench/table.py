@@ -13,7 +13,7 @@ import pandas as pd
 
 from halosearch.errors import UsageError
 from halosearch.files import write_text
-from halosearch.records.store import to_json
+from halosearch.record.store import to_json
 
 ROWS, FACTS = "table.csv", "table.json"
 COST = "macs"

@@ -90,7 +90,7 @@ def _write_page(output: Path, rows: list[dict[str, object]], facts: dict[str, st
 def _record(flags: BenchFlags) -> None:
     from halosearch.bench.recording import table_of
     from halosearch.bench.table import write_table
-    from halosearch.study.reading import open_study
+    from halosearch.report.reading import open_study
 
     assert flags.record is not None
     table = table_of(open_study(flags.root, flags.record))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.cli.output import format_table, put, put_json, say
-from halosearch.cost.counts import count, dials_of, layers
 from halosearch.errors import UsageError
-from halosearch.space.config import HaloNetConfig
-from halosearch.space.family import NAMED, PUBLISHED
-from halosearch.space.notation import candidate_from_values, candidate_text, parse_candidate
+from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.halonet.counts import count, dials_of, layers
+from halosearch.families.halonet.notation import candidate_from_values, candidate_text, parse_candidate
+from halosearch.families.halonet.published import NAMED, PUBLISHED
 
 
 def resolve_candidate(text: str, root: Path) -> HaloNetConfig:
@@ -21,7 +21,7 @@ def resolve_candidate(text: str, root: Path) -> HaloNetConfig:
         UsageError: none of these.
     """
     if "#" in text:
-        from halosearch.study.reading import candidate_of_trial
+        from halosearch.report.reading import candidate_of_trial
 
         return candidate_of_trial(root, text)
     if text.endswith((".yaml", ".yml")):
@@ -152,7 +152,7 @@ def train_candidate(
 ) -> None:
     """One short training of the twin."""
     config = resolve_candidate(text, root)
-    from halosearch.study.single import train_once
+    from halosearch.run.train_once import train_once
 
     document = train_once(
         config, data=data, tier=tier, images=images, image_size=image_size, seed=seed, device=device, say=say

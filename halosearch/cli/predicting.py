@@ -20,12 +20,12 @@ def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: boo
         raise UsageError("--output holds the rows of the whole cell", "leave the candidates out, or use --json")
     import numpy as np
 
+    from halosearch.analysis.step_times import audited, setting_for, timed_trials
     from halosearch.cli.candidates import resolve_candidate
-    from halosearch.cost.counts import dials_of
     from halosearch.cost.parts import parts_of
     from halosearch.cost.step_time import fit
-    from halosearch.study.prediction import audited, setting_for, timed_trials
-    from halosearch.study.reading import open_study
+    from halosearch.families.halonet.counts import dials_of
+    from halosearch.report.reading import open_study
 
     opened = open_study(root, study)
     setting = setting_for(opened.spec)
@@ -65,9 +65,9 @@ def _cell(spec: Any, model: Any, anchor: float, output: Path | None) -> dict[str
     """Quantiles of the predicted step time over all rows; the rows themselves to `output`."""
     import pandas as pd
 
+    from halosearch.analysis.step_times import predicted_seconds
     from halosearch.files import write_text
-    from halosearch.study.candidates import cell_of
-    from halosearch.study.prediction import predicted_seconds
+    from halosearch.search.candidates import cell_of
 
     rows = cell_of(spec)
     predicted = predicted_seconds(model, rows, anchor)

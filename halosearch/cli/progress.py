@@ -15,7 +15,7 @@ from halosearch.cli.tally import Tally
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from halosearch.search.jobs import Job
+    from halosearch.run.jobs import Job
 
 HEARTBEAT_S = 300.0
 

@@ -17,7 +17,7 @@ def write_pages(study: str, other: str | None, root: Path, *, as_json: bool, fig
     if other is not None:
         _compare(study, other, root, as_json=as_json, kinds=kinds)
         return
-    from halosearch.study.reading import open_study, rewrite_report
+    from halosearch.report.reading import open_study, rewrite_report
 
     opened = open_study(root, study)
     summary, page = rewrite_report(opened)
@@ -42,7 +42,7 @@ def _kinds(figures: str | None) -> list[str]:
 def _compare(study: str, other: str, root: Path, *, as_json: bool, kinds: list[str]) -> None:
     from halosearch.report.comparison import compare, write_comparison
     from halosearch.report.figures.comparison import draw_fronts
-    from halosearch.study.reading import open_study, summary_of
+    from halosearch.report.reading import open_study, summary_of
 
     opened = [open_study(root, name) for name in (study, other)]
     if opened[0].folders.study.resolve() == opened[1].folders.study.resolve():
@@ -113,8 +113,8 @@ def export_table(study: str, root: Path, kind: str, output: Path | None) -> None
     if kind == "parquet":
         _check_parquet(study, output)
     from halosearch.files import write_bytes
+    from halosearch.report.reading import open_study, summary_of
     from halosearch.report.trial_rows import csv_text, flat_table, json_rows, parquet_bytes
-    from halosearch.study.reading import open_study, summary_of
 
     table = flat_table(summary_of(open_study(root, study)))
     writers = {"csv": lambda: csv_text(table).encode(), "json": lambda: json_rows(table).encode()}

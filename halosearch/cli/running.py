@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from halosearch.cli.output import format_table, put, put_json, say
 from halosearch.errors import NothingUsableError, UsageError
-from halosearch.space.quantities import parse_bytes, parse_count, parse_duration, parse_tolerance
+from halosearch.spec.quantities import parse_bytes, parse_count, parse_duration, parse_tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from halosearch.cli.tally import Tally
-    from halosearch.study.folders import Folders
-    from halosearch.study.place import Place
-    from halosearch.study.run import Control, Ended
-    from halosearch.study.session import Request
-    from halosearch.study.spec import StudySpec
+    from halosearch.record.folders import Folders
+    from halosearch.run.place import Place
+    from halosearch.run.study import Control, Ended
+    from halosearch.spec.session import Request
+    from halosearch.spec.study import StudySpec
 
 ADDRESS = re.compile(r"[^/\s:]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
 HERE = "here"
@@ -65,7 +65,7 @@ class StudyFlags:
 
     def place(self) -> Place:
         """Where the study is to run."""
-        from halosearch.study.place import ENGINES, LOCAL, RAY, Place
+        from halosearch.run.place import ENGINES, LOCAL, RAY, Place
 
         engine = self.engine or (LOCAL if self.ray is None else RAY)
         if engine not in ENGINES:
@@ -98,7 +98,7 @@ class StudyFlags:
         tolerance = None if self.tolerance is None else parse_tolerance(self.tolerance)
         max_time_s = None if self.max_time is None else parse_duration(self.max_time, "--max-time")
         if self.storage is not None:
-            from halosearch.records.database import carries_a_password, url_of
+            from halosearch.record.database import carries_a_password, url_of
 
             if carries_a_password(self.storage):
                 raise UsageError(
@@ -106,7 +106,7 @@ class StudyFlags:
                     "leave it out and put it into ~/.pgpass or PGPASSWORD",
                 )
             url_of(self.storage)
-        from halosearch.study.session import Request
+        from halosearch.spec.session import Request
 
         return Request(
             self.study,
@@ -161,8 +161,8 @@ def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
         raise UsageError(f"--json={json} is unknown", "use --json or --json=lines")
     place = flags.place()
     request = flags.request()
-    from halosearch.study.candidates import cell_of
-    from halosearch.study.session import resolve
+    from halosearch.search.candidates import cell_of
+    from halosearch.spec.session import resolve
 
     spec, folders, exists = resolve(request, _resolver(place))
     if spec.max_gpu_hours is not None and not place.share(spec):
@@ -176,7 +176,7 @@ def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
 
 
 def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> None:
-    from halosearch.study.forecast import forecast
+    from halosearch.run.forecast import forecast
 
     document = forecast(spec, cell)
     if as_json:
@@ -213,9 +213,9 @@ def _run(
 ) -> None:
     from halosearch.cli.progress import JsonLines, Lines, Panel
     from halosearch.cli.tally import Tally
-    from halosearch.study.place import parallel
-    from halosearch.study.price import price_of
-    from halosearch.study.run import Control, exit_code, run_study
+    from halosearch.run.place import parallel
+    from halosearch.run.study import Control, exit_code, run_study
+    from halosearch.search.price import price_of
 
     price = price_of(spec)
     tally = Tally(price.jobs, workers=parallel(spec))
@@ -259,7 +259,7 @@ def _run(
 
 def _count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:
     from halosearch.cli.tally import count_record
-    from halosearch.study.storage import open_for_reading
+    from halosearch.record.storage import open_for_reading
 
     if spec.storage is None and not folders.journal.exists():
         return
@@ -275,7 +275,7 @@ def _catch_signals(control: Control, message: Any) -> list[signal.Signals]:
         del frame
         received.append(signal.Signals(number))
         if len(received) > 1:
-            from halosearch.search.engines.bridge import abandon
+            from halosearch.run.engines.ray_client import abandon
 
             abandon(EXIT_BY_SIGNAL[received[0]])
         control.stopping = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from halosearch.cli.output import format_table, put, put_json
 from halosearch.errors import UsageError
-from halosearch.space.quantities import parse_count, parse_tolerance
+from halosearch.spec.quantities import parse_count, parse_tolerance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,13 +20,13 @@ def show_space(
     wanted = None if params is None else parse_count(params, "--budget-params")
     ceiling = None if macs is None else parse_count(macs, "--budget-macs")
     share = 0.05 if tolerance is None else parse_tolerance(tolerance)
-    from halosearch.cost.cell import Limits, cell
-    from halosearch.space.search_space import DIALS, SearchSpace
+    from halosearch.cost.candidate_pool import Limits, cell
+    from halosearch.families.halonet.space import DIALS, SearchSpace
 
     space = SearchSpace()
     if study is not None:
-        from halosearch.study.folders import find_study
-        from halosearch.study.spec import FILE, make_spec, read_yaml
+        from halosearch.record.folders import find_study
+        from halosearch.spec.study import FILE, make_spec, read_yaml
 
         spec = make_spec(read_yaml(find_study(root, study).study / FILE))
         space, wanted = spec.search_space(), wanted or spec.budget.params
@@ -74,7 +74,7 @@ def _range(column: pd.Series[Any]) -> dict[str, Any]:
 
 def show_status(study: str, root: Path, *, as_json: bool) -> None:
     """The `status` command."""
-    from halosearch.study.reading import open_study, summary_of
+    from halosearch.report.reading import open_study, summary_of
 
     opened = open_study(root, study)
     summary = summary_of(opened)
@@ -108,7 +108,7 @@ def show_status(study: str, root: Path, *, as_json: bool) -> None:
 
 def show_frontier(study: str, root: Path, *, as_json: bool) -> None:
     """The `frontier` command."""
-    from halosearch.study.reading import open_study, summary_of
+    from halosearch.report.reading import open_study, summary_of
 
     summary = summary_of(open_study(root, study))
     front = [next(t for t in summary["trials"] if t["trial"] == number) for number in summary["front"]]

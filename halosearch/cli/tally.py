@@ -7,12 +7,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from halosearch.space.notation import candidate_text
-from halosearch.space.search_space import config_from_dials
+from halosearch.families.halonet.notation import candidate_text
+from halosearch.families.halonet.space import config_from_dials
 
 if TYPE_CHECKING:
-    from halosearch.records.store import Trial
-    from halosearch.search.jobs import Job
+    from halosearch.record.store import Trial
+    from halosearch.run.jobs import Job
 
 RECENT = 5
 SHOWN_RUNNING = 6

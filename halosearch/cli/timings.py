@@ -138,9 +138,9 @@ def _measure(
 
 def _floor(subject: Any, timed: Any, peaks: Any, device: Any) -> dict[str, Any]:
     """The practical floor of a candidate on this device's own peaks, and the share of the step that it is; not for timm."""
-    from halosearch.cost.counts import dials_of
     from halosearch.cost.parts import setting_of
     from halosearch.cost.roofline import floor_s
+    from halosearch.families.halonet.counts import dials_of
 
     if subject.config is None:
         return {"floor_s": None, "share_of_floor": None}

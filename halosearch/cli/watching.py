@@ -14,8 +14,8 @@ from halosearch.cli.output import put, say
 from halosearch.cli.tally import Tally, count_record
 
 if TYPE_CHECKING:
-    from halosearch.records.store import Trial
-    from halosearch.study.reading import Opened
+    from halosearch.record.store import Trial
+    from halosearch.report.reading import Opened
 
 EVERY_S = 2.0
 RECENT_WORDS = 5
@@ -26,8 +26,8 @@ def watch_study(study: str, root: Path, *, json_lines: bool) -> None:
 
     On a terminal the panel of `study`; elsewhere a line for every trial that ended since the last look.
     """
-    from halosearch.study.price import price_of
-    from halosearch.study.reading import open_study
+    from halosearch.report.reading import open_study
+    from halosearch.search.price import price_of
 
     opened = open_study(root, study)
     panel = _panel(opened) if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not json_lines else None
@@ -54,7 +54,7 @@ def watch_study(study: str, root: Path, *, json_lines: bool) -> None:
 
 
 def _driven(opened: Opened) -> bool:
-    from halosearch.study.storage import is_driven
+    from halosearch.record.storage import is_driven
 
     return is_driven(opened.spec, opened.folders)
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from fvcore.nn import FlopCountAnalysis
 
-from halosearch.cost.counts import count, dials_of, layers
-from halosearch.halonet.network import HaloNet
-from halosearch.space.config import HaloNetConfig
+from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.halonet.counts import count, dials_of, layers
+from halosearch.families.halonet.network import HaloNet
 
 OUTSIDE_CONVENTION = ("batch_norm",)
 FREE_OPERATORS = frozenset(

@@ -13,7 +13,7 @@ import torch
 
 from halosearch import __version__
 from halosearch.errors import EnvironmentFault
-from halosearch.halonet.attention import chosen_backend, triton_is_there
+from halosearch.families.halonet.attention.halo_attention import chosen_backend, triton_is_there
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from halosearch.cost.counts import dials_of
 from halosearch.cost.roofline import Setting
 from halosearch.cost.step_time import TimedPart, kind_of, part_terms
 from halosearch.cost.steps import seconds_per_step
 from halosearch.cost.subjects import CLASSES
 from halosearch.cost.timing import TimingPlan, anchor_config
-from halosearch.halonet.network import Bottleneck, Conv
-from halosearch.space.config import ATTENTION, STAGES, HaloNetConfig
+from halosearch.families.halonet.config import ATTENTION, STAGES, HaloNetConfig
+from halosearch.families.halonet.counts import dials_of
+from halosearch.families.halonet.network import Bottleneck, Conv
 
 YARDSTICK = "stages.2.rest"
 """The anchor's part beside which every other is timed."""

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from halosearch.cost.counts import Count, Dials, Layer, layers, up
 from halosearch.cost.steps import seconds_per_step
-from halosearch.space.config import ATTENTION
+from halosearch.families.halonet.config import ATTENTION
+from halosearch.families.halonet.counts import Count, Dials, Layer, layers, up
 
 OPTIMISER_BYTES, HALF_COPY_BYTES = 20, 6
 """Per parameter and step: weight, gradient and momentum read, two written (float32); a copy in half precision made."""

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
-from halosearch.cost.cell import dials_of_rows
-from halosearch.cost.counts import Dials
+from halosearch.cost.candidate_pool import dials_of_rows
 from halosearch.cost.roofline import Setting, kernels
-from halosearch.halonet.cuts import cached_cut
-from halosearch.space.config import ATTENTION, CONV
+from halosearch.families.halonet.attention.block_geometry import cached_cut
+from halosearch.families.halonet.config import ATTENTION, CONV
+from halosearch.families.halonet.counts import Dials
 
 TERMS = (
     "conv1x1.flops",

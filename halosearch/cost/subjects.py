@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from halosearch.errors import EnvironmentFault, UsageError
-from halosearch.halonet.network import HaloNet
-from halosearch.space.config import HaloNetConfig
+from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.halonet.network import HaloNet
 
 TIMM = "timm:"
 CLASSES = 1000

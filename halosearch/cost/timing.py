@@ -20,7 +20,7 @@ from halosearch.cost.devices import fingerprint
 from halosearch.cost.steps import Stepper, build_stepper, captured, compiling, seconds_per_step
 from halosearch.cost.subjects import Subject, subject_of
 from halosearch.errors import UsageError
-from halosearch.space.config import CONV, HaloNetConfig, heads_by_width
+from halosearch.families.halonet.config import CONV, HaloNetConfig, heads_by_width
 
 LAUNCH_BOUND = 1.1
 MIN_KEPT = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from halosearch.space.config import HaloNetConfig
+from halosearch.families.halonet.config import HaloNetConfig
 
 REFERENCE_EXPANSION = 2.0
 REFERENCE_DEPTH = 12

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from halosearch.proxy.dataset import Dataset, Factor
+from halosearch.proxy.data.dataset import Dataset, Factor
 
 EVALUATION_BATCH = 128
 

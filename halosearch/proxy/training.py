@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from halosearch.halonet.network import WEIGHTS_VERSION, HaloNet
+from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.halonet.network import WEIGHTS_VERSION, HaloNet
 from halosearch.proxy import checkpoint
-from halosearch.proxy.dataset import TEST, TRAIN, Dataset
+from halosearch.proxy.data.dataset import TEST, TRAIN, Dataset
 from halosearch.proxy.recipe import Recipe, parameter_groups, residual_scale
 from halosearch.proxy.scoring import Score, evaluate, split_logits, to_float
-from halosearch.space.config import HaloNetConfig
 
 CURVE_POINTS = 24
 NORM_BATCHES = 8

@@ -13,12 +13,12 @@ import math
 import torch
 from torch import nn
 
-from halosearch.halonet.network import HaloNet
-from halosearch.proxy.dataset import TRAIN, Dataset
+from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.halonet.network import HaloNet
+from halosearch.proxy.data.dataset import TRAIN, Dataset
 from halosearch.proxy.recipe import residual_scale
 from halosearch.proxy.scoring import to_float
 from halosearch.proxy.training import batch_ids, training_loss
-from halosearch.space.config import HaloNetConfig
 
 ZERO_COST = ("gradient_norm", "snip", "synflow")
 

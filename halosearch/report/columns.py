@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halosearch.space.search_space import SHORT_NAMES
+from halosearch.families.halonet.space import SHORT_NAMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from halosearch.analysis.comparison import Front, difference
 from halosearch.analysis.frontier import frontier
 from halosearch.files import write_text
-from halosearch.records.store import to_json
+from halosearch.record.store import to_json
 from halosearch.report.figures.comparison import draw_fronts
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page

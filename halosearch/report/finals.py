@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from halosearch.analysis.attainment import DRAWS, attainment
-from halosearch.records.store import Trial
+from halosearch.record.store import Trial
 
 FEWEST_DRAWS, MOST_NUMBERS = 400, 4_000_000
 """Draws times trials: seconds in studies of thousands of trials, whose report says how many draws it made."""

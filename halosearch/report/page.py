@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from halosearch.families.published import published_models
 from halosearch.files import write_text
-from halosearch.records.store import to_json
+from halosearch.record.store import to_json
 from halosearch.report.columns import COLUMNS
 from halosearch.report.figures import figures
 from halosearch.report.figures.front import draw_front, prepare_front, published_marks
@@ -21,7 +22,6 @@ from halosearch.report.rediscovery import SCALING
 from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.trial_rows import csv_text, flat_table
 from halosearch.report.wording import seconds_words, trial_of
-from halosearch.space.published import published_models
 
 TABLE = (
     ("trial", "trial", "n"),

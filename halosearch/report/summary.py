@@ -10,15 +10,15 @@ import pandas as pd
 from halosearch.analysis.distribution import score_distribution
 from halosearch.analysis.frontier import complete, frontier, hypervolume_history, knee
 from halosearch.analysis.importance import importance
-from halosearch.cost.counts import count
-from halosearch.records.store import Trial, table
+from halosearch.families.halonet.counts import count
+from halosearch.families.halonet.notation import candidate_text
+from halosearch.families.halonet.space import DIALS, config_from_dials
+from halosearch.record.store import Trial, table
 from halosearch.report.finals import final_scores, front_certainty, mean_scores
 from halosearch.report.redaction import redact_all
 from halosearch.report.rediscovery import rediscovery
 from halosearch.report.trial_rows import trial_rows
 from halosearch.report.wording import answer_sentences
-from halosearch.space.notation import candidate_text
-from halosearch.space.search_space import DIALS, config_from_dials
 
 POINT = 0.01
 """A point of score, whatever its noise."""

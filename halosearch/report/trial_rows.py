@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from halosearch.records.store import Trial, row
+from halosearch.families.halonet.notation import candidate_text
+from halosearch.families.halonet.space import config_from_dials
+from halosearch.record.store import Trial, row
 from halosearch.report.redaction import redacted
-from halosearch.space.notation import candidate_text
-from halosearch.space.search_space import config_from_dials
 
 NOT_IN_TABLE = ("curve", "accuracy")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halosearch.search.surrogate import Posterior
+from halosearch.search.gp import Posterior
 
 MARGIN = 0.1
 """The reference point lies this share of the range beyond the worst value."""

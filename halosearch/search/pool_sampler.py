@@ -27,10 +27,10 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from halosearch.search.acquisition import Front, expected_hypervolume_improvement
 from halosearch.search.axes import MARGIN, Axis, columns, log_where_positive, to_unit
+from halosearch.search.ehvi import Front, expected_hypervolume_improvement
+from halosearch.search.gp import Hyperparameters, Observations, Posterior, fit
 from halosearch.search.pool import Pool, PoolExhaustedError
-from halosearch.search.surrogate import Hyperparameters, Observations, Posterior, fit
 
 ROW_ATTR = "halosearch:row"
 SCORES_ATTR = "scores"

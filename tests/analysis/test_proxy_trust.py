@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from halosearch.analysis.proxy_trust import FAILED, UNKNOWN, VALID, certificate, noise_floor
+from halosearch.analysis.proxy_validation import FAILED, UNKNOWN, VALID, certificate, noise_floor
 
 
 def made(n, noise, seed=0, rungs=2):

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from halosearch.cli.progress import Lines, Panel
 from halosearch.cli.tally import Tally
-from halosearch.search.jobs import RETEST, TRIAL, Job
+from halosearch.run.jobs import RETEST, TRIAL, Job
 
 DIALS = {
     "image_size": 64,

@@ -12,7 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from halosearch.records.store import Store
+from halosearch.record.store import Store
 from tests.cli.process import error_of, halosearch, here, start, tiny, tiny_search
 from tests.proxy.pictures import make_cifar, make_tree
 

@@ -1,9 +1,9 @@
 import pytest
 
 from halosearch.cost.audit import _traced_macs, audit
-from halosearch.halonet.network import HaloNet
-from halosearch.space.family import NAMED
-from halosearch.space.notation import parse_candidate
+from halosearch.families.halonet.network import HaloNet
+from halosearch.families.halonet.notation import parse_candidate
+from halosearch.families.halonet.published import NAMED
 from tests.cost.test_counts import random_configs
 
 SMALL = [

@@ -4,12 +4,18 @@ import time
 import numpy as np
 import pytest
 
-from halosearch.cost.cell import Limits, cell, count_rows, padding_waste, twin_macs
-from halosearch.cost.counts import count
+from halosearch.cost.candidate_pool import Limits, cell, count_rows, padding_waste, twin_macs
 from halosearch.errors import InfeasibleError
-from halosearch.halonet.twin import twin_of
-from halosearch.space.family import FAMILY
-from halosearch.space.search_space import DIALS, MAX_PADDING_WASTE, SearchSpace, config_from_dials, dials_from_config
+from halosearch.families.halonet.counts import count
+from halosearch.families.halonet.published import FAMILY
+from halosearch.families.halonet.space import (
+    DIALS,
+    MAX_PADDING_WASTE,
+    SearchSpace,
+    config_from_dials,
+    dials_from_config,
+)
+from halosearch.families.halonet.twin import twin_of
 
 SMALL = SearchSpace().with_overrides(
     {

@@ -11,7 +11,7 @@ from halosearch.cost.comparing import best_batch, compare, exact_interval
 from halosearch.cost.subjects import Subject, is_timm, subject_of
 from halosearch.cost.timing import TimingPlan, measure
 from halosearch.errors import EnvironmentFault
-from halosearch.space.notation import parse_candidate
+from halosearch.families.halonet.notation import parse_candidate
 
 TINY = "s=32,b=4,h=1,rb=0.5,l3=1,w=16,heads=1-1-1-1"
 

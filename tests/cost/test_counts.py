@@ -6,12 +6,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from halosearch.cost.counts import count, dials_of, layers
-from halosearch.halonet.network import HaloAttention, HaloNet
-from halosearch.halonet.twin import twin_of
-from halosearch.space.family import FAMILY, NAMED, PUBLISHED
-from halosearch.space.notation import parse_candidate
-from halosearch.space.search_space import DIALS, SearchSpace, config_from_dials
+from halosearch.families.halonet.counts import count, dials_of, layers
+from halosearch.families.halonet.network import HaloAttention, HaloNet
+from halosearch.families.halonet.notation import parse_candidate
+from halosearch.families.halonet.published import FAMILY, NAMED, PUBLISHED
+from halosearch.families.halonet.space import DIALS, SearchSpace, config_from_dials
+from halosearch.families.halonet.twin import twin_of
 
 PUBLISHED_PARAMS = {
     "h0": 5502248,

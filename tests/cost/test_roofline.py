@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from halosearch.cost.cell import Limits, cell, dials_of_rows
-from halosearch.cost.counts import dials_of
+from halosearch.cost.candidate_pool import Limits, cell, dials_of_rows
 from halosearch.cost.roofline import Peaks, Setting, floor_s, kernels, measure_peaks, pairs_seen
-from halosearch.space.family import FAMILY
-from halosearch.space.search_space import SearchSpace, config_from_dials
+from halosearch.families.halonet.counts import dials_of
+from halosearch.families.halonet.published import FAMILY
+from halosearch.families.halonet.space import SearchSpace, config_from_dials
 from tests.cost.test_counts import random_configs
 
 H100 = Peaks(798e12, 3.0e12)

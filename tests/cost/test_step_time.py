@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from halosearch.cost.cell import Limits, cell
-from halosearch.cost.counts import dials_of
+from halosearch.cost.candidate_pool import Limits, cell
 from halosearch.cost.parts import measure_parts, parts_of
 from halosearch.cost.roofline import Setting
 from halosearch.cost.step_time import TERMS, TimedModel, TimedPart, fit, kind_of, part_terms, predict_rows
 from halosearch.cost.timing import TimingPlan
-from halosearch.space.family import FAMILY
-from halosearch.space.notation import parse_candidate
-from halosearch.space.search_space import SearchSpace, config_from_dials
+from halosearch.families.halonet.counts import dials_of
+from halosearch.families.halonet.notation import parse_candidate
+from halosearch.families.halonet.published import FAMILY
+from halosearch.families.halonet.space import SearchSpace, config_from_dials
 
 SETTING = Setting(4, True, 4)
 LAW = dict(zip(TERMS, (1e-9, 3e-8, 1.2e-9, 2e-9, 4e-8, 2e-9, 5e-8, 0, 8e-7, 2e-8, 1e-8, 6e-9, 4e-3), strict=True))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from halosearch.cost.timing import TimingPlan, anchor_config, interval, measure
-from halosearch.space.notation import parse_candidate
+from halosearch.families.halonet.notation import parse_candidate
 
 TINY = "s=32,b=4,h=1,rb=0.5,l3=1,w=16,heads=1-1-1-1"
 

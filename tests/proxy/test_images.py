@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from halosearch.errors import EnvironmentFault
-from halosearch.proxy.arrays import CROP_AREA, random_crop
-from halosearch.proxy.cifar import open_cifar
-from halosearch.proxy.dataset import HELD_OUT, TEST, TRAIN
-from halosearch.proxy.folder import FolderLimits, open_folder, read_image
-from halosearch.proxy.sources import DataRequest, open_data, upsampled_sizes
+from halosearch.proxy.data.arrays import CROP_AREA, random_crop
+from halosearch.proxy.data.cifar import open_cifar
+from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
+from halosearch.proxy.data.folder import FolderLimits, open_folder, read_image
+from halosearch.proxy.data.sources import DataRequest, open_data, upsampled_sizes
 from tests.proxy.pictures import CLASSES, make_cifar, make_tree
 
 LIMITS = FolderLimits(1000, 1000, 64)

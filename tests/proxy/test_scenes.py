@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from halosearch.proxy.dataset import HELD_OUT, TEST, TRAIN
-from halosearch.proxy.scenes import (
+from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
+from halosearch.proxy.data.scenes import (
     DIFFICULTIES,
     FACTORS,
     FREQUENCIES,

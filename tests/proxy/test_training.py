@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from halosearch.halonet.network import HaloNet
-from halosearch.halonet.twin import twin_of
-from halosearch.proxy.dataset import TRAIN, DataReport, Factor
+from halosearch.families.halonet.network import HaloNet
+from halosearch.families.halonet.notation import parse_candidate
+from halosearch.families.halonet.twin import twin_of
+from halosearch.proxy.data.dataset import TRAIN, DataReport, Factor
+from halosearch.proxy.data.scenes import Scenes
 from halosearch.proxy.recipe import Recipe, parameter_groups, residual_scale
-from halosearch.proxy.scenes import Scenes
 from halosearch.proxy.scoring import evaluate, to_float
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingStoppedError, batch_ids
 from halosearch.proxy.zero_cost import ZERO_COST, zero_cost_scores
-from halosearch.space.notation import parse_candidate
 
 TWIN = twin_of(parse_candidate("s=48,b=6,h=1,rb=1,l3=1,conv=2"), 0.125)
 CPU = torch.device("cpu")

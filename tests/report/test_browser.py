@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 
 from benchmarks.report_trials import around, evidence, record
+from halosearch.families.halonet.notation import parse_candidate
 from halosearch.report.columns import BY_NAME
 from halosearch.report.figures.style import short_number
 from halosearch.report.page import write_report
 from halosearch.report.summary import summarise
-from halosearch.space.notation import parse_candidate
 from tests.report.browser import Opened as Tab
 from tests.report.browser import chromium, needs_chromium
 
@@ -320,7 +320,7 @@ def test_hostile_words_execute_nothing(browser, tmp_path):
     bad = record(
         25,
         np.random.default_rng(0),
-        __import__("halosearch.space.search_space", fromlist=["SearchSpace"]).SearchSpace(),
+        __import__("halosearch.families.halonet.space", fromlist=["SearchSpace"]).SearchSpace(),
         "failed",
     )
     trials.append(type(bad)(25, bad.dials, bad.costs, "failed", 1, HOSTILE, {}))

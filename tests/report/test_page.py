@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import pytest
 from plotly.offline import get_plotlyjs
 
-from halosearch.records.store import Trial
+from halosearch.record.store import Trial
 from halosearch.report.page import render, write_report
 from halosearch.report.summary import Evidence, summarise
-from halosearch.study.session import Request, resolve
-from halosearch.study.trust import certificate_of
+from halosearch.search.checks import certificate_of
+from halosearch.spec.session import Request, resolve
 
 DIALS = {
     "image_size": 64,

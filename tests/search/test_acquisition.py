@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halosearch.search.acquisition import Front, expected_hypervolume_improvement
+from halosearch.search.ehvi import Front, expected_hypervolume_improvement
 
 REFERENCE = 1.1
 

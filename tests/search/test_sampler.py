@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halosearch.cost.cell import Limits, cell
-from halosearch.cost.counts import count
+from halosearch.cost.candidate_pool import Limits, cell
+from halosearch.families.halonet.counts import count
+from halosearch.families.halonet.space import DIALS, SearchSpace, config_from_dials
 from halosearch.search.pool import Pool, PoolExhaustedError
 from halosearch.search.sampler import POOL, SAMPLERS, Guide, Outcome, Proposer
-from halosearch.space.search_space import DIALS, SearchSpace, config_from_dials
 
 FEATURES = ["size", "ratio", "kind"]
 

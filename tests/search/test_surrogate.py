@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from halosearch.search import surrogate
-from halosearch.search.surrogate import MEAN_VARIANCE, Hyperparameters, Observations, Posterior, fit
+from halosearch.search import gp as surrogate
+from halosearch.search.gp import MEAN_VARIANCE, Hyperparameters, Observations, Posterior, fit
 
 
 def data(n, dims=3, rungs=1, seed=0, noise=0.05):

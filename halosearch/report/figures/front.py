@@ -8,11 +8,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from halosearch.analysis.frontier import frontier
-from halosearch.cost.counts import count
+from halosearch.families.halonet.counts import count
+from halosearch.families.halonet.published import EFFICIENTNETS, FAMILY
 from halosearch.report.columns import BY_NAME, SCORE
 from halosearch.report.figures.marks import STATES, points
 from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, styled, words
-from halosearch.space.family import EFFICIENTNETS, FAMILY
 
 MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
 REACH = 1.5

@@ -8,8 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from halosearch.families.published import published_models
 from halosearch.report.figures.style import COMPLETE, EFFICIENTNET, FRONT, PRUNED, axis, styled, words
-from halosearch.space.published import published_models
 
 TRAINED_ON = ("IN1k", "IN1k 100ep", "IN1k 150ep")
 """Rows of the published table that are shown: ImageNet-1k alone."""

@@ -1,0 +1,1 @@
+"""HaloNet: config and notation, space, closed-form counts, network, twin."""

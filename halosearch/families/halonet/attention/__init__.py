@@ -1,0 +1,1 @@
+"""Blocked local self-attention with halos: one function, interchangeable backends."""

@@ -1,0 +1,213 @@
+"""Blocked local self-attention with halos: one function, interchangeable backends.
+
+Shape suffixes: N images, H W positions of the stride-1 map, P Q rows and columns of the output, C all channels of q and k,
+V all channels of v, G heads, D E channels of a head of q/k and of v, I J blocks down and across, A B query slots of a
+block, X Y window positions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from halosearch.families.halonet.attention import fused, sdpa
+from halosearch.families.halonet.attention.windows import Axis, axis
+
+TRITON_WINDOW = 32
+"""H0-H7 have windows of 14 to 18 positions, which the kernels pad to at most 32; on one of 80 they spill registers (sm_90)."""
+
+
+def halo_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    *,
+    heads: int,
+    block_size: int,
+    halo_size: int,
+    stride: int = 1,
+    backend: str = "auto",
+) -> Tensor:
+    """Attention of every query to the window of its block, with factorised relative logits and padded keys masked.
+
+    Args:
+        q: (N, ceil(H/stride), ceil(W/stride), heads·d); under stride 2 these are the queries of the even positions.
+        k: (N, H, W, heads·d).
+        v: (N, H, W, heads·d_v).
+        rel_height: (2·(block_size + 2·halo_size) - 1, d), shared by the heads; row of the key in its window minus row of
+            the query in its block plus window - 1.
+        rel_width: the same for columns.
+        heads: number of heads.
+        block_size: positions a side of a block of queries (in the stride-1 map); a larger one than the map is clipped.
+        halo_size: positions added on every side of a block.
+        stride: 1, or 2 for the downsampling layers.
+        backend: "reference" (explicit, what MACs are counted on), "sdpa" (portable), "tiled" (CPU), "triton" (CUDA), or
+            "auto" (the fastest that the device has).
+
+    Returns:
+        (N, ceil(H/stride), ceil(W/stride), heads·d_v).
+
+    Raises:
+        ValueError: an unknown backend; shapes, tables or dtypes that do not belong together.
+
+    Source: arXiv:2103.12731, section 3; a map that blocks do not tile is padded, its padding masked, and cropped.
+    """
+    _check((q, k, v), (rel_height, rel_width), heads, 2 * (block_size + 2 * halo_size) - 1, stride)
+    try:
+        attend = BACKENDS[backend]
+    except KeyError:
+        raise ValueError(f"unknown attention backend {backend!r}; backends are {', '.join(BACKENDS)}") from None
+    return attend(q, k, v, rel_height, rel_width, heads, block_size, halo_size, stride)
+
+
+def _check(
+    maps: tuple[Tensor, Tensor, Tensor], tables: tuple[Tensor, Tensor], heads: int, rows: int, stride: int
+) -> None:
+    """A table of a wrong length or maps of another batch would give plausible, wrong numbers in some backends."""
+    q, k, v = maps
+    n, height, width, channels = k.shape
+    whole = channels % heads == 0 and v.shape[3] % heads == 0
+    belong = (
+        q.shape == (n, -(-height // stride), -(-width // stride), channels)
+        and v.shape[:3] == k.shape[:3]
+        and all(table.shape == (rows, channels // heads) for table in tables)
+    )
+    if not (whole and belong and len({each.dtype for each in (*maps, *tables)}) == 1):
+        raise ValueError(
+            f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)} and tables {[tuple(t.shape) for t in tables]} do not belong "
+            f"together at stride {stride} with {heads} heads and windows whose tables have {rows} rows, or differ in dtype"
+        )
+
+
+def _queries(q_NPQC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
+    """Cut the queries into blocks: (N, I, A, J, B, G, D)."""
+    for dim, side in ((1, rows), (2, columns)):
+        if not side.regular:
+            q_NPQC = q_NPQC.index_select(dim, side.query_row_IA.flatten())
+    missing = [side.blocks * side.slots - q_NPQC.shape[dim] for dim, side in ((1, rows), (2, columns))]
+    if any(missing):
+        q_NPQC = F.pad(q_NPQC, (0, 0, 0, missing[1], 0, missing[0]))
+    n = q_NPQC.shape[0]
+    return q_NPQC.reshape(n, rows.blocks, rows.slots, columns.blocks, columns.slots, heads, -1)
+
+
+def _windows(k_NHWC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
+    """The window of every block: (N, I, J, G, X·Y, D)."""
+    padded = F.pad(
+        k_NHWC, (0, 0, columns.halo, columns.halo + columns.pad_after, rows.halo, rows.halo + rows.pad_after)
+    )
+    cut_NIJCXY = padded.unfold(1, rows.window, rows.tile).unfold(2, columns.window, columns.tile)
+    n, i, j, _, x, y = cut_NIJCXY.shape
+    return cut_NIJCXY.permute(0, 1, 2, 4, 5, 3).reshape(n, i, j, x * y, heads, -1).transpose(3, 4)
+
+
+def _relative(q_NIAJBGD: Tensor, table: Tensor, side: Axis, *, down: bool) -> Tensor:
+    """Dot products of the queries with the relative embeddings of their window's rows (or columns): (N, I, J, G, A, B, X)."""
+    embedding_IAXD = table[side.table_RELATIVE_IAW]
+    order = (1, 2, 0, 3, 4, 5, 6) if down else (3, 4, 0, 1, 2, 5, 6)
+    moved = q_NIAJBGD.permute(order)
+    flat = moved.reshape(*moved.shape[:2], -1, moved.shape[-1])
+    logits = torch.matmul(flat, embedding_IAXD.transpose(-1, -2)).reshape(*moved.shape[:-1], side.window)
+    return logits.permute((2, 0, 3, 5, 1, 4, 6) if down else (2, 3, 0, 5, 4, 1, 6))
+
+
+def _assemble(out_NIJGABE: Tensor, rows: Axis, columns: Axis) -> Tensor:
+    """Put the blocks' outputs back on the map: (N, P, Q, G·E)."""
+    n, i, j, g, a, b, e = out_NIJGABE.shape
+    whole = out_NIJGABE.permute(0, 1, 4, 2, 5, 3, 6).reshape(n, i * a, j * b, g * e)
+    for dim, side in ((1, rows), (2, columns)):
+        whole = whole.narrow(dim, 0, side.out) if side.regular else whole.index_select(dim, side.slot_of_row_R)
+    return whole
+
+
+def _reference(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    heads: int,
+    block_size: int,
+    halo_size: int,
+    stride: int,
+) -> Tensor:
+    """Explicit matrix products over whole windows, padding included: the oracle, and what the counters trace."""
+    height, width = int(k.shape[1]), int(k.shape[2])  # under tracing, sizes are tensors and would miss the cache
+    rows = axis(height, block_size, halo_size, stride, k.device)
+    columns = axis(width, block_size, halo_size, stride, k.device)
+    q_NIAJBGD = _queries(q, heads, rows, columns)
+    k_NIJGKD, v_NIJGKE = _windows(k, heads, rows, columns), _windows(v, heads, rows, columns)
+    q_NIJGABD = q_NIAJBGD.permute(0, 1, 3, 5, 2, 4, 6)
+    n, i, j, g, a, b, d = q_NIJGABD.shape
+    scores = torch.matmul((q_NIJGABD * d**-0.5).reshape(n, i, j, g, a * b, d), k_NIJGKD.transpose(-1, -2))
+    scores = scores.reshape(n, i, j, g, a, b, rows.window, columns.window)
+    scores = scores + _relative(q_NIAJBGD, rel_height, rows, down=True)[..., :, None]
+    scores = scores + _relative(q_NIAJBGD, rel_width, columns, down=False)[..., None, :]
+    seen_IJXY = rows.visible_IW[:, None, :, None] & columns.visible_IW[None, :, None, :]
+    scores = scores.masked_fill(~seen_IJXY[:, :, None, None, None], float("-inf"))
+    weights = scores.flatten(-2).softmax(
+        -1, dtype=torch.float32 if scores.dtype in (torch.float16, torch.bfloat16) else None
+    )
+    out = torch.matmul(weights.to(v.dtype).reshape(n, i, j, g, a * b, -1), v_NIJGKE)
+    return _assemble(out.reshape(n, i, j, g, a, b, -1), rows, columns)
+
+
+def _tiled(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
+    """The registered operator on a CPU."""
+    if k.device.type == "cuda":
+        raise ValueError("attention backend 'tiled' runs on a CPU; on CUDA take 'triton', 'sdpa' or 'auto'")
+    return _registered(q, k, v, rel_height, rel_width, *numbers)
+
+
+def _triton(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
+    """The registered operator on CUDA."""
+    if k.device.type != "cuda" or not triton_is_there():
+        raise ValueError("attention backend 'triton' needs a CUDA device and the package triton; take 'auto'")
+    return _registered(q, k, v, rel_height, rel_width, *numbers)
+
+
+def _registered(*arguments: Any) -> Tensor:
+    """Backward will come where gradients are recorded and something wants one."""
+    tensors, numbers = arguments[:5], arguments[5:]
+    out: Tensor = fused.attend(*tensors, *numbers, torch.is_grad_enabled() and any(t.requires_grad for t in tensors))[0]
+    return out
+
+
+def _auto(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
+    _, block_size, halo_size, _ = numbers
+    window = min(block_size, max(k.shape[1:3])) + 2 * halo_size
+    return BACKENDS[chosen_backend(k.device, k.dtype, window)](q, k, v, rel_height, rel_width, *numbers)
+
+
+def chosen_backend(device: torch.device, dtype: torch.dtype = torch.float32, window: int = 0) -> str:
+    """What `auto` runs on a device: measured on CPUs (benchmarks/), a hypothesis on CUDA until it is measured there.
+
+    Triton's kernels take no float64, and no windows over `TRITON_WINDOW` positions (a block of the whole map).
+    """
+    if device.type == "cuda":
+        fits = dtype != torch.float64 and window <= TRITON_WINDOW
+        return "triton" if fits and triton_is_there() else "sdpa"
+    return "tiled" if device.type in ("cpu", "meta") else "sdpa"
+
+
+@lru_cache(maxsize=1)
+def triton_is_there() -> bool:
+    """Whether the optional package triton can be found (it is not imported)."""
+    return importlib.util.find_spec("triton") is not None
+
+
+BACKENDS: dict[str, Callable[..., Tensor]] = {
+    "reference": _reference,
+    "sdpa": sdpa.attend,
+    "tiled": _tiled,
+    "triton": _triton,
+    "auto": _auto,
+}

@@ -1,0 +1,130 @@
+"""Halo attention on torch's scaled_dot_product_attention: any device and dtype that it runs on, no score-sized tensor.
+
+score = [q·scale, q·r_height, q·r_width] . [k, one-hot row, one-hot column], hidden keys' logits lowered. Backward gathers the
+windows again, so that it keeps no more than q, k and v. Legend as in `moves`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from halosearch.families.halonet.attention import gather_scatter as moves
+from halosearch.families.halonet.attention.block_geometry import Cut, cached_cut, cached_hidden, cut, hidden
+
+FEATURE_MULTIPLE = 8
+"""Head features are padded to a multiple of 8, which the fused CPU and CUDA kernels want."""
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    heads: int,
+    block_size: int,
+    halo_size: int,
+    stride: int,
+) -> Tensor:
+    """See `attention.halo_attention`."""
+    # a compiler has no use for caches, and decides itself what backward computes again
+    compiling = torch.compiler.is_compiling()
+    along = cut if compiling else cached_cut
+    rows, columns = (along(int(side), block_size, halo_size, stride) for side in k.shape[1:3])
+    inputs = (q, k, v, rel_height, rel_width)
+    if not compiling and torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
+        out: Tensor = checkpoint(_attend, *inputs, heads, rows, columns, use_reentrant=False, preserve_rng_state=False)
+        return out
+    return _attend(*inputs, heads, rows, columns)
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Cut, columns: Cut
+) -> Tensor:
+    q_NIJGABF = _query_features(q, rel_height, rel_width, heads, rows, columns)
+    k_NIJGXYF = _key_features(_windows(k, heads, rows, columns), rows, columns)
+    v_NIJGXYE = _windows(v, heads, rows, columns)
+    n, i, j, g, a, b, features = q_NIJGABF.shape
+    channels = v_NIJGXYE.shape[-1]
+    width = -(-max(features, channels) // FEATURE_MULTIPLE) * FEATURE_MULTIPLE
+    packed = [
+        F.pad(each, (0, width - each.shape[-1])).reshape(n * i * j, g, -1, width)
+        for each in (q_NIJGABF, k_NIJGXYF, v_NIJGXYE)
+    ]
+    out = F.scaled_dot_product_attention(packed[0], packed[1], packed[2], scale=1.0)[..., :channels]
+    return moves.join_queries(out.reshape(n, i, j, g, a, b, -1).permute(0, 1, 4, 2, 5, 3, 6), rows, columns)
+
+
+def _query_features(q: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Cut, columns: Cut) -> Tensor:
+    q_NIAJBGD = moves.cut_queries(q, heads, rows, columns)
+    shape, channels = q_NIAJBGD.shape[:-1], q_NIAJBGD.shape[-1]
+    flat = q_NIAJBGD.reshape(-1, channels)
+    products = (flat @ moves.join_tables(rel_height, rel_width, rows, columns).t()).view(*shape, -1)
+    down, across = _skewed(products, rows, columns)
+    scaled_NIJGABD = q_NIAJBGD.permute(0, 1, 3, 5, 2, 4, 6) * channels**-0.5
+    down = down + _hidden(rows, q)[:, None, None, :, None]
+    return torch.cat([scaled_NIJGABD, down, across + _hidden(columns, q)[:, None, None]], -1)
+
+
+def _hidden(side: Cut, like: Tensor) -> Tensor:
+    """Made anew in a compiled graph, which has no use for a cache."""
+    if torch.compiler.is_compiling():
+        return hidden(side, like.device).to(like.dtype)
+    return cached_hidden(side, like.device, like.dtype)
+
+
+def _key_features(k_NIJGXYD: Tensor, rows: Cut, columns: Cut) -> Tensor:
+    shape = k_NIJGXYD.shape[:-1]
+    row = torch.eye(rows.window, dtype=k_NIJGXYD.dtype, device=k_NIJGXYD.device)[:, None]
+    column = torch.eye(columns.window, dtype=k_NIJGXYD.dtype, device=k_NIJGXYD.device)
+    return torch.cat([k_NIJGXYD, row.expand(*shape, -1), column.expand(*shape, -1)], -1)
+
+
+def _windows(channels: Tensor, heads: int, rows: Cut, columns: Cut) -> Tensor:
+    if torch.compiler.is_compiling():  # tracers differentiate the view themselves
+        return moves.windows(channels, heads, rows, columns)
+    gathered: Tensor = _Windows.apply(channels, heads, rows, columns)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def _skewed(products_NIAJBGT: Tensor, rows: Cut, columns: Cut) -> tuple[Tensor, Tensor]:
+    if torch.compiler.is_compiling():
+        return moves.skewed(products_NIAJBGT, rows, columns)
+    down, across = _Skewed.apply(products_NIAJBGT, rows, columns)  # type: ignore[no-untyped-call]
+    return down, across
+
+
+class _Windows(torch.autograd.Function):
+    """`moves.windows` whose backward is a sum in a fixed order instead of a scatter."""
+
+    @staticmethod
+    def forward(ctx: Any, channels: Tensor, heads: int, rows: Cut, columns: Cut) -> Tensor:
+        ctx.sides = rows, columns
+        return moves.windows(channels, heads, rows, columns).clone(memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx: Any, g_NIJGXYD: Tensor) -> tuple[Tensor, None, None, None]:
+        return moves.fold_windows(g_NIJGXYD, *ctx.sides), None, None, None
+
+
+class _Skewed(torch.autograd.Function):
+    """`moves.skewed`, whose elements never overlap within a view: backward writes each to its place."""
+
+    @staticmethod
+    def forward(ctx: Any, products_NIAJBGT: Tensor, rows: Cut, columns: Cut) -> tuple[Tensor, Tensor]:
+        ctx.sides, ctx.shape = (rows, columns), products_NIAJBGT.shape
+        down, across = moves.skewed(products_NIAJBGT, rows, columns)
+        return down.clone(memory_format=torch.contiguous_format), across.clone(memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx: Any, g_down: Tensor, g_across: Tensor) -> tuple[Tensor, None, None]:
+        products_NIAJBGT = g_down.new_zeros(ctx.shape)
+        down, across = moves.skewed(products_NIAJBGT, *ctx.sides)
+        down.copy_(g_down)
+        across.copy_(g_across)
+        return products_NIAJBGT, None, None

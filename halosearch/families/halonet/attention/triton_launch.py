@@ -1,0 +1,223 @@
+"""Launching the Triton kernels of halo attention: geometry, tile sizes, scratch. Needs the optional package triton.
+
+Tile sizes come from offline compilation for sm_90: no kernel spills registers on any layer of H0-H7 (tests/families). They were
+never timed on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from halosearch.families.halonet.attention import triton_kernels
+
+SMALLEST = 16
+"""Smallest side of a tensor-core product."""
+QUERIES = 64
+WIDE = 128
+"""Padded channels of q and v together above which a program gets 8 warps instead of 4."""
+PARTIAL_BYTES = 1 << 26
+"""Room for the programs' parts of the tables' gradients; more images than fit are launched one group after another."""
+FOLD_POSITIONS, FOLD_CHANNELS = 16, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Keys of a tile, warps and pipeline stages of a kernel."""
+
+    keys: int
+    warps: int
+    stages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The sizes of one call; `constants` are what the kernels are compiled for."""
+
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    heads: int
+    block_size: int
+    halo_size: int
+    stride: int
+    channels: int
+    values: int
+
+    @property
+    def window(self) -> int:
+        """Positions a side of a window."""
+        return self.block_size + 2 * self.halo_size
+
+    @property
+    def side(self) -> int:
+        """Query slots a side of a block."""
+        return -(-self.block_size // self.stride)
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Blocks down and across."""
+        return -(-self.height // self.block_size), -(-self.width // self.block_size)
+
+    @property
+    def query_tiles(self) -> int:
+        """Programs for the queries of a block."""
+        return -(-(self.side**2) // QUERIES)
+
+    def tiling(self, kernel: str) -> Tiling:
+        """Tile of `forward`, `queries` or `keys`."""
+        warps = 8 if _padded(self.channels) + _padded(self.values) > WIDE else 4
+        return Tiling(32, warps, 2) if kernel == "forward" else Tiling(16, warps, 1)
+
+    def constants(self, kernel: str) -> dict[str, int]:
+        """Compile-time constants of a kernel."""
+        return {
+            "HEADS": self.heads,
+            "D": self.channels,
+            "DP": _padded(self.channels),
+            "DV": self.values,
+            "DVP": _padded(self.values),
+            "B": self.block_size,
+            "HALO": self.halo_size,
+            "S": self.stride,
+            "SIDE": self.side,
+            "WIN": self.window,
+            "WP": _padded(self.window),
+            "R2": _padded(2 * self.window - 1),
+            "BM": QUERIES,
+            "BN": self.tiling(kernel).keys,
+        }
+
+    def options(self, kernel: str) -> dict[str, Any]:
+        """Constants and launch options."""
+        tiling = self.tiling(kernel)
+        return {**self.constants(kernel), "num_warps": tiling.warps, "num_stages": tiling.stages}
+
+
+def _padded(size: int) -> int:
+    return max(SMALLEST, 1 << (size - 1).bit_length())
+
+
+def _prepared(
+    tensors: tuple[Tensor, ...], heads: int, block_size: int, halo_size: int, stride: int
+) -> tuple[Problem, tuple[Tensor, ...]]:
+    """What the kernels read for q, k, v and the tables: rows whole, blocks and tables clipped to the map."""
+    q, k, v = (each if each.stride(3) == 1 else each.contiguous() for each in tensors[:3])
+    height, width, channels = k.shape[1:]
+    block = min(block_size, max(height, width))
+    sizes = (height, width, q.shape[1], q.shape[2], heads, block, halo_size, stride)
+    problem = Problem(*sizes, channels // heads, v.shape[3] // heads)
+    return problem, (q, k, v, *(_clipped(each, block_size, halo_size, block).contiguous() for each in tensors[3:]))
+
+
+def _clipped(table: Tensor, block_size: int, halo_size: int, to: int) -> Tensor:
+    """The rows of a nominal table that a block clipped to `to` positions uses."""
+    return table[block_size - to : block_size - to + 2 * (to + 2 * halo_size) - 1]
+
+
+def forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    heads: int,
+    block_size: int,
+    halo_size: int,
+    stride: int,
+) -> tuple[Tensor, Tensor]:
+    """Output (N, P, Q, G·E) and the base-2 logarithms of the softmax sums (N, G, P, Q)."""
+    problem, inputs = _prepared((q, k, v, rel_height, rel_width), heads, block_size, halo_size, stride)
+    images, (down, across) = k.shape[0], problem.blocks
+    out = v.new_empty(images, problem.out_height, problem.out_width, v.shape[3])
+    sums = q.new_empty(images, heads, problem.out_height, problem.out_width, dtype=torch.float32)
+    triton_kernels.forward_kernel[down * across * heads, problem.query_tiles, images](
+        *inputs, out, sums, *_strides(*inputs[:3], out), *_sizes(problem), **problem.options("forward")
+    )
+    return out, sums
+
+
+def backward(
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    out: Tensor,
+    sums: Tensor,
+    heads: int,
+    block_size: int,
+    halo_size: int,
+    stride: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v and the two tables."""
+    g = g.contiguous()
+    problem, inputs = _prepared((q, k, v, rel_height, rel_width), heads, block_size, halo_size, stride)
+    images, (down, across) = k.shape[0], problem.blocks
+    blocks, constants = down * across * heads, problem.constants("queries")
+    dq, delta = q.new_empty(q.shape), torch.empty_like(sums)
+    strides, sizes = _strides(*inputs[:3], g), _sizes(problem)
+    programs, shape = problem.query_tiles * blocks, (2, constants["R2"], constants["DP"])
+    together = min(images, max(1, PARTIAL_BYTES // (programs * math.prod(shape) * 4)))
+    d_tables = sums.new_zeros(shape)
+    for first in range(0, images, together):
+        group = min(together, images - first)
+        partials = sums.new_empty(group * programs, *shape)
+        triton_kernels.backward_queries_kernel[blocks, problem.query_tiles, group](
+            *inputs, out, g, sums, delta, dq, partials, *strides, first, *sizes, **problem.options("queries")
+        )
+        d_tables += partials.sum(0)
+    windows = (images, down, across, problem.window, problem.window, heads)
+    dk_windows, dv_windows = k.new_empty(*windows, problem.channels), v.new_empty(*windows, problem.values)
+    tiles = -(-(problem.window**2) // problem.tiling("keys").keys)
+    triton_kernels.backward_keys_kernel[blocks, tiles, images](
+        *inputs, g, sums, delta, dk_windows, dv_windows, *strides, *sizes, **problem.options("keys")
+    )
+    d_height, d_width = (
+        _unclipped(each[: 2 * problem.window - 1, : problem.channels], like, block_size - problem.block_size)
+        for each, like in zip(d_tables, (rel_height, rel_width), strict=True)
+    )
+    return dq, _folded(dk_windows, k, problem), _folded(dv_windows, v, problem), d_height, d_width
+
+
+def _strides(*maps: Tensor) -> tuple[int, ...]:
+    return tuple(stride for each in maps for stride in each.stride()[:3])
+
+
+def _sizes(problem: Problem) -> tuple[Any, ...]:
+    scale = problem.channels**-0.5
+    return problem.height, problem.width, problem.out_height, problem.out_width, *problem.blocks, scale
+
+
+def _unclipped(d_table: Tensor, like: Tensor, cut: int) -> Tensor:
+    whole = torch.zeros_like(like, memory_format=torch.contiguous_format)
+    whole[cut : cut + d_table.shape[0]] = d_table
+    return whole
+
+
+def _folded(windows: Tensor, like: Tensor, problem: Problem) -> Tensor:
+    """Sum the windows' gradients on the map."""
+    folded, channels = like.new_empty(like.shape), like.shape[3]
+    width = min(FOLD_CHANNELS, _padded(channels))
+    grid = (-(-problem.height * problem.width // FOLD_POSITIONS), -(-channels // width), like.shape[0])
+    triton_kernels.fold_kernel[grid](
+        windows,
+        folded,
+        problem.height,
+        problem.width,
+        *problem.blocks,
+        CH=channels,
+        CP=width,
+        B=problem.block_size,
+        HALO=problem.halo_size,
+        WIN=problem.window,
+        REACH=-(-problem.halo_size // problem.block_size),
+        BP=FOLD_POSITIONS,
+    )
+    return folded

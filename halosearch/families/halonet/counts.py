@@ -1,0 +1,193 @@
+"""Parameters, MACs and activations in closed form, for one candidate or a million at once.
+
+Convention. Parameters: every learnable number, with a classifier of `classes` outputs. MACs: one image, one forward pass,
+a multiply-add as one, on the `reference` network: convolutions, q/k/v projections, QK' and AV over whole windows on padded
+maps, relative logits (2 x window per query and channel of q), squeeze-excite, classifier; not batch norm, activations,
+softmax, pooling, additions. A block larger than a map works as one block of that map's side. Activations: output elements
+of convolutions and linear layers, and of AV. Published parameter counts: arXiv:2103.12731, table 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from halosearch.families.halonet.config import ATTENTION, SE_RATIO, HaloNetConfig
+
+IMAGENET_CLASSES = 1000
+
+Count = Any
+"""An int for one candidate, an int64 array (rows,) for many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Parameters; multiply-accumulates and activation elements per image."""
+
+    params: Count
+    macs: Count
+    activations: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer, or `repeat` equal ones: cost of each, and the operator that its MACs belong to."""
+
+    block: str
+    name: str
+    operator: str
+    repeat: Count
+    side: Count
+    channels: Count
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Dials:
+    """The numbers that counts depend on, as ints or as int64 arrays (rows,); stage kinds are shared by all rows.
+
+    `ratios` of query, value and expansion are floats; `final_width` 0 is none; heads are per stage.
+    """
+
+    image_size: Count
+    block_size: Count
+    halo_size: Count
+    query_ratio: Any
+    value_ratio: Any
+    expansion_ratio: Any
+    depths: tuple[Count, Count, Count, Count]
+    final_width: Count
+    heads: tuple[Count, Count, Count, Count]
+    kinds: tuple[str, str, str, str]
+    base_width: int = 64
+
+
+def up(value: Count, unit: Count) -> Count:
+    """Division rounded up."""
+    return -(-value // unit)
+
+
+def _whole(value: Any) -> Count:
+    return value.astype(np.int64) if isinstance(value, np.ndarray) else int(value)
+
+
+def _conv(
+    block: str, name: str, repeat: Count, side: Count, fan_in: Count, width: Count, *, norm: bool = True
+) -> Layer:
+    """A convolution without bias (fan_in = its kernel x input channels), with batch norm's two vectors where it has one."""
+    out = side * side * width
+    return Layer(block, name, "conv", repeat, side, width, Cost((fan_in + 2 * norm) * width, out * fan_in, out))
+
+
+def _linear(block: str, name: str, repeat: Count, positions: Count, fan_in: Count, width: Count, bias: int) -> Layer:
+    out = positions * width
+    return Layer(block, name, "linear", repeat, 1, width, Cost((fan_in + bias) * width, out * fan_in, out))
+
+
+def _attention(d: Dials, block: str, stage: int, repeat: Count, side: Count, stride: int) -> Iterator[Layer]:
+    """Projections and attention of a layer that reads a map of `side` and gives out one of side/stride."""
+    width = d.base_width * 2**stage
+    keys, values = _whole(d.query_ratio * width), _whole(d.value_ratio * width)
+    out = up(side, stride)
+    yield _linear(block, "query", repeat, out * out, width, keys, 0)
+    yield _linear(block, "key_value", repeat, side * side, width, keys + values, 0)
+    tile = np.minimum(d.block_size, side) if isinstance(side, np.ndarray) else min(d.block_size, side)
+    window = tile + 2 * d.halo_size
+    queries = (up(side, tile) * up(tile, stride)) ** 2
+    table = 2 * (2 * (d.block_size + 2 * d.halo_size) - 1) * (keys // d.heads[stage])
+    yield Layer(block, "relative", "matmul", repeat, out, keys, Cost(table, queries * 2 * window * keys, 0))
+    yield Layer(block, "scores", "matmul", repeat, out, keys, Cost(0, queries * window * window * keys, 0))
+    yield Layer(
+        block,
+        "attend",
+        "matmul",
+        repeat,
+        out,
+        values,
+        Cost(2 * values, queries * window * window * values, queries * values),
+    )
+
+
+def _spatial(d: Dials, block: str, stage: int, repeat: Count, side: Count, stride: int) -> Iterator[Layer]:
+    """The layer between the two 1x1 convolutions: attention, or 3x3 and squeeze-excite."""
+    if d.kinds[stage] == ATTENTION:
+        yield from _attention(d, block, stage, repeat, side, stride)
+        return
+    width = d.base_width * 2**stage
+    squeezed = max(1, width // SE_RATIO)
+    yield _conv(block, "conv3x3", repeat, up(side, stride), 9 * width, width)
+    yield _linear(block, "squeeze", repeat, 1, width, squeezed, 1)
+    yield _linear(block, "excite", repeat, 1, squeezed, width, 1)
+
+
+def _block(d: Dials, block: str, stage: int, repeat: Count, side: Count, entry: Count | None) -> Iterator[Layer]:
+    """A bottleneck block; `entry` is the channels of the stage's first block's input, None for the later blocks."""
+    width = d.base_width * 2**stage
+    expanded = _whole(d.expansion_ratio * width)
+    stride = 2 if entry is not None and stage > 0 else 1
+    channels = expanded if entry is None else entry
+    out = up(side, stride)
+    yield _conv(block, "reduce", repeat, side, channels, width)
+    yield from _spatial(d, block, stage, repeat, side, stride)
+    inner = _whole(d.value_ratio * width) if d.kinds[stage] == ATTENTION else width
+    yield _conv(block, "expand", repeat, out, inner, expanded)
+    if entry is not None:
+        projected = (channels != expanded) | (stride != 1)
+        yield _conv(block, "shortcut", repeat * projected, out, channels, expanded)
+
+
+def layers(d: Dials, classes: int = IMAGENET_CLASSES) -> Iterator[Layer]:
+    """Every layer of the network(s), in order; layers with `repeat` 0 are absent."""
+    side = up(d.image_size, 2)
+    yield _conv("stem", "conv7x7", 1, side, 147, d.base_width)
+    side = up(side, 2)
+    channels: Count = d.base_width
+    for stage in range(4):
+        name = f"stages.{stage}"
+        yield from _block(d, f"{name}.0", stage, 1, side, channels)
+        side = up(side, 2) if stage else side
+        yield from _block(d, f"{name}.rest", stage, d.depths[stage] - 1, side, None)
+        channels = _whole(d.expansion_ratio * d.base_width * 2**stage)
+    has_final = (d.final_width > 0) * 1
+    yield _conv("final", "final", has_final, side, channels, d.final_width)
+    head = d.final_width + (1 - has_final) * channels
+    yield _linear("head", "classifier", 1, 1, head, classes, 1)
+
+
+def total(d: Dials, classes: int = IMAGENET_CLASSES) -> Cost:
+    """Sum over all layers; int64 arrays where the dials are arrays."""
+    params: Count = 0
+    macs: Count = 0
+    activations: Count = 0
+    for layer in layers(d, classes):
+        params = params + layer.repeat * layer.cost.params
+        macs = macs + layer.repeat * layer.cost.macs
+        activations = activations + layer.repeat * layer.cost.activations
+    return Cost(params, macs, activations)
+
+
+def dials_of(config: HaloNetConfig) -> Dials:
+    """The numbers of one (canonical) network."""
+    c = config.canonical()
+    return Dials(
+        c.image_size,
+        c.block_size,
+        c.halo_size,
+        c.query_ratio,
+        c.value_ratio,
+        c.expansion_ratio,
+        c.stage_depths,
+        c.final_width or 0,
+        c.heads,
+        c.stage_kinds,
+        c.base_width,
+    )
+
+
+def count(config: HaloNetConfig, classes: int = IMAGENET_CLASSES) -> Cost:
+    """Exact cost of one network as Python ints."""
+    cost = total(dials_of(config), classes)
+    return Cost(int(cost.params), int(cost.macs), int(cost.activations))

@@ -1,0 +1,1 @@
+"""Where images come from: built-in scenes, folders, CIFAR files."""

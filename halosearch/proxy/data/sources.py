@@ -1,0 +1,43 @@
+"""Open a dataset by what a study says of it: built-in scenes, a folder of images, or CIFAR files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from halosearch.errors import EnvironmentFault
+from halosearch.proxy.data.cifar import layout_of, open_cifar
+from halosearch.proxy.data.dataset import DataRequest, Dataset
+from halosearch.proxy.data.difficulty import DIFFICULTIES
+from halosearch.proxy.data.folder import FolderLimits, open_decoded, open_folder
+from halosearch.proxy.data.scenes import Scenes
+
+UPSAMPLING_LIMIT = 1.5
+STORE_MARGIN = 1.15
+
+
+def open_data(request: DataRequest) -> Dataset:
+    """The dataset behind `request.source`.
+
+    Raises:
+        EnvironmentFault: the path does not exist or holds nothing that can be trained on.
+    """
+    if request.source in DIFFICULTIES:
+        return Scenes(request.source, request.seed, request.test_images)
+    root = Path(request.source).expanduser()
+    if not root.exists():
+        raise EnvironmentFault(
+            f"there is no data at {request.source}",
+            f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}",
+        )
+    if request.decoded is not None:
+        return open_decoded(request.decoded, root)
+    if layout_of(root):
+        return open_cifar(root, request.train_images, request.test_images)
+    side = round(STORE_MARGIN * request.largest_size)
+    return open_folder(root, request.cache, FolderLimits(request.train_images, request.test_images, side))
+
+
+def upsampled_sizes(data: Dataset, sizes: tuple[int, ...]) -> list[int]:
+    """Image sizes of more than 1.5 x the images' own: their pixels carry nothing new."""
+    native = data.report.native_size
+    return [] if native is None else [size for size in sizes if size > UPSAMPLING_LIMIT * native]

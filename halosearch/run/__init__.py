@@ -1,0 +1,1 @@
+"""Making it happen: driver, evaluation, engines."""

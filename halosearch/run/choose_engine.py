@@ -1,0 +1,57 @@
+"""Who runs a study's jobs: processes of this machine, a Ray cluster, or Ray Tune. The study is the same with each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from halosearch.errors import UsageError
+from halosearch.record.folders import Folders
+from halosearch.run.engines.limits import Limits
+from halosearch.run.engines.local import LocalWorkers
+from halosearch.run.engines.ray_client import Bridge, Cluster, Plan, Serve
+from halosearch.run.evaluate import Settings, at_home, make_evaluate
+from halosearch.run.jobs import Evaluate, Workers
+from halosearch.run.place import ENGINES, LOCAL, RAY, Place, parallel
+from halosearch.spec.study import StudySpec
+
+MakeWorkers = Callable[[StudySpec, Settings, Folders, str, Callable[[str], None]], Workers]
+"""Given spec, settings, folders, the record's identity and whom to tell: workers."""
+
+
+def limits_of(spec: StudySpec) -> Limits:
+    """What one job may take: by default as long as the whole study's tier was made for, and ten minutes at least."""
+    seconds = spec.max_trial_time_s or max(600.0, 60.0 * spec.tier.minutes)
+    return Limits(seconds, spec.max_trial_memory)
+
+
+def workers_at(place: Place, evaluation: Callable[[Settings], Evaluate] = make_evaluate) -> MakeWorkers:
+    """What makes the workers of a place; `evaluation` must be importable wherever they run.
+
+    Raises:
+        UsageError: there is no such engine.
+    """
+    if place.engine not in ENGINES:
+        raise UsageError(f"unknown engine {place.engine!r}", f"engines are {', '.join(ENGINES)}")
+
+    def make(
+        spec: StudySpec, settings: Settings, folders: Folders, identity: str, message: Callable[[str], None]
+    ) -> Workers:
+        if place.engine == LOCAL:
+            return LocalWorkers(parallel(spec), evaluation, settings, folders.logs, limits_of(spec))
+        where = hashlib.sha256(f"{identity} {folders.study.resolve()}".encode()).hexdigest()[:16]
+        cluster = Cluster(place.address, f"halosearch-{where}", spec.threads, place.share(spec))
+        plan = Plan(parallel(spec), evaluation, settings, at_home, limits_of(spec), cluster, folders.checkpoints)
+        return Bridge(_serve(place.engine), plan, folders.checkpoints, folders.logs, message)
+
+    return make
+
+
+def _serve(engine: str) -> Serve:
+    if engine == RAY:
+        from halosearch.run.engines import cluster
+
+        return cluster.serve
+    from halosearch.run.engines import ray_tune as tuning
+
+    return tuning.serve

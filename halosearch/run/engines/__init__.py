@@ -1,0 +1,1 @@
+"""Who evaluates: local processes, Ray, Ray Tune, behind one protocol."""

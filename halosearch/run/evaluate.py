@@ -1,0 +1,202 @@
+"""One evaluation, in a worker's process: time the full candidate, train its twin, score it."""
+
+from __future__ import annotations
+
+import errno
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from halosearch.cost.devices import is_out_of_memory, resolve_device
+from halosearch.cost.parts import measure_parts, parts_of
+from halosearch.cost.timing import TimingPlan, anchor_config, measure
+from halosearch.errors import EnvironmentFault
+from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.halonet.counts import count
+from halosearch.families.halonet.space import config_from_dials
+from halosearch.families.halonet.twin import twin_of
+from halosearch.proxy.checkpoint import remove
+from halosearch.proxy.data.dataset import HELD_OUT, TEST, DataRequest, Dataset
+from halosearch.proxy.data.sources import open_data
+from halosearch.proxy.recipe import Recipe
+from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingResult, TrainingStoppedError
+from halosearch.proxy.zero_cost import zero_cost_scores
+from halosearch.run.jobs import (
+    CLOCK,
+    FINAL,
+    REFERENCE,
+    RETEST,
+    TRIAL,
+    Evaluate,
+    Job,
+    MachineFaultError,
+    StoppedError,
+    World,
+)
+
+MAX_ACCUMULATION = 8
+PART_ROUNDS = 3
+ZERO_COST_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every evaluation of a study shares. `fingerprint`: of the data as the driver found it; none: not compared."""
+
+    data: DataRequest
+    recipe: Recipe
+    rungs: tuple[int, ...]
+    width_multiplier: float
+    timing: TimingPlan
+    device: str
+    threads: int
+    checkpoints: Path
+    fingerprint: str = ""
+
+
+def at_home(settings: Settings, own: Path, shared: Path) -> Settings:
+    """The settings of a worker on any machine: checkpoints in its own folder, decoded images in one that its machine shares."""
+    decoded = settings.data.decoded
+    data = replace(settings.data, cache=shared / "cache", decoded=decoded if decoded and decoded.exists() else None)
+    return replace(settings, data=data, checkpoints=own / "checkpoints")
+
+
+def make_evaluate(settings: Settings) -> Evaluate:
+    """Open the data once, then evaluate job after job.
+
+    Raises:
+        EnvironmentFault: no such device or data here, or other data than the driver's.
+    """
+    resolve_device(settings.device)
+    torch.set_num_threads(settings.threads)
+    data = open_data(settings.data)
+    if settings.fingerprint not in ("", data.report.fingerprint):
+        raise EnvironmentFault(f"a worker found other images at {settings.data.source} than the study's driver", "")
+
+    def evaluate(job: Job, world: World) -> dict[str, Any]:
+        try:
+            return _evaluate(settings, data, job, world)
+        except TrainingStoppedError:
+            raise StoppedError from None
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise MachineFaultError("the disk is full") from error
+            raise
+
+    return evaluate
+
+
+def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict[str, Any]:
+    started = time.monotonic()
+    device = torch.device(settings.device)
+    if job.kind == CLOCK:
+        return {"state": "complete", "clock": measured_anchor(settings.timing, device)}
+    config = config_from_dials(job.dials)
+    result: dict[str, Any] = {"guide_cost": count(config).macs}
+    to_the_top = job.rung in (-1, len(settings.rungs) - 1)
+    try:
+        if job.kind in (TRIAL, REFERENCE) and to_the_top:
+            result |= step_time(config, settings.timing, device)
+            result |= {"parts": part_times(config, settings.timing, device)}
+        if job.kind == TRIAL and to_the_top:
+            result |= {"zero_cost": zero_cost_of(settings, data, config, job.seed, device)}
+        if world.should_stop():
+            raise StoppedError
+        trained, parts = _train(settings, data, job, config, device, world)
+    except DivergedError as error:
+        return result | {"state": "failed", "reason": str(error), "seconds": time.monotonic() - started}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return result | {
+            "state": "infeasible",
+            "reason": f"out of memory on {settings.device}",
+            "seconds": time.monotonic() - started,
+        }
+    return (
+        result
+        | _scores(trained, _rungs_of(settings, job))
+        | {"state": "complete", "batch_parts": parts, "seconds": time.monotonic() - started + trained.earlier_seconds}
+    )
+
+
+def measured_anchor(plan: TimingPlan, device: torch.device) -> dict[str, Any]:
+    """The yardstick's own training-step time, with twice the rounds of a candidate."""
+    plan = replace(plan, rounds=2 * plan.rounds, warmup=2 * plan.warmup)
+    return measure({"anchor": anchor_config(plan.anchor_size)}, plan, device)[0].to_dict()
+
+
+def step_time(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> dict[str, Any]:
+    """Training-step time of the full candidate beside the anchor's, in the same rounds (see `clock.in_seconds`)."""
+    return {"step_time": measure({"candidate": config}, plan, device)[0].to_dict()}
+
+
+def part_times(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> list[dict[str, Any]]:
+    """Every part of the candidate timed alone, for the prediction of other candidates: name, key, share of the yardstick."""
+    timed = measure_parts(config, replace(plan, rounds=PART_ROUNDS), device)
+    names = list(parts_of(config))
+    return [{"name": name, "key": part.key, "share": part.share} for name, part in zip(names, timed, strict=True)]
+
+
+def _train(
+    settings: Settings, data: Dataset, job: Job, config: HaloNetConfig, device: torch.device, world: World
+) -> tuple[TrainingResult, int]:
+    """Train the twin; out of memory is first answered with smaller parts of a batch. Also returns the parts of a batch."""
+    recipe = replace(settings.recipe, learning_rate=settings.recipe.learning_rate * job.rate)
+    split, images = TEST, settings.data.test_images
+    if job.kind == FINAL:
+        split, images = HELD_OUT, data.size(HELD_OUT)
+    training = TrainingJob(
+        twin_of(config, settings.width_multiplier), recipe, _rungs_of(settings, job), job.seed, images, split
+    )
+    path = settings.checkpoints / f"{job.key}.pt"
+    upto = None if job.rung < 0 else job.rung + 1
+    accumulate = 1
+    while True:
+        trainer = Trainer(
+            training, data, device, path, world.should_stop, world.report, accumulate=accumulate, upto=upto
+        )
+        try:
+            trained = trainer.run()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or accumulate >= MAX_ACCUMULATION:
+                raise
+            accumulate *= 2
+        else:
+            if len(trained.scores) == len(training.rungs):
+                remove(path)
+            return trained, accumulate
+
+
+def _rungs_of(settings: Settings, job: Job) -> tuple[int, ...]:
+    """Trials and retests are scored at every rung, all others only at the last."""
+    return settings.rungs if job.kind in (TRIAL, RETEST) else settings.rungs[-1:]
+
+
+def zero_cost_of(
+    settings: Settings, data: Dataset, config: HaloNetConfig, seed: int, device: torch.device
+) -> dict[str, float]:
+    """Scores of the untrained twin on a few training images; none where memory does not suffice: they decide nothing."""
+    twin = twin_of(config, settings.width_multiplier)
+    try:
+        return zero_cost_scores(twin, data, seed, min(settings.recipe.batch, ZERO_COST_BATCH), device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return {}
+
+
+def _scores(trained: TrainingResult, rungs: tuple[int, ...]) -> dict[str, Any]:
+    scores = [score.to_dict() | {"images_seen": images} for score, images in zip(trained.scores, rungs, strict=False)]
+    return {
+        "score": trained.final.score,
+        "rung_scores": [score.score for score in trained.scores],
+        "final": scores[-1],
+        "scores": scores,
+        "curve": [list(point) for point in trained.curve],
+        "images_per_s": trained.images_per_s,
+        "train_seconds": trained.seconds,
+    }

@@ -1,0 +1,127 @@
+"""What a study would cost, as ranges, from a probe of a few candidates; nothing is trained to an end and nothing written."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+
+from halosearch.cost.timing import measure
+from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.halonet.network import HaloNet
+from halosearch.families.halonet.notation import candidate_text
+from halosearch.families.halonet.space import config_from_dials
+from halosearch.families.halonet.twin import twin_of
+from halosearch.proxy.data.difficulty import DIFFICULTIES
+from halosearch.run.comparable import timing_plan
+from halosearch.search.candidates import comparison_with_published
+from halosearch.search.price import price_of
+from halosearch.spec.study import StudySpec
+
+QUANTILES = (0.1, 0.5, 0.9)
+PROBE_STEPS = 3
+TIMING_OVERHEAD_S = 2.0
+PAGE_BYTES, TRIAL_BYTES = 5_500_000, 12_000
+ACTIVATION_COPIES = 4
+"""Tensors kept per counted activation in a training step: output, its norm, its non-linearity, its gradient."""
+
+
+def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
+    """Cell size, probed step times and twin speeds at the 10, 50, 90 % quantiles of MACs, and ranges for the whole study."""
+    torch.set_num_threads(spec.threads)
+    device = torch.device(spec.device)
+    probes = [_probe(spec, _at_quantile(cell, quantile), device) for quantile in QUANTILES]
+    price = price_of(spec)
+    share = spec.tier.rungs[0] / spec.tier.rungs[-1]
+    jobs = price.whole + share * (price.searched - price.promoted)
+    low, high = (jobs * pick(p["trial_s"] for p in probes) / min(spec.workers, spec.lookahead) for pick in (min, max))
+    return {
+        "study": spec.name,
+        "tier": spec.tier.name,
+        "device": spec.device,
+        "space_size": space_size(spec),
+        "cell_size": len(cell),
+        "trials": spec.trials,
+        "price": price.words(),
+        "retests": spec.retests,
+        "workers": spec.workers,
+        "probes": probes,
+        "study_seconds": [low, high],
+        "gpu_hours": [low / 3600, high / 3600] if spec.device == "cuda" else [0.0, 0.0],
+        "disk_bytes": [
+            PAGE_BYTES + TRIAL_BYTES * price.jobs,
+            PAGE_BYTES + 2 * TRIAL_BYTES * price.jobs + cache_bytes(spec),
+        ],
+        "share_not_fitting": share_not_fitting(spec, cell, device),
+        "published": comparison_with_published(spec),
+    }
+
+
+def space_size(spec: StudySpec) -> int:
+    """Combinations of the dials before canonical form, validity and budget."""
+    return int(np.prod([len(values) for values in spec.search_space().to_dict().values()], dtype=np.int64))
+
+
+def cache_bytes(spec: StudySpec) -> int:
+    """Most that decoded images can take; none for built-in scenes."""
+    if spec.data in DIFFICULTIES:
+        return 0
+    return int(
+        (spec.tier.train_images + 2 * spec.tier.test_images) * 3 * (1.15 * max(spec.search_space().image_size)) ** 2
+    )
+
+
+def share_not_fitting(spec: StudySpec, cell: pd.DataFrame, device: torch.device) -> float:
+    """Share of the cell whose training step is estimated not to fit the device's memory."""
+    available = (
+        torch.cuda.get_device_properties(device).total_memory
+        if device.type == "cuda"
+        else psutil.virtual_memory().available
+    )
+    element = 2 if device.type == "cuda" else 4
+    need = (
+        cell["activations"].to_numpy(float) * spec.tier.timing_batch * element * ACTIVATION_COPIES
+        + cell["params"].to_numpy(float) * 16
+    )
+    return float((need * (min(spec.workers, spec.lookahead) if device.type == "cpu" else 1) > available).mean())
+
+
+def _at_quantile(cell: pd.DataFrame, quantile: float) -> HaloNetConfig:
+    order = np.argsort(cell["macs"].to_numpy(), kind="stable")
+    row = cell.iloc[order[int(quantile * (len(order) - 1))]]
+    return config_from_dials(row.to_dict())
+
+
+def _probe(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> dict[str, Any]:
+    started = time.monotonic()
+    timed = measure({"probe": config}, timing_plan(spec), device)[0]
+    timing_s = time.monotonic() - started
+    speed = _twin_speed(spec, config, device)
+    images = spec.tier.rungs[-1] + spec.tier.test_images / 3
+    return {
+        "candidate": candidate_text(config),
+        "step_time_s": timed.seconds.to_dict(),
+        "twin_images_per_s": speed,
+        "trial_s": images / speed + timing_s + TIMING_OVERHEAD_S,
+    }
+
+
+def _twin_speed(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> float:
+    """Images per second of the twin's training step on random images, median of three steps."""
+    twin = twin_of(config, spec.tier.width_multiplier)
+    network = HaloNet(twin, 14).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(spec.tier.batch, 3, twin.image_size, twin.image_size, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
+    seconds = []
+    for _ in range(PROBE_STEPS + 1):
+        started = time.monotonic()
+        network(images).square().mean().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.monotonic() - started)
+    return spec.tier.batch / float(np.median(seconds[1:]))

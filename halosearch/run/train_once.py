@@ -1,0 +1,85 @@
+"""One short training outside a study."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from halosearch.cost.devices import resolve_device, within_memory
+from halosearch.errors import NothingUsableError, UsageError
+from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.halonet.notation import candidate_text
+from halosearch.families.halonet.twin import twin_of
+from halosearch.proxy.data.dataset import DataRequest
+from halosearch.proxy.data.sources import open_data
+from halosearch.proxy.recipe import Recipe
+from halosearch.proxy.training import DivergedError, Trainer, TrainingJob
+from halosearch.spec.presets import TIERS, choose_tier
+
+
+def train_once(
+    config: HaloNetConfig,
+    *,
+    data: str | None,
+    tier: str | None,
+    images: int | None,
+    image_size: int | None,
+    seed: int,
+    device: str,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train the twin of a candidate by a tier's recipe and score it; nothing is kept on disk.
+
+    Raises:
+        UsageError: an unknown tier.
+        EnvironmentFault: no such device or data.
+        NothingUsableError: the loss diverged.
+    """
+    resolved = resolve_device(device)
+    if tier is not None and tier not in TIERS:
+        raise UsageError(f"unknown tier {tier!r}", f"tiers are {', '.join(TIERS)}")
+    price = TIERS[tier] if tier else choose_tier(resolved.type, None)
+    if image_size:
+        config = replace(config, image_size=image_size)
+    rungs = (images,) if images else price.rungs
+    twin = twin_of(config, price.width_multiplier)
+    with tempfile.TemporaryDirectory() as cache:
+        dataset = open_data(
+            DataRequest(
+                data or price.scenes, seed, price.train_images, price.test_images, config.image_size, Path(cache)
+            )
+        )
+        for path, reason in dataset.report.unreadable:
+            say(f"unreadable: {path} ({reason})")
+        job = TrainingJob(
+            twin, Recipe(batch=price.batch, learning_rate=price.learning_rate), rungs, seed, price.test_images
+        )
+        say(f"training the twin {candidate_text(twin)} on {rungs[-1]:,} images of {dataset.report.description}")
+        shown = [0]
+
+        def progress(done: int, total: int, loss: float) -> None:
+            if done * 10 // total > shown[0]:
+                shown[0] = done * 10 // total
+                say(f"images={done} of={total} loss={loss:.3f}")
+
+        try:
+            with within_memory(resolved):
+                trained = Trainer(job, dataset, resolved, on_step=progress).run()
+        except DivergedError as error:
+            raise NothingUsableError(f"training diverged: {error}", "try another seed or candidate") from error
+    final = trained.final.to_dict() | {"images_seen": rungs[-1]}
+    return {
+        "candidate": candidate_text(config),
+        "twin": candidate_text(twin),
+        "data": dataset.report.description,
+        "seed": seed,
+        "tier": price.name,
+        "score": trained.final.score,
+        "final": final,
+        "curve": [list(p) for p in trained.curve],
+        "images_per_s": trained.images_per_s,
+        "seconds": trained.seconds,
+    }

@@ -1,1 +1,0 @@
-"""Who runs jobs: processes of this machine, a Ray cluster, Ray Tune."""

@@ -1,0 +1,1 @@
+"""One model of a study: study.yaml, the command line and the presets are its fields."""

@@ -1,1 +1,0 @@
-"""A study start to end: the one room that knows every other."""

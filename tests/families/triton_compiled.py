@@ -1,0 +1,97 @@
+"""Compiles the kernels for sm_90 without a GPU, on the attention layers of H0-H7. Prints JSON lines: layer, kernel, spills.
+
+Arguments: names of family members.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from halosearch.families.halonet.attention import triton_kernels
+from halosearch.families.halonet.attention.triton_launch import Problem
+from halosearch.families.halonet.published import FAMILY
+
+KERNELS = {
+    "forward": triton_kernels.forward_kernel,
+    "queries": triton_kernels.backward_queries_kernel,
+    "keys": triton_kernels.backward_keys_kernel,
+}
+FLOATS = {"LSE", "DELTA", "DR"}
+SCALAR = {"scale": "fp32"}
+BINARIES = Path(triton.__file__).parent / "backends/nvidia/bin"
+
+
+def problems(config):
+    """Layers of a model: a stride-1 and, from the second stage on, a strided one."""
+    for stage in range(4):
+        width, heads = config.stage_width(stage), config.heads[stage]
+        for stride in (1, 2) if stage else (1,):
+            side = config.image_size // 4 // 2**stage * (2 if stride == 2 else 1)
+            yield Problem(
+                side,
+                side,
+                side // stride,
+                side // stride,
+                heads,
+                config.block_size,
+                config.halo_size,
+                stride,
+                width // heads,
+                int(width * config.value_ratio) // heads,
+            )
+
+
+def resources(kernel, problem):
+    """Registers of a thread, spilled bytes, shared memory."""
+    function = KERNELS[kernel]
+    constants = problem.constants(kernel)
+    signature = {
+        name: "constexpr"
+        if name in constants
+        else ("*fp32" if name in FLOATS else "*bf16")
+        if name.isupper() and name not in {"H", "W", "N0", "HQ", "WQ", "NBY", "NBX"}
+        else SCALAR.get(name, "i32")
+        for name in function.arg_names
+    }
+    aligned = [
+        name for name in function.arg_names if signature[name].startswith("*") or re.fullmatch("s[qkvo][nyx]", name)
+    ]
+    attrs = {(function.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned}
+    source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attrs)
+    tiling = problem.tiling(kernel)
+    options = {"num_warps": tiling.warps, "num_stages": tiling.stages, "enable_fp_fusion": True}
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
+        cubin.write(compiled.asm["cubin"])
+        cubin.flush()
+        log = subprocess.run(
+            [BINARIES / "cuobjdump", "-res-usage", cubin.name], capture_output=True, text=True, check=True
+        ).stdout
+    registers, stack, _, local = map(int, re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", log).groups())
+    return registers, max(stack, local), compiled.metadata.shared
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        for problem in problems(FAMILY[name]):
+            for kernel in KERNELS:
+                registers, spilled, shared = resources(kernel, problem)
+                row = {
+                    "model": name,
+                    "kernel": kernel,
+                    "channels": problem.channels,
+                    "values": problem.values,
+                    "stride": problem.stride,
+                    "warps": problem.tiling(kernel).warps,
+                    "registers": registers,
+                    "spilled_bytes": spilled,
+                    "shared_bytes": shared,
+                }
+                print(json.dumps(row), flush=True)

@@ -1,0 +1,56 @@
+"""What a page offers to run the same study again does ask the same question."""
+
+import shlex
+
+import pytest
+import yaml
+
+from halosearch.cli import main, running
+from halosearch.record.folders import folders_of
+from halosearch.record.store import Store
+from halosearch.report.page import study_yaml
+from halosearch.report.publish import command_of, evidence
+from halosearch.report.summary import summarise
+from halosearch.spec.session import Request, resolve
+
+SAME = ("budget", "seed", "sampler", "trials", "retests", "lookahead", "device", "data", "tier", "space", "space_hash")
+
+
+def spec_of(**request):
+    return resolve(Request(**request), lambda _: "cpu")[0]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"params": 20_000_000},
+        {"params": 8_000_000, "tolerance": 0.02, "max_macs": 3 * 10**9, "seed": 5, "sampler": "nsga2", "trials": 31},
+        {"params": 20_000_000, "tier": "cpu-1h", "retests": 16, "lookahead": 6},
+    ],
+)
+def test_the_copied_command_asks_the_same_question(request_, monkeypatch, tmp_path):
+    spec = spec_of(name="x", root=tmp_path, **request_)
+    words = shlex.split(command_of(spec))
+    taken = []
+    monkeypatch.setattr(running, "run_or_forecast", lambda flags, **_: taken.append(flags))
+    with pytest.raises(SystemExit):
+        main.main([*words[1:], "--dir", str(tmp_path)])
+    again = resolve(taken[0].request(), lambda _: "cpu")[0]
+    assert again.name == "x-again"
+    assert {key: getattr(again, key) for key in SAME} == {key: getattr(spec, key) for key in SAME}
+
+
+def test_the_study_file_asks_the_same_question_and_a_written_space_needs_it(tmp_path):
+    (tmp_path / "my.yaml").write_text(
+        "{budget: {params: 8000000}, space: {h: [1, 2]}, tier: {name: cpu-1h, rungs: [4096]}}"
+    )
+    spec = spec_of(study=str(tmp_path / "my.yaml"), root=tmp_path)
+    assert command_of(spec) == "halosearch study study.yaml"
+    folders = folders_of(tmp_path, spec.name)
+    folders.study.mkdir(parents=True)
+    store = Store(folders.journal, create=True)
+    summary = summarise(evidence(spec, folders, store, 10))
+    (tmp_path / "study.yaml").write_text(study_yaml(summary))
+    assert yaml.safe_load(study_yaml(summary))["name"] == "my-again"
+    again = spec_of(study=str(tmp_path / "study.yaml"), root=tmp_path)
+    assert {key: getattr(again, key) for key in SAME} == {key: getattr(spec, key) for key in SAME}

@@ -1,0 +1,74 @@
+"""What an evaluation makes of memory that runs out: smaller parts of a batch first, then an infeasible row."""
+
+import pytest
+import torch
+
+from halosearch.cost.timing import TimingPlan
+from halosearch.proxy.data.dataset import DataRequest
+from halosearch.proxy.data.scenes import Scenes
+from halosearch.proxy.recipe import Recipe
+from halosearch.run.evaluate import Settings, _evaluate
+from halosearch.run.jobs import RETEST, Job
+
+DIALS = {
+    "image_size": 48,
+    "block_size": 6,
+    "halo_size": 1,
+    "value_ratio": 1.0,
+    "expansion_ratio": 1.0,
+    "stage3_depth": 1,
+    "final_width": 0,
+    "heads": "published",
+    "conv_stages": 2,
+}
+
+
+class World:
+    def should_stop(self):
+        return False
+
+    def report(self, images, total, loss):
+        pass
+
+
+class Exhausting(Scenes):
+    """Scenes on a device whose allocator fails the first times that a training batch is asked for."""
+
+    def __init__(self, failures, error):
+        super().__init__("scenes-easy-1", 0, 16)
+        self.failures, self.error = failures, error
+
+    def batch(self, split, ids, image_size, augment_key):
+        if self.failures:
+            self.failures -= 1
+            raise self.error
+        return super().batch(split, ids, image_size, augment_key)
+
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: 12 bytes"),
+    MemoryError(),
+]
+
+
+def evaluated(data, tmp_path):
+    request = DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path)
+    settings = Settings(request, Recipe(batch=16), (64,), 0.125, TimingPlan(2, 2), "cpu", 1, tmp_path)
+    return _evaluate(settings, data, Job(RETEST, 0, DIALS, 0), World())
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["cuda", "cpu", "python"])
+def test_memory_that_runs_out_is_answered_with_smaller_parts_and_then_recorded(error, tmp_path):
+    assert evaluated(Exhausting(0, error), tmp_path)["batch_parts"] == 1
+    retried = evaluated(Exhausting(2, error), tmp_path)
+    assert (retried["state"], retried["batch_parts"]) == ("complete", 4)
+    given_up = evaluated(Exhausting(99, error), tmp_path)
+    assert given_up["state"] == "infeasible"
+    assert given_up["reason"] == "out of memory on cpu"
+    assert "score" not in given_up
+
+
+def test_any_other_error_is_not_taken_for_memory(tmp_path):
+    with pytest.raises(RuntimeError, match="shape"):
+        evaluated(Exhausting(1, RuntimeError("shape mismatch")), tmp_path)
