@@ -5,7 +5,7 @@ import numpy as np
 from halosearch.families.halonet.space import DIALS, SearchSpace
 from halosearch.record.store import Trial
 from halosearch.report.summary import Evidence
-from halosearch.search.checks import certificate_of
+from halosearch.search.checks import validation_of
 from halosearch.spec.session import Request, resolve
 
 REASONS = (
@@ -86,7 +86,7 @@ def around(trials, name="synthetic", even=40, seed=0, notes=None, description="r
         437_807,
         data,
         ["H4 needs 384-pixel images, so it is not compared with."],
-        certificate_of(study, trials, notes),
+        validation_of(study, trials, notes),
         prediction | {"predicted": predicted} if done else None,
         even,
         "halosearch study --budget-params 20000000",

@@ -46,7 +46,7 @@ def test_the_study_file_that_is_shown_is_a_study(tmp_path):
     assert yaml.safe_load(block[1])["budget"]["params"] == 8_000_000
     (tmp_path / "my.yaml").write_text(block[1])
     spec, _, _ = resolve(Request(str(tmp_path / "my.yaml"), tmp_path), lambda _: "cpu")
-    assert spec.tier.rungs == (4096,)
+    assert spec.preset.rungs == (4096,)
     assert spec.space["conv_stages"] == [0, 1]
 
 

@@ -43,7 +43,7 @@ def request(arguments):
         seed=3,
         sampler=arguments.sampler,
         device="cpu",
-        tier="cpu-2m",
+        preset="cpu-2m",
         trials=arguments.trials,
         retests=arguments.retests,
         workers=arguments.workers,

@@ -223,7 +223,7 @@ def corrupt_image(case):
     from tests.proxy.pictures import make_tree
 
     pictures = make_tree(case.place / "pictures")
-    words = ["study", "--budget-params", "6M", "--tier", "cpu-2m", "--name", "quick", "--data", "pictures", "--force"]
+    words = ["study", "--budget-params", "6M", "--preset", "cpu-2m", "--name", "quick", "--data", "pictures", "--force"]
     run = subprocess.Popen(
         [sys.executable, "-m", "halosearch", *words, "--max-trials", "4", "--retests", "0"],
         cwd=case.place,

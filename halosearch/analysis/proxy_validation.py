@@ -23,7 +23,7 @@ from halosearch.analysis.rank_agreement import (
 VALID, FAILED, UNKNOWN = "valid", "failed", "unknown"
 
 
-def certificate(
+def validate(
     scores: Mapping[int, Sequence[float]],
     repeats: Mapping[int, Sequence[float]],
     features: Mapping[str, Mapping[int, float]],

@@ -62,7 +62,7 @@ def expected_seconds(table: Table) -> np.ndarray:
     """What a search may know of its trials' seconds: what a study computes from MACs, not what was recorded."""
     if not _is_halonet(table):
         return trial_seconds(table.costs())
-    return trial_seconds(twin_macs(table.rows, float(table.facts["tier"]["width_multiplier"])))
+    return trial_seconds(twin_macs(table.rows, float(table.facts["preset"]["width_multiplier"])))
 
 
 def counts_in(table: Table) -> Counts:

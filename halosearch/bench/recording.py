@@ -28,7 +28,7 @@ def table_of(opened: Opened) -> Table:
             f"the candidates of study {spec.name!r} were chosen by {spec.sampler!r}, not drawn evenly",
             "record a table with: halosearch study --sampler random --max-trials 100 --retests 100 …",
         )
-    rungs = spec.tier.rungs
+    rungs = spec.preset.rungs
     whole = [t for t in opened.store.trials() if _is_whole(t, notes, len(rungs))]
     check_rows(len(whole))
     rows = pd.DataFrame(
@@ -45,7 +45,7 @@ def table_of(opened: Opened) -> Table:
         "study": spec.name,
         "halosearch": spec.halosearch,
         "budget": spec.budget.model_dump(),
-        "tier": spec.tier.model_dump(mode="json"),
+        "preset": spec.preset.model_dump(mode="json"),
         "data": spec.data if "/" not in spec.data else spec.data.rsplit("/", 1)[-1],
         "seed": spec.seed,
         "device": notes.get("clock", {}).get("device", {}),

@@ -119,11 +119,11 @@ def describe(table: Table) -> str:
             f"A synthetic family: every seed is another problem of about {len(table.rows)} rows, rungs {table.rungs}, "
             f"noise {table.facts['noise']:g} of the truth's spread; judged by the truth."
         )
-    tier, cell = table.facts.get("tier", {}), table.facts.get("cell_size")
+    preset, cell = table.facts.get("preset", {}), table.facts.get("cell_size")
     return (
         f"Recorded from real trainings: {len(table.rows)} candidates drawn evenly from a cell of {cell:,} "
         f"({table.budget[0]:,} to {table.budget[1]:,} parameters), {table.scores.shape[1]} seeds each, twins of "
-        f"{tier.get('width_multiplier')} of the width, {' and '.join(f'{images:,}' for images in table.rungs)} images of "
+        f"{preset.get('width_multiplier')} of the width, {' and '.join(f'{images:,}' for images in table.rungs)} images of "
         f"{table.facts.get('data')}, on {table.facts.get('device', {}).get('device', 'an unnamed device')}. A replay with seed k sees "
         "training seed k mod 2 and is judged by the other."
     )

@@ -144,7 +144,7 @@ def train_candidate(
     *,
     as_json: bool,
     data: str | None,
-    tier: str | None,
+    preset: str | None,
     images: int | None,
     image_size: int | None,
     seed: int,
@@ -155,7 +155,7 @@ def train_candidate(
     from halosearch.run.train_once import train_once
 
     document = train_once(
-        config, data=data, tier=tier, images=images, image_size=image_size, seed=seed, device=device, say=say
+        config, data=data, preset=preset, images=images, image_size=image_size, seed=seed, device=device, say=say
     )
     if as_json:
         put_json(document)

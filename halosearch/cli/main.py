@@ -108,8 +108,8 @@ def train(
     candidate: Candidate,
     json: Json = "",
     data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes.")] = None,
-    tier: Annotated[str | None, typer.Option(help="Price class of the training (see study).")] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="Images that the twin sees (default: the tier's).")] = None,
+    preset: Annotated[str | None, typer.Option(help="Price class of the training (see study).")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Images that the twin sees (default: the preset's).")] = None,
     image_size: Annotated[
         int | None, typer.Option(min=32, help="Train at this image size instead of the candidate's.")
     ] = None,
@@ -125,7 +125,7 @@ def train(
         root,
         as_json=bool(json),
         data=data,
-        tier=tier,
+        preset=preset,
         images=images,
         image_size=image_size,
         seed=seed,
@@ -160,17 +160,17 @@ def study(
         str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes (default).")
     ] = None,
     max_time: Annotated[
-        str | None, typer.Option(help="Stop after this long, for example 2h; also chooses the tier of a new study.")
+        str | None, typer.Option(help="Stop after this long, for example 2h; also chooses the preset of a new study.")
     ] = None,
-    max_trials: Annotated[int | None, typer.Option(min=1, help="Trials in all (default: the tier's).")] = None,
+    max_trials: Annotated[int | None, typer.Option(min=1, help="Trials in all (default: the preset's).")] = None,
     retests: Annotated[
-        int | None, typer.Option(min=0, help="Trials to repeat with another seed (default: the tier's).")
+        int | None, typer.Option(min=0, help="Trials to repeat with another seed (default: the preset's).")
     ] = None,
     sampler: Annotated[
         str | None, typer.Option(help="pool, tpe, nsga2, gp or random; all stay inside the budget (default: pool).")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and scenes (default: 0).")] = None,
-    tier: Annotated[
+    preset: Annotated[
         str | None, typer.Option(help="Price class of a trial: cpu-2m, cpu-10m, cpu-1h, cpu-6h, gpu-1h, gpu-1d.")
     ] = None,
     workers: Annotated[
@@ -201,7 +201,7 @@ def study(
         float | None, typer.Option(min=0, help="Stop after so many GPU-hours, all runs together.")
     ] = None,
     max_trial_time: Annotated[
-        str | None, typer.Option(help="End a trial after this long (default: the tier's whole time, 10m at least).")
+        str | None, typer.Option(help="End a trial after this long (default: the preset's whole time, 10m at least).")
     ] = None,
     max_trial_memory: Annotated[
         str | None, typer.Option(help="End a trial that takes more main memory, for example 8GiB.")
@@ -232,7 +232,7 @@ def study(
         sampler,
         data,
         device,
-        tier,
+        preset,
         max_trials,
         retests,
         workers,

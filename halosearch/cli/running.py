@@ -48,7 +48,7 @@ class StudyFlags:
     sampler: str | None
     data: str | None
     device: str
-    tier: str | None
+    preset: str | None
     trials: int | None
     retests: int | None
     workers: int | None
@@ -119,7 +119,7 @@ class StudyFlags:
             self.sampler,
             self.data,
             self.device,
-            self.tier,
+            self.preset,
             self.trials,
             self.retests,
             self.workers,
@@ -198,7 +198,7 @@ def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> No
         )
     )
     put(
-        f"{document['price']} On {spec.workers} worker(s), tier {spec.tier.name}: "
+        f"{document['price']} On {spec.workers} worker(s), preset {spec.preset.name}: "
         f"{low / 60:.0f} to {high / 60:.0f} minutes, {document['gpu_hours'][0]:.1f} to {document['gpu_hours'][1]:.1f} GPU-hours, "
         f"{disk[0] / 1e6:.0f} to {disk[1] / 1e6:.0f} MB of disk"
     )
@@ -222,7 +222,7 @@ def _run(
     if exists:
         _count_past(tally, spec, folders)
     budget = f"{spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %"
-    title = f"study {spec.name}: {budget}, {len(cell):,} candidates, tier {spec.tier.name}"
+    title = f"study {spec.name}: {budget}, {len(cell):,} candidates, preset {spec.preset.name}"
     where = f"logs {folders.logs}   report {folders.report / 'index.html'}"
     interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and json != "lines"
     watcher = Panel(tally, title, where) if interactive else JsonLines(tally) if json == "lines" else Lines(tally)
@@ -242,8 +242,8 @@ def _run(
         watcher.close()
     if ended.refused and not received:
         raise NothingUsableError(
-            f"the proxy does not rank the candidates of this cell: {ended.summary['certificate']['reason']}",
-            f"a longer tier (--tier) or other data may; to search anyway: halosearch study {spec.name} --force; the page: {ended.page}",
+            f"the proxy does not rank the candidates of this cell: {ended.summary['validation']['reason']}",
+            f"a longer preset (--preset) or other data may; to search anyway: halosearch study {spec.name} --force; the page: {ended.page}",
         )
     why = "stopped" if received else control.reason or "time is up"
     _last_words(ended, spec, folders, why, json, flags.again())

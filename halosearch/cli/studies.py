@@ -86,7 +86,7 @@ def show_status(study: str, root: Path, *, as_json: bool) -> None:
         "trials_wanted": opened.spec.trials,
         "retests": sum(key.startswith("retest-") for key in notes),
         "finals": sum(key.startswith("final-") for key in notes),
-        "certificate": summary["certificate"],
+        "validation": summary["validation"],
         "retests_wanted": opened.spec.retests,
         "reference": "reference" in notes,
         "front": summary["front"],
@@ -102,7 +102,7 @@ def show_status(study: str, root: Path, *, as_json: bool) -> None:
         + f" of {opened.spec.trials} trials; {document['retests']} of "
         f"{opened.spec.retests} retests; reference {'done' if document['reference'] else 'not done'}"
     )
-    put(f"the proxy here: {summary['certificate']['verdict']}; {summary['certificate']['reason']}")
+    put(f"the proxy here: {summary['validation']['verdict']}; {summary['validation']['reason']}")
     put(str(summary["answer"][0]))
 
 

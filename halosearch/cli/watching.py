@@ -63,7 +63,7 @@ def _panel(opened: Opened) -> Any:
     from halosearch.cli.progress import Panel
 
     spec = opened.spec
-    title = f"study {spec.name}, watched: {spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %, tier {spec.tier.name}"
+    title = f"study {spec.name}, watched: {spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %, preset {spec.preset.name}"
     return Panel(Tally(1), title, f"report {opened.folders.report / 'index.html'}")
 
 

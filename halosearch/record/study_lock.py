@@ -13,14 +13,14 @@ from sqlalchemy.engine import URL
 from halosearch.errors import EnvironmentFault, StoreError
 from halosearch.record.database import POSTGRES_ARGUMENTS, shown, shut, words_of
 
-HOLDER_ARGUMENTS = POSTGRES_ARGUMENTS | {
+LOCK_ARGUMENTS = POSTGRES_ARGUMENTS | {
     "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 }
 OWN_GHOST_S = 40.0
 """How long the lock of a connection of ours that was cut may outlive it."""
 
 
-class Holder:
+class StudyLock:
     """Keeps a second driver of the same study out, through the database itself; freed when this process ends."""
 
     def __init__(self, url: URL, study: str) -> None:
@@ -59,7 +59,7 @@ class Holder:
         address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         end = time.monotonic() + patience_s
         try:
-            self._connection = psycopg.connect(address, autocommit=True, **HOLDER_ARGUMENTS)
+            self._connection = psycopg.connect(address, autocommit=True, **LOCK_ARGUMENTS)
             while not self._connection.execute("select pg_try_advisory_lock(%s)", (self._key,)).fetchone()[0]:
                 if time.monotonic() > end:
                     break

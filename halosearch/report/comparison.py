@@ -17,7 +17,7 @@ from halosearch.report.trial_rows import flat_table
 from halosearch.report.wording import seconds_words
 
 PROXY = ("width_multiplier", "rungs", "batch", "learning_rate", "train_images", "test_images", "scenes")
-"""What of a tier decides what a score means."""
+"""What of a preset decides what a score means."""
 NOT_INPUTS = (
     "name",
     "note",
@@ -84,14 +84,14 @@ def _obstacles(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     found = []
     if first["data"].get("task_hash") != second["data"].get("task_hash") or first["data"].get("task_hash") is None:
         found.append("they were scored on different data")
-    tiers = (first["spec"]["tier"], second["spec"]["tier"])
-    different = [name for name in PROXY if tiers[0][name] != tiers[1][name]]
+    presets = (first["spec"]["preset"], second["spec"]["preset"])
+    different = [name for name in PROXY if presets[0][name] != presets[1][name]]
     if different:
         found.append(f"their proxies differ ({', '.join(name.replace('_', ' ') for name in different)})")
     for summary in (first, second):
         if not summary["front"]:
             found.append(f"{summary['study']} has no complete trial")
-        elif summary["certificate"]["noise"] is None:
+        elif summary["validation"]["noise"] is None:
             found.append(f"the noise of a score is not known in {summary['study']} (no candidate was trained twice)")
     return found
 
@@ -99,7 +99,7 @@ def _obstacles(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 def _common_cost(first: dict[str, Any], second: dict[str, Any]) -> tuple[str, str]:
     """The axis that means the same in both."""
     devices = [summary["provenance"]["device"] for summary in (first, second)]
-    timings = [(s["spec"]["tier"]["timing_batch"], s["spec"]["tier"]["timing_anchor"]) for s in (first, second)]
+    timings = [(s["spec"]["preset"]["timing_batch"], s["spec"]["preset"]["timing_anchor"]) for s in (first, second)]
     if devices[0] and devices[0] == devices[1] and timings[0] == timings[1]:
         return "step_time_s", "both were timed on the same kind of device with the same software and batch"
     return "macs", "their step times are of different devices, software or batches, so MACs stand for cost"
@@ -127,7 +127,7 @@ def _hypervolume(first: dict[str, Any], second: dict[str, Any], cost: str) -> di
                 [t["mean_score"] for t in rows],
                 [t[cost] for t in rows],
                 [t["seeds"] for t in rows],
-                summary["certificate"]["noise"]["sd"],
+                summary["validation"]["noise"]["sd"],
             )
         )
     return difference(*fronts)

@@ -147,19 +147,19 @@ def _plain_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
 def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Where the numbers come from, for people; the whole of it is in the details below."""
     provenance, spec = summary["provenance"], summary["spec"]
-    tier, device = spec["tier"], provenance["device"]
+    preset, device = spec["preset"], provenance["device"]
     spent = ", ".join(f"{state} {seconds_words(seconds)}" for state, seconds in provenance["seconds_by_state"].items())
-    images = " then ".join(f"{rung:,}" for rung in tier["rungs"])
+    images = " then ".join(f"{rung:,}" for rung in preset["rungs"])
     return [
         ("version", f"halosearch {provenance['halosearch']}, record format {spec['format']}"),
         ("space", f"{provenance['space_hash']}, {summary['cell_size']:,} candidates in the cell"),
         ("data", f"{provenance['task']}, {provenance['task_hash'] or 'no hash'}"),
-        ("proxy", f"tier {tier['name']}: twin at {tier['width_multiplier']:g} of the width, {images} images"),
+        ("proxy", f"preset {preset['name']}: twin at {preset['width_multiplier']:g} of the width, {images} images"),
         ("seed", f"{provenance['seed']} for proposals, weights and data order; repeats have further seeds"),
         ("device", ", ".join(f"{key} {value}" for key, value in device.items()) or "not measured yet"),
         (
             "timing",
-            f"training step of {tier['timing_batch']} images, {tier['timing_rounds']} rounds beside the anchor, medians",
+            f"training step of {preset['timing_batch']} images, {preset['timing_rounds']} rounds beside the anchor, medians",
         ),
         ("seconds by state", spent or "none"),
         ("runs beyond the first", str(provenance["runs_beyond_first"])),
@@ -175,6 +175,6 @@ def _left_out(summary: dict[str, Any]) -> str:
 def study_yaml(summary: dict[str, Any]) -> str:
     """A study file that asks the same question again under another name."""
     spec = summary["spec"]
-    kept = ("budget", "seed", "sampler", "trials", "retests", "lookahead", "device", "data", "tier", "space")
+    kept = ("budget", "seed", "sampler", "trials", "retests", "lookahead", "device", "data", "preset", "space")
     values = {"name": f"{spec['name']}-again"} | {key: spec[key] for key in kept}
     return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=150, allow_unicode=True)

@@ -13,9 +13,9 @@ from halosearch.record.folders import Folders
 from halosearch.record.store import COMPLETE, Store, Trial
 from halosearch.report.summary import Evidence, summarise
 from halosearch.search.candidates import comparison_with_published
-from halosearch.search.checks import certificate_of, uniform_trials
-from halosearch.spec.presets import TIERS
-from halosearch.spec.study import StudySpec, make_tier, tier_space
+from halosearch.search.checks import validation_of, uniform_trials
+from halosearch.spec.presets import PRESETS
+from halosearch.spec.study import StudySpec, make_tier, preset_space
 
 DATA_FILE = "data.json"
 QUIET = 9.0
@@ -38,27 +38,27 @@ def evidence(spec: StudySpec, folders: Folders, store: Store, cell_size: int) ->
     timed = timed_trials(trials, setting)
     prediction = audited(timed, fit(timed.values(), setting))
     notes = store.notes()
-    certificate = certificate_of(spec, trials, notes)
+    validation = validation_of(spec, trials, notes)
     published = comparison_with_published(spec)
     even, command = uniform_trials(spec), command_of(spec)
-    return Evidence(shown, trials, notes, cell_size, facts, published, certificate, prediction, even, command)
+    return Evidence(shown, trials, notes, cell_size, facts, published, validation, prediction, even, command)
 
 
 def command_of(spec: StudySpec) -> str:
-    """The line that runs the same study anew; one whose space or tier was written by hand needs its file."""
-    tier = TIERS.get(spec.tier.name)
-    if tier is None or spec.tier != make_tier(tier, {"uniform": spec.tier.uniform}):
+    """The line that runs the same study anew; one whose space or preset was written by hand needs its file."""
+    preset = PRESETS.get(spec.preset.name)
+    if preset is None or spec.preset != make_tier(preset, {"uniform": spec.preset.uniform}):
         return "halosearch study study.yaml"
-    if spec.search_space() != tier_space(spec.tier, {}):
+    if spec.search_space() != preset_space(spec.preset, {}):
         return "halosearch study study.yaml"
     budget = spec.budget
     words = ["halosearch", "study", "--budget-params", str(budget.params)]
     if budget.max_macs is not None:
         words += ["--budget-macs", str(budget.max_macs)]
-    words += ["--tolerance", f"{100 * budget.tolerance:g}%", "--name", f"{spec.name}-again", "--tier", spec.tier.name]
+    words += ["--tolerance", f"{100 * budget.tolerance:g}%", "--name", f"{spec.name}-again", "--preset", spec.preset.name]
     words += ["--seed", str(spec.seed), "--sampler", spec.sampler, "--max-trials", str(spec.trials)]
     words += ["--retests", str(spec.retests), "--lookahead", str(spec.lookahead), "--device", spec.device]
-    if spec.data != spec.tier.scenes:
+    if spec.data != spec.preset.scenes:
         words += ["--data", Path(spec.data).name]
     return shlex.join(words)
 

@@ -15,13 +15,13 @@ _VERDICTS = {"valid": PASSED, "failed": FAILED}
 
 def rediscovery(summary: dict[str, Any]) -> list[dict[str, str]]:
     """One entry per statement: id, statement, what passes it, verdict, why."""
-    certificate = summary["certificate"]
+    validation = summary["validation"]
     first = {
         "id": "R0",
         "statement": "the proxy ranks the candidates of this cell",
         "passes": f"test-retest Kendall tau of at least {VALID_TAU:g} on {VALID_PAIRS} candidates drawn evenly",
-        "verdict": _VERDICTS.get(certificate["verdict"], UNDECIDED),
-        "why": certificate["reason"],
+        "verdict": _VERDICTS.get(validation["verdict"], UNDECIDED),
+        "why": validation["reason"],
     }
     return [first, *(dict(entry, verdict=NOT_TESTED, why=_why(entry["id"], summary)) for entry in _LATER)]
 

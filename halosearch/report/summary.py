@@ -34,7 +34,7 @@ class Evidence:
     cell_size: int
     data: dict[str, Any]
     published: list[str]
-    certificate: dict[str, Any]
+    validation: dict[str, Any]
     prediction: dict[str, Any] | None = None
     even: int = 0
     """How many trials are drawn evenly before the search."""
@@ -47,7 +47,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     rows = table(evidence.trials)
     done = complete(rows)
     front = frontier(rows)
-    agreement, noise = evidence.certificate["agreement"], evidence.certificate["noise"]
+    agreement, noise = evidence.validation["agreement"], evidence.validation["noise"]
     finals = final_scores(evidence.trials, evidence.notes, noise)
     means, seeds = mean_scores(done, evidence.notes)
     sure = front_certainty(done, noise, means, seeds)
@@ -66,7 +66,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             "importance": importance(done, DIALS, evidence.spec["seed"]),
             "distribution": _distribution(rows, evidence.even),
             "agreement": agreement,
-            "certificate": evidence.certificate,
+            "validation": evidence.validation,
             "forced": evidence.notes.get("forced"),
             "finals": finals,
             "attainment": sure,

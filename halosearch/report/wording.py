@@ -30,10 +30,10 @@ def step_time_words(trial: dict[str, Any], summary: dict[str, Any]) -> str:
     """Step time with its interval and what a step is."""
     if trial["step_time_s"] is None:
         return "step time not measured"
-    tier = summary["spec"]["tier"]
+    preset = summary["spec"]["preset"]
     return (
         f"{seconds_words(trial['step_time_s'])} [{seconds_words(trial['step_time_low_s'])}, {seconds_words(trial['step_time_high_s'])}] "
-        f"per training step of {tier['timing_batch']} images"
+        f"per training step of {preset['timing_batch']} images"
     )
 
 
@@ -83,7 +83,7 @@ def _best(summary: dict[str, Any]) -> str:
 
 
 def _reason(summary: dict[str, Any]) -> str:
-    return str(summary["certificate"]["reason"])
+    return str(summary["validation"]["reason"])
 
 
 def _differs(first: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -108,7 +108,7 @@ def _stopped(summary: dict[str, Any]) -> str:
 
 def _trivial(summary: dict[str, Any]) -> list[str]:
     """Rankings that cost nothing, and shorter trainings, beside the proxy's own agreement; whether the search was forced."""
-    found = summary["certificate"]
+    found = summary["validation"]
     known = {name: tau for name, tau in found["baselines"].items() if tau is not None}
     sentences = []
     if known:
@@ -120,7 +120,7 @@ def _trivial(summary: dict[str, Any]) -> list[str]:
         sentences.append(
             f"Rankings that need no training agree with the scores by Kendall tau: {listed} (n = {n} candidates drawn evenly)."
         )
-    rungs = summary["spec"]["tier"]["rungs"]
+    rungs = summary["spec"]["preset"]["rungs"]
     shorter = [(images, tau) for images, tau in zip(rungs, found["rungs"], strict=False) if tau is not None]
     if shorter:
         listed = ", ".join(f"{images:,} images {tau['tau']:.2f}" for images, tau in shorter)
@@ -146,7 +146,7 @@ def _noise(summary: dict[str, Any]) -> list[str]:
             f"Every score of the search is from one seed; how far the ranking can be trusted is not known: {_reason(summary)}."
         ]
     best = _best_trial(summary)
-    noise = summary["certificate"]["noise"]
+    noise = summary["validation"]["noise"]
     margin = 2 * 2**0.5 * noise["sd"]
     near = [
         t["trial"]
@@ -204,14 +204,14 @@ def _prediction(summary: dict[str, Any]) -> list[str]:
 
 def _worth(summary: dict[str, Any]) -> list[str]:
     spec = summary["spec"]
-    tier = spec["tier"]
-    images = " then ".join(f"{rung:,}" for rung in tier["rungs"])
+    preset = spec["preset"]
+    images = " then ".join(f"{rung:,}" for rung in preset["rungs"])
     how = (
-        f"What was trained is each candidate's twin at {tier['width_multiplier']:g} of its width, on {images} images, "
-        f"scored on {summary['data'].get('images', {}).get('test', tier['test_images']):,}."
+        f"What was trained is each candidate's twin at {preset['width_multiplier']:g} of its width, on {images} images, "
+        f"scored on {summary['data'].get('images', {}).get('test', preset['test_images']):,}."
     )
     if "synthetic" in summary["data"]["description"]:
-        kind = "a CPU tier" if spec["device"] == "cpu" else "a GPU tier"
+        kind = "a CPU preset" if spec["device"] == "cpu" else "a GPU preset"
         return [
             f"This is synthetic data ({summary['data']['description']}) on {kind}. {how} It ranks candidates on this small task; "
             "it says nothing yet of accuracy on photographs."

@@ -20,8 +20,8 @@ MakeWorkers = Callable[[StudySpec, Settings, Folders, str, Callable[[str], None]
 
 
 def limits_of(spec: StudySpec) -> Limits:
-    """What one job may take: by default as long as the whole study's tier was made for, and ten minutes at least."""
-    seconds = spec.max_trial_time_s or max(600.0, 60.0 * spec.tier.minutes)
+    """What one job may take: by default as long as the whole study's preset was made for, and ten minutes at least."""
+    seconds = spec.max_trial_time_s or max(600.0, 60.0 * spec.preset.minutes)
     return Limits(seconds, spec.max_trial_memory)
 
 

@@ -15,27 +15,17 @@ from halosearch.cost.parts import measure_parts, parts_of
 from halosearch.cost.timing import TimingPlan, anchor_config, measure
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.space import config_from_dials
 from halosearch.families.halonet.twin import twin_of
 from halosearch.proxy.checkpoint import remove
-from halosearch.proxy.data.dataset import HELD_OUT, TEST, DataRequest, Dataset
+from halosearch.proxy.data.dataset import HELD_OUT as HELD_OUT_IMAGES
+from halosearch.proxy.data.dataset import TEST, DataRequest, Dataset
 from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingResult, TrainingStoppedError
 from halosearch.proxy.zero_cost import zero_cost_scores
-from halosearch.run.jobs import (
-    CLOCK,
-    FINAL,
-    REFERENCE,
-    RETEST,
-    TRIAL,
-    Evaluate,
-    Job,
-    MachineFaultError,
-    StoppedError,
-    World,
-)
+from halosearch.record.evaluation import ANCHOR, HELD_OUT, REFERENCE, RETEST, TRIAL, Evaluation
+from halosearch.run.protocol import Evaluate, MachineFaultError, StoppedError, World
 
 MAX_ACCUMULATION = 8
 PART_ROUNDS = 3
@@ -65,7 +55,7 @@ def at_home(settings: Settings, own: Path, shared: Path) -> Settings:
 
 
 def make_evaluate(settings: Settings) -> Evaluate:
-    """Open the data once, then evaluate job after job.
+    """Open the data once, then evaluate job after row.
 
     Raises:
         EnvironmentFault: no such device or data here, or other data than the driver's.
@@ -76,9 +66,9 @@ def make_evaluate(settings: Settings) -> Evaluate:
     if settings.fingerprint not in ("", data.report.fingerprint):
         raise EnvironmentFault(f"a worker found other images at {settings.data.source} than the study's driver", "")
 
-    def evaluate(job: Job, world: World) -> dict[str, Any]:
+    def evaluate(row: Evaluation, world: World) -> dict[str, Any]:
         try:
-            return _evaluate(settings, data, job, world)
+            return _evaluate(settings, data, row, world)
         except TrainingStoppedError:
             raise StoppedError from None
         except OSError as error:
@@ -89,23 +79,23 @@ def make_evaluate(settings: Settings) -> Evaluate:
     return evaluate
 
 
-def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict[str, Any]:
+def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) -> dict[str, Any]:
     started = time.monotonic()
     device = torch.device(settings.device)
-    if job.kind == CLOCK:
-        return {"state": "complete", "clock": measured_anchor(settings.timing, device)}
-    config = config_from_dials(job.dials)
-    result: dict[str, Any] = {"guide_cost": count(config).macs}
-    to_the_top = job.rung in (-1, len(settings.rungs) - 1)
+    if row.kind == ANCHOR:
+        return {"state": "complete", **measured_anchor(settings.timing, device)}
+    config = config_from_dials(row.candidate)
+    result: dict[str, Any] = {}
+    to_the_top = row.rung in (-1, len(settings.rungs) - 1)
     try:
-        if job.kind in (TRIAL, REFERENCE) and to_the_top:
+        if row.kind in (TRIAL, REFERENCE) and to_the_top:
             result |= step_time(config, settings.timing, device)
             result |= {"parts": part_times(config, settings.timing, device)}
-        if job.kind == TRIAL and to_the_top:
-            result |= {"zero_cost": zero_cost_of(settings, data, config, job.seed, device)}
+        if row.kind == TRIAL and to_the_top:
+            result |= {"zero_cost": zero_cost_of(settings, data, config, row.seed, device)}
         if world.should_stop():
             raise StoppedError
-        trained, parts = _train(settings, data, job, config, device, world)
+        trained, parts = _train(settings, data, row, config, device, world)
     except DivergedError as error:
         return result | {"state": "failed", "reason": str(error), "seconds": time.monotonic() - started}
     except (RuntimeError, MemoryError) as error:
@@ -118,7 +108,7 @@ def _evaluate(settings: Settings, data: Dataset, job: Job, world: World) -> dict
         }
     return (
         result
-        | _scores(trained, _rungs_of(settings, job))
+        | _scores(trained, _rungs_of(settings, row))
         | {"state": "complete", "batch_parts": parts, "seconds": time.monotonic() - started + trained.earlier_seconds}
     )
 
@@ -142,18 +132,18 @@ def part_times(config: HaloNetConfig, plan: TimingPlan, device: torch.device) ->
 
 
 def _train(
-    settings: Settings, data: Dataset, job: Job, config: HaloNetConfig, device: torch.device, world: World
+    settings: Settings, data: Dataset, row: Evaluation, config: HaloNetConfig, device: torch.device, world: World
 ) -> tuple[TrainingResult, int]:
     """Train the twin; out of memory is first answered with smaller parts of a batch. Also returns the parts of a batch."""
-    recipe = replace(settings.recipe, learning_rate=settings.recipe.learning_rate * job.rate)
+    recipe = replace(settings.recipe, learning_rate=settings.recipe.learning_rate * row.rate)
     split, images = TEST, settings.data.test_images
-    if job.kind == FINAL:
-        split, images = HELD_OUT, data.size(HELD_OUT)
+    if row.kind == HELD_OUT:
+        split, images = HELD_OUT_IMAGES, data.size(HELD_OUT_IMAGES)
     training = TrainingJob(
-        twin_of(config, settings.width_multiplier), recipe, _rungs_of(settings, job), job.seed, images, split
+        twin_of(config, settings.width_multiplier), recipe, _rungs_of(settings, row), row.seed, images, split
     )
-    path = settings.checkpoints / f"{job.key}.pt"
-    upto = None if job.rung < 0 else job.rung + 1
+    path = settings.checkpoints / f"{row.key}.pt"
+    upto = None if row.rung < 0 else row.rung + 1
     accumulate = 1
     while True:
         trainer = Trainer(
@@ -171,9 +161,9 @@ def _train(
             return trained, accumulate
 
 
-def _rungs_of(settings: Settings, job: Job) -> tuple[int, ...]:
+def _rungs_of(settings: Settings, row: Evaluation) -> tuple[int, ...]:
     """Trials and retests are scored at every rung, all others only at the last."""
-    return settings.rungs if job.kind in (TRIAL, RETEST) else settings.rungs[-1:]
+    return settings.rungs if row.kind in (TRIAL, RETEST) else settings.rungs[-1:]
 
 
 def zero_cost_of(
@@ -193,7 +183,6 @@ def _scores(trained: TrainingResult, rungs: tuple[int, ...]) -> dict[str, Any]:
     scores = [score.to_dict() | {"images_seen": images} for score, images in zip(trained.scores, rungs, strict=False)]
     return {
         "score": trained.final.score,
-        "rung_scores": [score.score for score in trained.scores],
         "final": scores[-1],
         "scores": scores,
         "curve": [list(point) for point in trained.curve],

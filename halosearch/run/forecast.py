@@ -36,12 +36,12 @@ def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
     device = torch.device(spec.device)
     probes = [_probe(spec, _at_quantile(cell, quantile), device) for quantile in QUANTILES]
     price = price_of(spec)
-    share = spec.tier.rungs[0] / spec.tier.rungs[-1]
+    share = spec.preset.rungs[0] / spec.preset.rungs[-1]
     jobs = price.whole + share * (price.searched - price.promoted)
     low, high = (jobs * pick(p["trial_s"] for p in probes) / min(spec.workers, spec.lookahead) for pick in (min, max))
     return {
         "study": spec.name,
-        "tier": spec.tier.name,
+        "preset": spec.preset.name,
         "device": spec.device,
         "space_size": space_size(spec),
         "cell_size": len(cell),
@@ -71,7 +71,7 @@ def cache_bytes(spec: StudySpec) -> int:
     if spec.data in DIFFICULTIES:
         return 0
     return int(
-        (spec.tier.train_images + 2 * spec.tier.test_images) * 3 * (1.15 * max(spec.search_space().image_size)) ** 2
+        (spec.preset.train_images + 2 * spec.preset.test_images) * 3 * (1.15 * max(spec.search_space().image_size)) ** 2
     )
 
 
@@ -84,7 +84,7 @@ def share_not_fitting(spec: StudySpec, cell: pd.DataFrame, device: torch.device)
     )
     element = 2 if device.type == "cuda" else 4
     need = (
-        cell["activations"].to_numpy(float) * spec.tier.timing_batch * element * ACTIVATION_COPIES
+        cell["activations"].to_numpy(float) * spec.preset.timing_batch * element * ACTIVATION_COPIES
         + cell["params"].to_numpy(float) * 16
     )
     return float((need * (min(spec.workers, spec.lookahead) if device.type == "cpu" else 1) > available).mean())
@@ -101,7 +101,7 @@ def _probe(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> dict
     timed = measure({"probe": config}, timing_plan(spec), device)[0]
     timing_s = time.monotonic() - started
     speed = _twin_speed(spec, config, device)
-    images = spec.tier.rungs[-1] + spec.tier.test_images / 3
+    images = spec.preset.rungs[-1] + spec.preset.test_images / 3
     return {
         "candidate": candidate_text(config),
         "step_time_s": timed.seconds.to_dict(),
@@ -112,9 +112,9 @@ def _probe(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> dict
 
 def _twin_speed(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> float:
     """Images per second of the twin's training step on random images, median of three steps."""
-    twin = twin_of(config, spec.tier.width_multiplier)
+    twin = twin_of(config, spec.preset.width_multiplier)
     network = HaloNet(twin, 14).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(spec.tier.batch, 3, twin.image_size, twin.image_size, device=device).contiguous(
+    images = torch.randn(spec.preset.batch, 3, twin.image_size, twin.image_size, device=device).contiguous(
         memory_format=torch.channels_last
     )
     seconds = []
@@ -124,4 +124,4 @@ def _twin_speed(spec: StudySpec, config: HaloNetConfig, device: torch.device) ->
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds.append(time.monotonic() - started)
-    return spec.tier.batch / float(np.median(seconds[1:]))
+    return spec.preset.batch / float(np.median(seconds[1:]))

@@ -35,7 +35,7 @@ def check_disk(folder: Path, usage: Callable[[Path], tuple[int, int, int]] = shu
 
 
 @dataclass(slots=True)
-class Watch:
+class ResourceMonitor:
     """Looks now and then, and says why the study should stop.
 
     GPU-seconds are workers at work x their share of a GPU x time, whatever comes of the work. They are written down every ten

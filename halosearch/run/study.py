@@ -1,4 +1,4 @@
-"""Run a study: clock, workers, loop, record, report; again and again until it is done."""
+"""Run a study: data, table, planner, workers, driver; again and again until it is done. The page is a reader's business."""
 
 from __future__ import annotations
 
@@ -6,128 +6,83 @@ import contextlib
 import errno
 import json
 import shutil
-import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 import torch
 
-from halosearch.cost.candidate_pool import twin_macs
 from halosearch.cost.devices import fingerprint
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.space import DIALS
 from halosearch.files import write_text
-from halosearch.proxy.data.dataset import Dataset
+from halosearch.proxy.data.dataset import DataRequest, Dataset
 from halosearch.proxy.data.sources import open_data
+from halosearch.record.evaluation import FAILED, INFEASIBLE, Evaluation
 from halosearch.record.folders import Folders
 from halosearch.record.storage import held, open_for_writing
-from halosearch.record.store import FAILED, Store, Trial
-from halosearch.record.study_lock import Holder
-from halosearch.report.publish import DATA_FILE, Publisher
-from halosearch.run.anchor import Clocked, check_device, clock_of
+from halosearch.record.study_lock import StudyLock
+from halosearch.record.table import Table
+from halosearch.record.trials import anchor_of
+from halosearch.report.publisher import DATA_FILE, Publisher
+from halosearch.run.anchor import check_device
+from halosearch.run.begin import is_begun
 from halosearch.run.choose_engine import MakeWorkers, workers_at
-from halosearch.run.comparable import (
-    check_same_data,
-    check_same_recipe,
-    recipe_of,
-    timing_plan,
-)
-from halosearch.run.data_facts import data_facts, tell_of_data
+from halosearch.run.driver import Control, Driver, ProgressListener
 from halosearch.run.evaluate import Settings
-from halosearch.run.jobs import Job, MachineFaultError, Workers
-from halosearch.run.ledger import StudyLedger
-from halosearch.run.loop import Loop, Parts
 from halosearch.run.place import LOCAL, Place
-from halosearch.run.resource_monitor import Watch, check_disk
-from halosearch.search.candidates import nearest_published, past, reference_dials
-from halosearch.search.checks import checks, finals, may_search, uniform_trials
+from halosearch.run.protocol import MachineFaultError
+from halosearch.run.resource_monitor import ResourceMonitor, check_disk
+from halosearch.run.same_inputs import check_same_inputs, data_facts, recipe_of, tell_of_data, timing_plan
+from halosearch.search.design import design_of
+from halosearch.search.planner import FINISHED, REFUSED, SearchPlanner
 from halosearch.search.pool import Pool
-from halosearch.search.sampler import POOL, Guide, Proposer
-from halosearch.search.schedule import Schedule, Shape
-from halosearch.search.trial_seconds import trial_seconds
-from halosearch.spec.session import check_inputs, data_request, is_begun
 from halosearch.spec.study import StudySpec, write_spec
 
-GUIDE_COST = "macs"
-"""The cost that guides the search: exact, and the same on every machine. The front is by measured step time."""
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a study: what it is, where it lies, all candidates of its budget, who is told, when to stop, where its work is done.
 
-class Watcher(Protocol):
-    """Who is told how a study goes: the terminal."""
-
-    def message(self, text: str) -> None:
-        """One line for the reader."""
-        ...
-
-    def event(self, kind: str, job: Job, info: dict[str, Any]) -> None:
-        """A job started, moved, ended, was requeued or stopped."""
-        ...
-
-
-@dataclass(slots=True)
-class Control:
-    """When to stop: `stopping` asks for an orderly end; `deadline` (on `clock`) ends dispatch and then the running jobs.
-
-    `reason` says why a study stopped that nobody asked to.
+    `make_workers`: who makes the workers (default: by the `place`). `force`: search even where the proxy does not rank.
     """
 
-    stopping: bool = False
-    reason: str = ""
-    deadline: float | None = None
-    clock: Callable[[], float] = time.monotonic
-
-    def stop_now(self) -> bool:
-        """Whether running jobs should write their checkpoints and stop."""
-        return bool(self.stopping or self.reason) or (self.deadline is not None and self.clock() >= self.deadline)
-
-    def may_dispatch(self) -> bool:
-        """Whether new jobs may start."""
-        return not self.stop_now()
+    spec: StudySpec
+    folders: Folders
+    candidates: pd.DataFrame
+    listener: ProgressListener
+    control: Control
+    place: Place = Place()
+    make_workers: MakeWorkers | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: the summary, the page, whether anything is left to do, whether the search was refused (R0 failed)."""
+    """How a run ended: its summary (None where it could not be made), the page, whether anything is left to do, whether the search was refused."""
 
-    summary: dict[str, Any]
+    summary: dict[str, Any] | None
     page: Path
     finished: bool
     refused: bool = False
 
 
-def run_study(
-    spec: StudySpec,
-    folders: Folders,
-    watcher: Watcher,
-    control: Control,
-    cell: pd.DataFrame,
-    place: Place | None = None,
-    make_workers: MakeWorkers | None = None,
-    *,
-    force: bool = False,
-) -> Ended:
+def run_study(run: Run) -> Ended:
     """Begin or continue a study until it is done, stopped or out of time; the report is written in every case.
 
-    `place`: where its jobs run (default: processes of this machine).
-    `force`: search even where the proxy was shown not to rank the cell's candidates.
-
     Raises:
-        HalosearchError: data, device, disk or store are at fault; what was recorded stays.
+        HalosearchError: data, device, disk or record are at fault; what was recorded stays.
     """
-    place = place or Place()
     try:
-        with held(spec, folders) as holder:
-            make = make_workers or workers_at(place)
-            return _run(spec, folders, watcher, control, cell, place, make, holder, force=force)
+        with held(run.spec, run.folders) as lock:
+            return _run(run, lock)
     except OSError as error:
-        raise _disk_fault(error, folders) from error
+        raise _disk_fault(error, run.folders) from error
     except MachineFaultError as error:
         raise EnvironmentFault(
-            str(error), f"mend that and run the same command again; nothing recorded in {folders.study} is lost"
+            str(error), f"mend that and run the same command again; nothing recorded in {run.folders.study} is lost"
         ) from error
 
 
@@ -142,148 +97,111 @@ def _disk_fault(error: OSError, folders: Folders) -> Exception:
     return error
 
 
-def _run(
-    spec: StudySpec,
-    folders: Folders,
-    watcher: Watcher,
-    control: Control,
-    cell: pd.DataFrame,
-    place: Place,
-    make_workers: MakeWorkers,
-    holder: Holder | None,
-    *,
-    force: bool,
-) -> Ended:
+def _run(run: Run, lock: StudyLock | None) -> Ended:
+    spec, folders, say = run.spec, run.folders, run.listener.message
     check_disk(folders.study)
     data = open_data(data_request(spec, folders))
-    store = _open_store(spec, folders, watcher, holder)
-    check_same_data(data, store)
-    check_same_recipe(store, spec)
-    store.note("cell", {"size": len(cell)})
-    tell_of_data(data, spec, watcher.message)
+    table = _open_table(run, lock)
+    check_same_inputs(table, spec, data)
+    write_spec(folders.study, spec)
+    table.set_fact("pool", {"size": len(run.candidates)})
+    tell_of_data(data, spec, say)
     write_text(folders.study / DATA_FILE, json.dumps(data_facts(data, spec), indent=1))
     torch.set_num_threads(spec.threads)
-    pool = Pool(cell, DIALS)
-    publisher = Publisher(spec, folders, store, len(cell))
-    settings = settings_of(spec, folders, data)
-    watch = Watch(folders.study, folders.spent, place.share(spec), _gpu_seconds(spec))
-    workers = make_workers(spec, settings, folders, _identity(store), watcher.message)
-    finished = refused = False
-    try:
-        clock = clock_of(store, workers, watcher.message, control.stop_now)
-        if clock is not None:
-            if place.engine == LOCAL:
-                check_device(clock, fingerprint(torch.device(spec.device)))
-            clocked = Clocked(workers, clock)
-            loop = _loop(spec, store, pool, clocked, watcher, control, publisher.refresh, watch, force=force)
-            finished = loop.run()
-            refused = loop.refused
-    finally:
-        workers.close()
-        with contextlib.suppress(OSError):  # a full disk is said by what met it first
-            watch.write()
-    store.back_up(now=True)
-    summary, page = publisher.publish()
-    store.close()
-    if finished:
+    rows = table.rows()
+    anchor = anchor_of(rows)
+    if run.place.engine == LOCAL and anchor is not None:
+        check_device(anchor, fingerprint(torch.device(spec.device)))
+    publisher = Publisher(spec, folders, rows, len(run.candidates), say)
+    monitor = ResourceMonitor(
+        folders.study,
+        folders.spent,
+        run.place.share(spec),
+        None if spec.max_gpu_hours is None else 3600 * spec.max_gpu_hours,
+    )
+    status = _drive(run, table, rows, publisher, monitor, data)
+    table.back_up(now=True)
+    summary = publisher.publish()
+    table.close()
+    if status == FINISHED:
         shutil.rmtree(folders.checkpoints, ignore_errors=True)
-    if watch.disk_full:
+    if monitor.disk_full:
         raise EnvironmentFault(
             f"the disk of {folders.study} is nearly full; the study stopped in order",
             "free some space and run the same command again; nothing recorded is lost",
         )
-    return Ended(summary, page, finished, refused)
+    return Ended(summary, publisher.page, status == FINISHED, status == REFUSED)
 
 
-def _gpu_seconds(spec: StudySpec) -> float | None:
-    return None if spec.max_gpu_hours is None else 3600 * spec.max_gpu_hours
+def _drive(
+    run: Run, table: Table, rows: list[Evaluation], publisher: Publisher, monitor: ResourceMonitor, data: Dataset
+) -> str:
+    """Let the driver run; returns how it ended."""
+    pool = Pool(run.candidates, DIALS)
+    make = run.make_workers or workers_at(run.place)
+    settings = settings_of(run.spec, run.folders, data)
+    workers = make(run.spec, settings, run.folders, _identity(table), run.listener.message)
+
+    def watch(running: int) -> None:
+        reason = monitor.look(running)
+        if reason and not run.control.reason:
+            run.control.reason = reason
+            run.listener.message(f"stopping: {reason}")
+
+    driver = Driver(
+        SearchPlanner(design_of(run.spec, pool, force=run.force), pool),
+        workers,
+        run.control,
+        run.listener,
+        table,
+        rows,
+        pool.distributions,
+        len(run.spec.preset.rungs) - 1,
+        watch,
+        lambda row: publisher.refresh(rows, row),
+    )
+    try:
+        return driver.run()
+    finally:
+        workers.close()
+        with contextlib.suppress(OSError):  # a full disk is said by what met it first
+            monitor.write()
 
 
-def _identity(store: Store) -> str:
+def _identity(table: Table) -> str:
     """What tells this study from every other one, wherever its folder is copied to."""
-    if "identity" not in store.notes():
-        store.note("identity", {"id": uuid.uuid4().hex})
-    return str(store.notes()["identity"]["id"])
+    if "identity" not in table.facts():
+        table.set_fact("identity", {"id": uuid.uuid4().hex})
+    return str(table.facts()["identity"]["id"])
 
 
-def _open_store(spec: StudySpec, folders: Folders, watcher: Watcher, holder: Holder | None) -> Store:
+def _open_table(run: Run, lock: StudyLock | None) -> Table:
     """The record, mended; study.yaml is written once it is known to belong to it."""
+    folders, say = run.folders, run.listener.message
     begun, mine = (folders.study / DATA_FILE).exists(), is_begun(folders)
     if not begun and not folders.journal.exists():
-        write_spec(folders.study, spec)
-    store = open_for_writing(spec, folders, holder, watcher.message, begun=begun, mine=mine)
-    if store.cut_bytes:
-        watcher.message(f"mended the store: {store.cut_bytes} bytes of an unfinished last line were cut")
-    check_inputs(store, spec)
-    write_spec(folders.study, spec)
-    store.finish_interrupted()
-    return store
+        write_spec(folders.study, run.spec)
+    table = open_for_writing(run.spec, folders, lock, say, begun=begun, mine=mine)
+    if table.cut_bytes:
+        say(f"mended the store: {table.cut_bytes} bytes of an unfinished last line were cut")
+    table.catch_up()
+    return table
 
 
-def _loop(
-    spec: StudySpec,
-    store: Store,
-    pool: Pool,
-    workers: Workers,
-    watcher: Watcher,
-    control: Control,
-    refresh: Callable[[Trial], None],
-    watch: Watch,
-    *,
-    force: bool,
-) -> Loop:
-    uniform = uniform_trials(spec)
-    guide = Guide(
-        GUIDE_COST,
-        tuple(map(float, spec.tier.rungs)),
-        trial_seconds(twin_macs(pool.rows, spec.tier.width_multiplier)) if spec.sampler == POOL else None,
-        reference=0.0,
-    )
-    eta = spec.tier.eta if spec.sampler == POOL else 0
-    shape = Shape(spec.trials, uniform, len(spec.tier.rungs) - 1, eta, spec.lookahead - 1)
-    state = past(store, pool, GUIDE_COST)
-    schedule = Schedule(shape, Proposer(pool, spec.sampler, spec.seed, uniform, guide))
-
-    def dials(trial: int) -> dict[str, Any]:
-        return pool.params(schedule.row_of(trial))
-
-    def gate() -> bool:
-        return may_search(spec, store, watcher.message, force=force)
-
-    def look(running: int) -> None:
-        reason = watch.look(running)
-        if reason and not control.reason:
-            control.reason = reason
-            watcher.message(f"stopping: {reason}")
-
-    return Loop(
-        Parts(
-            spec.seed,
-            reference_dials(pool, spec.budget.params),
-            lambda outcomes: checks(spec, outcomes, dials),
-            gate,
-            lambda: finals(spec, store, dials),
-        ),
-        schedule,
-        state,
-        workers,
-        StudyLedger(store, pool, nearest_published(spec.budget.params), spec.tier.rungs, refresh),
-        pool.params,
-        control.may_dispatch,
-        control.stop_now,
-        watcher.event,
-        look,
-    )
+def data_request(spec: StudySpec, folders: Folders) -> DataRequest:
+    """What data the study reads."""
+    preset = spec.preset
+    largest = max(spec.search_space().image_size)
+    return DataRequest(spec.data, spec.seed, preset.train_images, preset.test_images, largest, folders.cache)
 
 
 def settings_of(spec: StudySpec, folders: Folders, data: Dataset) -> Settings:
     """What evaluations need of a spec."""
-    tier = spec.tier
     return Settings(
         replace(data_request(spec, folders), decoded=getattr(data, "folder", None)),
         recipe_of(spec),
-        tier.rungs,
-        tier.width_multiplier,
+        spec.preset.rungs,
+        spec.preset.width_multiplier,
         timing_plan(spec),
         spec.device,
         spec.threads,
@@ -295,5 +213,5 @@ def settings_of(spec: StudySpec, folders: Folders, data: Dataset) -> Settings:
 def exit_code(summary: dict[str, Any]) -> int:
     """0, or 7 where trials ended and none gave a usable result."""
     usable = summary["counts"].get("complete", 0) > 0
-    ended = any(state in summary["counts"] for state in (FAILED, "infeasible"))
+    ended = any(state in summary["counts"] for state in (FAILED, INFEASIBLE))
     return 7 if ended and not usable else 0

@@ -17,31 +17,31 @@ from halosearch.proxy.data.dataset import DataRequest
 from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob
-from halosearch.spec.presets import TIERS, choose_tier
+from halosearch.spec.presets import PRESETS, choose_preset
 
 
 def train_once(
     config: HaloNetConfig,
     *,
     data: str | None,
-    tier: str | None,
+    preset: str | None,
     images: int | None,
     image_size: int | None,
     seed: int,
     device: str,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Train the twin of a candidate by a tier's recipe and score it; nothing is kept on disk.
+    """Train the twin of a candidate by a preset's recipe and score it; nothing is kept on disk.
 
     Raises:
-        UsageError: an unknown tier.
+        UsageError: an unknown preset.
         EnvironmentFault: no such device or data.
         NothingUsableError: the loss diverged.
     """
     resolved = resolve_device(device)
-    if tier is not None and tier not in TIERS:
-        raise UsageError(f"unknown tier {tier!r}", f"tiers are {', '.join(TIERS)}")
-    price = TIERS[tier] if tier else choose_tier(resolved.type, None)
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset!r}", f"presets are {', '.join(PRESETS)}")
+    price = PRESETS[preset] if preset else choose_preset(resolved.type, None)
     if image_size:
         config = replace(config, image_size=image_size)
     rungs = (images,) if images else price.rungs
@@ -76,7 +76,7 @@ def train_once(
         "twin": candidate_text(twin),
         "data": dataset.report.description,
         "seed": seed,
-        "tier": price.name,
+        "preset": price.name,
         "score": trained.final.score,
         "final": final,
         "curve": [list(p) for p in trained.curve],

@@ -99,6 +99,10 @@ class Pool:
         """Mark a row as seen."""
         self._unseen[index] = False
 
+    def forget(self) -> None:
+        """Mark every row as not seen."""
+        self._unseen[:] = True
+
     def params(self, index: int) -> dict[str, Any]:
         """The row's features as plain values that its distributions contain."""
         return {name: _plain(self.rows[name].iloc[index]) for name in self.features}

@@ -18,16 +18,12 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a trial is: its scores by rung, its cost, whether it was searched for (not drawn evenly), the rung it was sent to.
-
-    A trial that was `stopped` for good still counts among those that it was compared with.
-    """
+    """How far a trial is: its scores by rung, its cost, whether it was searched for (not drawn evenly), the rung it was sent to."""
 
     scores: tuple[float, ...]
     cost: float
     searched: bool
     sent_to: int
-    stopped: bool = False
 
 
 def next_promotion(standings: Mapping[int, Standing], top: int, eta: int) -> tuple[int, int] | None:
@@ -36,7 +32,7 @@ def next_promotion(standings: Mapping[int, Standing], top: int, eta: int) -> tup
         here = {n: s for n, s in standings.items() if len(s.scores) > rung}
         searched = [n for n, s in here.items() if s.searched]
         sent_on = sum(here[n].sent_to > rung for n in searched)
-        waiting = [n for n in searched if here[n].sent_to == rung and not here[n].stopped]
+        waiting = [n for n in searched if here[n].sent_to == rung]
         if waiting and sent_on < len(searched) // eta:
             numbers = sorted(here)
             order = ranking([here[n].scores[rung] for n in numbers], [here[n].cost for n in numbers])

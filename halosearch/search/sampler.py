@@ -19,14 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from halosearch.search.pool import Pool, PoolExhaustedError
 from halosearch.search.pool_sampler import ROW_ATTR, SCORES_ATTR, UNIFORM_SHARE, PoolSampler
+from halosearch.spec.study import POOL
 
-POOL = "pool"
 GP_STARTUP = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a search learns of a move: the trial's scores by rung so far and its cost (minimised), or no scores: it failed."""
+    """What a search learns of a row: the trial's scores by rung so far and its cost (minimised), or no scores: it failed."""
 
     scores: tuple[float, ...] | None
     cost: float = 1.0
@@ -91,7 +91,7 @@ class RowSampler(BaseSampler):
         self._base.after_trial(study, trial, state, values)
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+OPTUNA: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
     "tpe": lambda seed: optuna.samplers.TPESampler(
         n_startup_trials=0, multivariate=False, constant_liar=True, seed=seed
@@ -117,7 +117,7 @@ class Proposer:
 
     Args:
         pool: rows to choose from.
-        sampler: "pool", or a key of `SAMPLERS`.
+        sampler: "pool", or a key of `OPTUNA`.
         seed: of the study.
         uniform: first trials, drawn evenly from the pool's rows (with "random", all are).
         guide: needed by "pool".
@@ -183,9 +183,9 @@ class Proposer:
         seeds = np.random.SeedSequence([self.seed, number]).generate_state(2)
         even = self.sampler == "random" or number < self.uniform
         if even or self._pool_sampler is not None:
-            base: BaseSampler = SAMPLERS["random"](int(seeds[0]))
+            base: BaseSampler = OPTUNA["random"](int(seeds[0]))
         else:
-            base = SAMPLERS[self.sampler](int(seeds[0]))
+            base = OPTUNA[self.sampler](int(seeds[0]))
         uniform = np.random.default_rng(int(seeds[1])) if even else None
         choose = None if even else self._pool_sampler
         return RowSampler(base, self.pool, forced, uniform=uniform, choose=choose)

@@ -7,7 +7,7 @@ So the same outcomes give the same moves with one worker or many, and after any 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from halosearch.search.pool import PoolExhaustedError
@@ -44,15 +44,14 @@ class Shape:
 class Schedule:
     """Decides moves, and follows recorded ones."""
 
-    def __init__(self, shape: Shape, proposer: Proposer) -> None:
-        """Begin before the first move."""
-        self.shape, self._proposer = shape, proposer
+    def __init__(self, shape: Shape, proposer: Proposer, propose: Callable[[], int] | None = None) -> None:
+        """Begin before the first move. `propose`: how the proposer is asked for a new row."""
+        self.shape, self._proposer, self._propose = shape, proposer, propose or proposer.propose
         self.moves: list[Move] = []
         self._trials = shape.trials
         self._told = 0
         self._pause = -1
         self._standings: dict[int, Standing] = {}
-        self._stopped: set[int] = set()
         self._rows: dict[int, int] = {}
         self._sent_to: dict[int, int] = {}
         self.finished = False
@@ -65,10 +64,6 @@ class Schedule:
     def row_of(self, trial: int) -> int:
         """The row that a trial is of."""
         return self._rows[trial]
-
-    def rung_of(self, trial: int) -> int:
-        """The rung that a trial was last sent to."""
-        return self._sent_to[trial]
 
     @property
     def in_uniform_part(self) -> bool:
@@ -116,7 +111,7 @@ class Schedule:
 
     def _new(self) -> Move:
         searched, trial, known = not self.in_uniform_part, self.proposed, self._known()
-        row = self._proposer.propose()
+        row = self._propose()
         rung = 0 if searched and self.shape.eta else self.shape.top
         return self._add(Move(len(self.moves), trial, row, rung, known))
 
@@ -137,12 +132,6 @@ class Schedule:
             self._pause = max(self._pause, move.known)
         self._add(move)
 
-    def stop_trial(self, trial: int) -> None:
-        """A recorded trial that was stopped at its rung for good."""
-        self._stopped.add(trial)
-        if trial in self._standings:
-            self._standings[trial] = replace(self._standings[trial], stopped=True)
-
     def _tell(self, outcomes: Mapping[int, Outcome], known: int) -> None:
         while self._told < known:
             move, outcome = self.moves[self._told], outcomes[self._told]
@@ -154,11 +143,4 @@ class Schedule:
                 continue
             searched = move.trial >= self.shape.uniform
             sent_to = self._sent_to[move.trial]
-            stopped = move.trial in self._stopped
-            self._standings[move.trial] = Standing(outcome.scores, outcome.cost, searched, sent_to, stopped)
-
-    def waiting(self, outcomes: Mapping[int, Outcome]) -> list[int]:
-        """Trials whose last move has ended below the top rung, by number."""
-        last = {move.trial: move for move in self.moves}
-        below = [m.trial for m in last.values() if m.rung < self.shape.top and m.number in outcomes]
-        return sorted(t for t in below if outcomes[last[t].number].scores is not None)
+            self._standings[move.trial] = Standing(outcome.scores, outcome.cost, searched, sent_to)

@@ -1,173 +1,105 @@
-"""What a trial may cost, by device and time: named tiers, written into study.yaml number by number."""
+"""What a trial may cost, by device and time: named presets, written into study.yaml number by number."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from halosearch.spec.flags import Flag
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Frozen(BaseModel):
+    """A part of a study file: no unknown key, no change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _rising(rungs: tuple[int, ...]) -> tuple[int, ...]:
+    if list(rungs) != sorted(set(rungs)) or rungs[0] < 1:
+        raise ValueError("rungs must be rising numbers of images")
+    return rungs
+
+
+class Preset(Frozen):
     """One price class.
 
     `smallest`..`largest`: image sizes searched. `rungs`: images that a trial's twin sees; one trial in `eta` goes on from each
     (0: all). `uniform`: first trials, drawn evenly and run to the last rung; `retests` of them with a second seed, three of these
     with `anchor_seeds` in all; `rates`: candidates whose learning rate is audited. `finalists` get `final_seeds` more, on held-out
-    images. `minutes`: what the whole study
-    takes on the machine that the tier was made for (two CPU cores; one H100-class GPU, which is unmeasured).
-    `timing_*`: images per step, rounds and anchor size of the step-time measurement.
+    images. `minutes`: what the whole study takes on the machine that the preset was made for (two CPU cores; one H100-class GPU,
+    which is unmeasured). `timing_*`: images per step, rounds and anchor size of the step-time measurement.
     """
 
-    name: str
-    device: str
-    minutes: float
-    smallest: int
-    largest: int
-    width_multiplier: float
-    rungs: tuple[int, ...]
-    batch: int
-    learning_rate: float
-    train_images: int
-    test_images: int
-    trials: int
-    retests: int
-    scenes: str
-    timing_batch: int
-    timing_rounds: int
-    timing_anchor: int
-    eta: int
-    uniform: int
-    anchor_seeds: int
-    rates: int
-    finalists: int
-    final_seeds: int
+    name: Annotated[
+        str,
+        Flag("--preset", "Price class of a trial: cpu-2m, cpu-10m, cpu-1h, cpu-6h, gpu-1h, gpu-1d.", key="preset",
+             old="--tier"),
+    ]  # fmt: skip
+    device: str = "cpu"
+    minutes: float = 10
+    smallest: int = 48
+    largest: int = 128
+    width_multiplier: float = Field(default=0.125, gt=0, le=1)
+    rungs: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)] = (1024, 2048)
+    batch: int = Field(default=32, gt=1)
+    learning_rate: float = Field(default=1e-2, gt=0)
+    train_images: int = Field(default=20_000, gt=0)
+    test_images: int = Field(default=512, gt=0)
+    trials: int = 20
+    retests: int = 6
+    scenes: str = "scenes-easy-1"
+    timing_batch: int = Field(default=4, gt=1)
+    timing_rounds: int = Field(default=7, gt=1)
+    timing_anchor: int = Field(default=32, ge=32)
+    eta: int = Field(default=3, ge=0)
+    uniform: int = Field(default=8, ge=0)
+    anchor_seeds: int = Field(default=2, ge=0, le=50)
+    rates: int = Field(default=0, ge=0, le=3)
+    finalists: int = Field(default=2, ge=0)
+    final_seeds: int = Field(default=2, ge=0, le=50)
 
 
-_CPU = Tier(
-    name="cpu-10m",
-    device="cpu",
-    minutes=10,
-    smallest=48,
-    largest=128,
-    width_multiplier=0.125,
-    rungs=(1024, 2048),
-    batch=32,
-    learning_rate=1e-2,
-    train_images=20_000,
-    test_images=512,
-    trials=20,
-    retests=6,
-    scenes="scenes-easy-1",
-    timing_batch=4,
-    timing_rounds=5,
-    timing_anchor=32,
-    eta=3,
-    uniform=8,
-    anchor_seeds=2,
-    rates=0,
-    finalists=2,
-    final_seeds=2,
-)
-_GPU = Tier(
-    name="gpu-1h",
-    device="cuda",
-    minutes=60,
-    smallest=64,
-    largest=320,
-    width_multiplier=0.25,
-    rungs=(12_800, 51_200),
-    batch=256,
-    learning_rate=4e-3,
-    train_images=50_000,
-    test_images=4096,
-    trials=64,
-    retests=16,
-    scenes="scenes-1",
-    timing_batch=64,
-    timing_rounds=9,
-    timing_anchor=224,
-    eta=4,
-    uniform=16,
-    anchor_seeds=3,
-    rates=0,
-    finalists=3,
-    final_seeds=3,
-)
-TIERS = {
-    tier.name: tier
-    for tier in (
-        replace(
-            _CPU,
-            name="cpu-2m",
-            minutes=2,
-            largest=64,
-            rungs=(384, 768),
-            batch=16,
-            test_images=256,
-            trials=9,
-            retests=4,
-            uniform=5,
-            eta=2,
-            finalists=1,
-            final_seeds=1,
+def _with(preset: Preset, **changes: Any) -> Preset:
+    return Preset(**(preset.model_dump() | changes))
+
+
+_CPU = Preset(name="cpu-10m")
+_GPU = Preset(
+    name="gpu-1h", device="cuda", minutes=60, smallest=64, largest=320, width_multiplier=0.25, rungs=(12_800, 51_200),
+    batch=256, learning_rate=4e-3, train_images=50_000, test_images=4096, trials=64, retests=16, scenes="scenes-1",
+    timing_batch=64, timing_rounds=9, timing_anchor=224, eta=4, uniform=16, anchor_seeds=3, finalists=3, final_seeds=3,
+)  # fmt: skip
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        _with(
+            _CPU, name="cpu-2m", minutes=2, largest=64, rungs=(384, 768), batch=16, test_images=256, trials=9, retests=4,
+            uniform=5, eta=2, finalists=1, final_seeds=1,
         ),
         _CPU,
-        replace(
-            _CPU,
-            name="cpu-1h",
-            minutes=60,
-            rungs=(2048, 6144),
-            test_images=1024,
-            trials=50,
-            retests=14,
-            timing_rounds=7,
-            uniform=14,
-            anchor_seeds=3,
-            rates=1,
-            finalists=3,
-            final_seeds=3,
+        _with(
+            _CPU, name="cpu-1h", minutes=60, rungs=(2048, 6144), test_images=1024, trials=50, retests=14, uniform=14,
+            anchor_seeds=3, rates=1, finalists=3, final_seeds=3,
         ),
-        replace(
-            _CPU,
-            name="cpu-6h",
-            minutes=360,
-            width_multiplier=0.25,
-            rungs=(3072, 12_288),
-            test_images=2048,
-            trials=96,
-            retests=40,
-            timing_rounds=9,
-            uniform=40,
-            anchor_seeds=5,
-            rates=3,
-            finalists=4,
-            final_seeds=3,
+        _with(
+            _CPU, name="cpu-6h", minutes=360, width_multiplier=0.25, rungs=(3072, 12_288), test_images=2048, trials=96,
+            retests=40, timing_rounds=9, uniform=40, anchor_seeds=5, rates=3, finalists=4, final_seeds=3,
         ),
         _GPU,
-        replace(
-            _GPU,
-            name="gpu-1d",
-            minutes=1440,
-            largest=640,
-            width_multiplier=0.5,
-            rungs=(12_800, 51_200, 204_800),
-            test_images=20_000,
-            trials=160,
-            retests=40,
-            uniform=40,
-            anchor_seeds=5,
-            rates=3,
-            finalists=8,
-            final_seeds=3,
+        _with(
+            _GPU, name="gpu-1d", minutes=1440, largest=640, width_multiplier=0.5, rungs=(12_800, 51_200, 204_800),
+            test_images=20_000, trials=160, retests=40, uniform=40, anchor_seeds=5, rates=3, finalists=8,
         ),
     )
-}
+}  # fmt: skip
 DEFAULTS = {"cpu": "cpu-10m", "cuda": "gpu-1h"}
 
 
-def choose_tier(device: str, max_time_s: float | None) -> Tier:
-    """The largest tier of the device whose study fits the time limit; the smallest where none does."""
+def choose_preset(device: str, max_time_s: float | None) -> Preset:
+    """The largest preset of the device whose study fits the time limit; the smallest where none does."""
     if max_time_s is None:
-        return TIERS[DEFAULTS[device]]
-    own = [tier for tier in TIERS.values() if tier.device == device]
-    fitting = [tier for tier in own if tier.minutes * 60 <= max_time_s]
+        return PRESETS[DEFAULTS[device]]
+    own = [preset for preset in PRESETS.values() if preset.device == device]
+    fitting = [preset for preset in own if preset.minutes * 60 <= max_time_s]
     return fitting[-1] if fitting else own[0]

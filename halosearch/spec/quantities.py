@@ -55,7 +55,7 @@ def parse_duration(text: str, what: str) -> float:
     return seconds
 
 
-def parse_tolerance(text: str) -> float:
+def parse_tolerance(text: str, what: str = "--tolerance") -> float:
     """A share such as 5% or 0.05, between 0 and 1.
 
     Raises:
@@ -66,5 +66,5 @@ def parse_tolerance(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 1:
-        raise UsageError(f"--tolerance {text!r} is not a share between 0 and 1", "for example 5% or 0.05")
+        raise UsageError(f"{what} {text!r} is not a share between 0 and 1", "for example 5% or 0.05")
     return value

@@ -1,117 +1,127 @@
-"""study.yaml: what a study is. Flags start it or override it; what was used is written back, number by number."""
+"""study.yaml: what a study is. Its fields are the options of the command line, too; what was used is written back."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from halosearch import __version__
 from halosearch.errors import UsageError, VersionError
 from halosearch.families.halonet.space import SHORT_NAMES, SearchSpace
 from halosearch.files import write_text
-from halosearch.record.store import FORMAT
-from halosearch.search.sampler import POOL, SAMPLERS
-from halosearch.spec.presets import TIERS, Tier
-from halosearch.spec.quantities import parse_count
+from halosearch.spec.flags import Flag
+from halosearch.spec.presets import PRESETS, Frozen, Preset
+from halosearch.spec.quantities import parse_bytes, parse_count, parse_duration, parse_tolerance
 
+FORMAT = 3
+"""Version of what is written; studies of format 2 are read, others refused."""
+READABLE = (2, FORMAT)
 FILE = "study.yaml"
+POOL = "pool"
+SAMPLERS = (POOL, "random", "tpe", "nsga2", "gp")
+DEFAULT_IN_FLIGHT = 4
+EXAMPLES = {"budget": "{params: 20M}", "preset": "{name: cpu-1h}", "space": "{s: [64, 96]}"}
+OLD_KEYS = {"tier": "preset", "lookahead": "max_in_flight"}
+"""Keys of older study files, which go on working."""
 MAY_CHANGE = frozenset(
-    {
-        "trials",
-        "retests",
-        "max_time_s",
-        "workers",
-        "note",
-        "halosearch",
-        "max_gpu_hours",
-        "max_trial_time_s",
-        "max_trial_memory",
-        "storage",
-    }
-)
+    {"trials", "retests", "max_time_s", "workers", "note", "halosearch", "max_gpu_hours", "max_trial_time_s",
+     "max_trial_memory", "storage"}
+)  # fmt: skip
 """Fields that may differ when a study is continued; all others decide what its numbers mean."""
-DEFAULT_LOOKAHEAD = 4
-EXAMPLES = {"budget": "{params: 20M}", "tier": "{name: cpu-1h}", "space": "{s: [64, 96]}"}
 
 
-def _rising(rungs: tuple[int, ...]) -> tuple[int, ...]:
-    if list(rungs) != sorted(set(rungs)) or rungs[0] < 1:
-        raise ValueError("rungs must be rising numbers of images")
-    return rungs
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BudgetSpec(_Frozen):
+class BudgetSpec(Frozen):
     """What candidates may cost: parameters within a tolerance, and at most so many MACs."""
 
-    params: int = Field(gt=0)
-    tolerance: float = Field(default=0.05, gt=0, lt=1)
-    max_macs: int | None = Field(default=None, gt=0)
+    params: Annotated[
+        int,
+        Field(gt=0),
+        Flag("--budget-params", "Parameters of the full candidate, for example 20M.", parse_count, "budget_params"),
+    ]
+    max_macs: Annotated[
+        int | None,
+        Field(gt=0),
+        Flag("--budget-macs", "At most so many MACs, for example 4G.", parse_count, "budget_macs"),
+    ] = None
+    tolerance: Annotated[
+        float,
+        Field(gt=0, lt=1),
+        Flag("--tolerance", "How far parameters may be from the budget (default 5%).", parse_tolerance),
+    ] = 0.05
 
 
-class TierSpec(_Frozen):
-    """The numbers of a tier, as used (see `Tier`)."""
-
-    name: str
-    device: str
-    minutes: float
-    smallest: int
-    largest: int
-    width_multiplier: float = Field(gt=0, le=1)
-    rungs: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)]
-    batch: int = Field(gt=1)
-    learning_rate: float = Field(gt=0)
-    train_images: int = Field(gt=0)
-    test_images: int = Field(gt=0)
-    trials: int
-    retests: int
-    scenes: str
-    timing_batch: int = Field(gt=1)
-    timing_rounds: int = Field(gt=1)
-    timing_anchor: int = Field(ge=32)
-    eta: int = Field(default=0, ge=0)
-    uniform: int = Field(default=16, ge=0)
-    anchor_seeds: int = Field(default=2, ge=0, le=50)
-    rates: int = Field(default=0, ge=0, le=3)
-    finalists: int = Field(default=0, ge=0)
-    final_seeds: int = Field(default=0, ge=0, le=50)
-
-
-class StudySpec(_Frozen):
+class StudySpec(Frozen):
     """A whole study.yaml.
 
-    `lookahead` is how many moves may be under way while the next is decided; it is part of what decides the proposals.
+    `max_in_flight` is how many decisions may be under way while the next is taken; it is part of what decides the proposals.
     `max_trial_memory` is in bytes; `storage` is a database's address, None for a file in the study's folder.
     """
 
     format: int = FORMAT
     halosearch: str = __version__
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), Flag("--name", "Name of a new study.")]
     note: str = ""
     budget: BudgetSpec
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    device: str
-    tier: TierSpec
-    data: str
-    sampler: str = POOL
-    lookahead: int = Field(default=DEFAULT_LOOKAHEAD, ge=1, le=4096)
-    trials: int = Field(ge=1)
-    retests: int = Field(ge=0)
-    workers: int = Field(ge=1)
+    data: Annotated[str, Flag("--data", "Folder of images, CIFAR files, or built-in scenes (default).")]
+    max_time_s: Annotated[
+        float | None,
+        Field(gt=0),
+        Flag("--max-time", "Stop after this long, for example 2h; also chooses the preset of a new study.", parse_duration,
+             "max_time"),
+    ] = None  # fmt: skip
+    trials: Annotated[
+        int, Field(ge=1), Flag("--max-trials", "Trials in all (default: the preset's).", key="max_trials", minimum=1)
+    ]
+    retests: Annotated[
+        int, Field(ge=0), Flag("--retests", "Trials to repeat with another seed (default: the preset's).", minimum=0)
+    ]
+    sampler: Annotated[
+        str, Flag("--sampler", "pool, tpe, nsga2, gp or random; all stay inside the budget (default: pool).")
+    ] = POOL
+    seed: Annotated[
+        int,
+        Field(ge=0, lt=2**32),
+        Flag("--seed", "Seed of proposals, weights and scenes (default: 0).", minimum=0),
+    ] = 0
+    preset: Preset
+    workers: Annotated[
+        int,
+        Field(ge=1),
+        Flag("--workers", "Processes that train (default: one per core, or one per GPU).", minimum=1),
+    ]
+    device: Annotated[str, Flag("--device", "auto, cpu, cuda or cuda:N (default: auto).")]
+    max_in_flight: Annotated[
+        int,
+        Field(ge=1, le=4096),
+        Flag("--max-in-flight", "Decisions under way while the next is taken (default: 4; over 4 workers twice as many).",
+             old="--lookahead", minimum=1),
+    ] = DEFAULT_IN_FLIGHT  # fmt: skip
     threads: int = Field(default=1, ge=1)
-    max_time_s: float | None = Field(default=None, gt=0)
-    max_gpu_hours: float | None = Field(default=None, gt=0)
-    max_trial_time_s: float | None = Field(default=None, gt=0)
-    max_trial_memory: int | None = Field(default=None, ge=2**28)
-    storage: str | None = None
+    max_gpu_hours: Annotated[
+        float | None,
+        Field(gt=0),
+        Flag("--max-gpu-hours", "Stop after so many GPU-hours, all runs together.", minimum=0),
+    ] = None
+    max_trial_time_s: Annotated[
+        float | None,
+        Field(gt=0),
+        Flag("--max-trial-time", "End a trial after this long (default: the preset's whole time, 10m at least).",
+             parse_duration, "max_trial_time"),
+    ] = None  # fmt: skip
+    max_trial_memory: Annotated[
+        int | None,
+        Field(ge=2**28),
+        Flag("--max-trial-memory", "End a trial that takes more main memory, for example 8GiB.", parse_bytes),
+    ] = None
+    storage: Annotated[
+        str | None,
+        Flag("--storage", "Keep trials in this database, for example postgresql://user@host/db."),
+    ] = None
     space: dict[str, list[int | float | str]]
     space_hash: str
 
@@ -119,20 +129,27 @@ class StudySpec(_Frozen):
         """The dials' values."""
         return SearchSpace().with_overrides(dict(self.space))
 
+    @property
+    def uniform(self) -> int:
+        """How many trials are drawn evenly before the search; all with the sampler "random"."""
+        return self.trials if self.sampler == "random" else self.preset.uniform
 
-def tier_space(tier: TierSpec, overrides: dict[str, Any]) -> SearchSpace:
-    """The default space with the tier's image sizes, then the user's overrides (which win).
+
+def preset_space(preset: Preset, overrides: dict[str, Any]) -> SearchSpace:
+    """The default space with the preset's image sizes, then the user's overrides (which win).
 
     Raises:
         UsageError: an override is unknown or out of its domain.
     """
     default = SearchSpace()
-    sizes = [size for size in default.image_size if tier.smallest <= size <= tier.largest]
+    sizes = [size for size in default.image_size if preset.smallest <= size <= preset.largest]
     return default.with_overrides({"image_size": sizes}).with_overrides(overrides)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A study file's mapping; keys are checked against the known ones, at the top and inside budget, tier and space.
+def read_yaml(path: Path, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """A study file's mapping; keys are checked against the known ones, at the top and inside budget, preset and space.
+
+    `tell`: told of deprecated keys.
 
     Raises:
         UsageError: unreadable, no mapping, or an unknown key (with the nearest known one).
@@ -147,16 +164,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(values, dict):
         raise UsageError(f"{path.name} is not a mapping", "for example: budget: {params: 20000000}")
-    if values.get("format", FORMAT) != FORMAT:
+    if values.get("format", FORMAT) not in READABLE:
         raise VersionError(
             f"{path.name} was written in format {values['format']}, this version reads format {FORMAT}",
             "continue the study with the version of halosearch that began it, or start anew under another --name",
         )
+    for old in [key for key in OLD_KEYS if key in values]:
+        tell(f"{path.name}: {old} is now called {OLD_KEYS[old]}; the old name goes on working")
+        values = {OLD_KEYS[old] if key == old else key: value for key, value in values.items()}
     values = _whole_mappings(values, path.name)
     for where, known, found in (
         ("", StudySpec.model_fields, values),
         (" under budget", BudgetSpec.model_fields, values.get("budget")),
-        (" under tier", TierSpec.model_fields, values.get("tier")),
+        (" under preset", Preset.model_fields, values.get("preset")),
         (" under space", dict(SHORT_NAMES) | dict.fromkeys(SHORT_NAMES.values()), values.get("space")),
     ):
         for key in found if isinstance(found, dict) else ():
@@ -170,18 +190,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _whole_mappings(values: dict[str, Any], name: str) -> dict[str, Any]:
-    """The short forms written out: `budget: 20M`, `params: 20M`, `tier: cpu-1h`."""
-    budget, tier = values.get("budget"), values.get("tier")
+    """The short forms written out: `budget: 20M`, `params: 20M`, `preset: cpu-1h`."""
+    budget, preset = values.get("budget"), values.get("preset")
     if budget is not None and not isinstance(budget, dict):
         budget = {"params": budget}
     if isinstance(budget, dict):
         for key in ("params", "max_macs"):
             if isinstance(budget.get(key), str):
                 budget = budget | {key: parse_count(budget[key], f"budget.{key} in {name}")}
-    if isinstance(tier, str):
-        tier = {"name": tier}
-    whole = values | {key: value for key, value in (("budget", budget), ("tier", tier)) if value is not None}
-    for key in ("budget", "tier", "space"):
+    if isinstance(preset, str):
+        preset = {"name": preset}
+    whole = values | {key: value for key, value in (("budget", budget), ("preset", preset)) if value is not None}
+    for key in ("budget", "preset", "space"):
         if not isinstance(whole.get(key, {}), dict):
             raise UsageError(f"{name}: {key} is {whole[key]!r}, not a mapping", f"for example {key}: {EXAMPLES[key]}")
     if "name" in whole:
@@ -189,10 +209,15 @@ def _whole_mappings(values: dict[str, Any], name: str) -> dict[str, Any]:
     return whole
 
 
-_Model = TypeVar("_Model", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def _validated(model: type[_Model], values: dict[str, Any]) -> _Model:
+def validated(model: type[Model], values: dict[str, Any]) -> Model:
+    """A part of a study from plain values.
+
+    Raises:
+        UsageError: a value is missing or out of its domain.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -203,34 +228,17 @@ def _validated(model: type[_Model], values: dict[str, Any]) -> _Model:
         ) from error
 
 
-def make_tier(base: Tier, changes: dict[str, Any]) -> TierSpec:
-    """A tier's numbers with some replaced.
-
-    Raises:
-        UsageError: a number is out of its domain.
-    """
-    return _validated(TierSpec, {**asdict(base), **changes})
-
-
 def make_spec(values: dict[str, Any]) -> StudySpec:
     """A whole spec from whole values.
 
     Raises:
         UsageError: a value is missing or out of its domain.
     """
-    spec = _validated(StudySpec, values)
-    if spec.sampler not in (POOL, *SAMPLERS):
-        raise UsageError(f"unknown sampler {spec.sampler!r}", f"samplers are {', '.join((POOL, *SAMPLERS))}")
-    if spec.storage is not None:
-        from halosearch.record.database import carries_a_password
-
-        if carries_a_password(spec.storage):
-            raise UsageError(
-                "the address in storage carries a password, and study.yaml would show it",
-                "leave it out and put it into ~/.pgpass or PGPASSWORD",
-            )
-    if spec.tier.name not in TIERS and spec.tier.name != "custom":
-        raise UsageError(f"unknown tier {spec.tier.name!r}", f"tiers are {', '.join(TIERS)}, custom")
+    spec = validated(StudySpec, values)
+    if spec.sampler not in SAMPLERS:
+        raise UsageError(f"unknown sampler {spec.sampler!r}", f"samplers are {', '.join(SAMPLERS)}")
+    if spec.preset.name not in PRESETS and spec.preset.name != "custom":
+        raise UsageError(f"unknown preset {spec.preset.name!r}", f"presets are {', '.join(PRESETS)}, custom")
     return spec
 
 
@@ -241,25 +249,3 @@ def write_spec(folder: Path, spec: StudySpec) -> None:
         folder / FILE,
         text + yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None),
     )
-
-
-def check_same_inputs(old: StudySpec, new: StudySpec) -> None:
-    """Refuse to continue a study as another one.
-
-    Raises:
-        UsageError: a field that decides what the numbers mean differs.
-    """
-    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
-    for key in before:
-        if key not in MAY_CHANGE and before[key] != after[key]:
-            raise UsageError(
-                f"the study {old.name!r} was begun with {_difference(key, before[key], after[key])}",
-                "continue it without that flag, or start another study with --name",
-            )
-
-
-def _difference(key: str, old: Any, new: Any) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        inner = next(k for k in {**old, **new} if old.get(k) != new.get(k))
-        return _difference(f"{key}.{inner}", old.get(inner), new.get(inner))
-    return f"{key} {old}, not {new}"

@@ -18,7 +18,7 @@ sampler: {sampler}
 trials: {trials}
 retests: {retests}
 workers: 2
-tier: {{name: custom, smallest: 48, largest: 48, width_multiplier: 0.125, rungs: {rungs}, batch: 16, learning_rate: 0.01, train_images: 64,
+preset: {{name: custom, smallest: 48, largest: 48, width_multiplier: 0.125, rungs: {rungs}, batch: 16, learning_rate: 0.01, train_images: 64,
        test_images: 32, timing_batch: 2, timing_rounds: 2, timing_anchor: 32,
        eta: {eta}, uniform: {uniform}, finalists: {finalists}, final_seeds: 2}}
 space: {{s: [48], l3: [1, 2, 3], rb: [0.5, 0.75, 1, 1.25]}}

@@ -110,7 +110,7 @@ def test_time_measures_with_an_interval_and_a_fingerprint():
 
 def test_train_scores_a_twin():
     document = json.loads(
-        halosearch("train", "h0", "--image-size", 48, "--images", 64, "--tier", "cpu-2m", "--json", check=0).stdout
+        halosearch("train", "h0", "--image-size", 48, "--images", 64, "--preset", "cpu-2m", "--json", check=0).stdout
     )
     assert set(document["final"]["accuracy"]) == {"shape", "texture", "relation"}
     assert document["images_per_s"] > 0
@@ -130,7 +130,7 @@ def test_train_scores_a_twin():
         (["cost", "s=64,b=8"], 2, "'h' is missing"),
         (["status", "nothing"], 2, "no study 'nothing'"),
         (["study", "--budget-params", "20M", "--sampler", "magic"], 2, "unknown sampler 'magic'"),
-        (["study", "--budget-params", "20M", "--tier", "huge"], 2, "unknown tier 'huge'"),
+        (["study", "--budget-params", "20M", "--preset", "huge"], 2, "unknown preset 'huge'"),
         (["study", "--budget-params", "20M", "--device", "cuda"], 4, "no CUDA device"),
         (["time", "h0", "--device", "tpu"], 4, "device 'tpu'"),
         (["study", "--budget-params", "5M", "--data", "nowhere"], 4, "there is no data at"),
@@ -158,7 +158,7 @@ def test_errors_are_one_sentence_one_way_out_and_their_exit_code(words, code, se
     "words",
     [
         ["study", "--budget-params", "20MB"],
-        ["study", "--budget-params", "20M", "--tier", "huge", "--device", "cpu"],
+        ["study", "--budget-params", "20M", "--preset", "huge", "--device", "cpu"],
         ["study", "bad.yaml"],
         ["status", "nothing"],
         ["space", "--budget-params", "300K"],

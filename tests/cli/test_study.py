@@ -102,7 +102,7 @@ def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturb
         (["--seed", "2"], "seed 1, not 2"),
         (["--budget-params", "6M"], "params 5000000, not 6000000"),
         (["--sampler", "random"], "sampler pool, not random"),
-        (["--tier", "cpu-2m"], "tier custom, not cpu-2m"),
+        (["--preset", "cpu-2m"], "preset custom, not cpu-2m"),
     ):
         assert words in error_of(here("study", "tiny", *flags, cwd=folder, monkeypatch=monkeypatch))
 
@@ -168,7 +168,7 @@ def test_a_proxy_that_does_not_rank_is_searched_only_by_force(tmp_path):
     """Candidates whose training shows them one batch: their scores are noise, and two seeds agree on nothing."""
     path = tiny(tmp_path, trials=16, retests=15, sampler="pool", uniform=15, images=16)
     run = halosearch("study", path, cwd=tmp_path)
-    verdict = json.loads(halosearch("status", "tiny", "--json", cwd=tmp_path, check=0).stdout)["certificate"]
+    verdict = json.loads(halosearch("status", "tiny", "--json", cwd=tmp_path, check=0).stdout)["validation"]
     if verdict["verdict"] != "failed":
         pytest.skip(f"fifteen pairs of noise agreed by chance: {verdict['reason']}")
     assert run.returncode == 7

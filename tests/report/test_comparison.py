@@ -50,10 +50,10 @@ def test_scores_of_other_data_or_another_proxy_are_not_subtracted():
     assert found["hypervolume"] is None
     assert "cannot be compared: they were scored on different data" in found["answer"][0]
     other = summary("two")
-    other["spec"] = other["spec"] | {"tier": other["spec"]["tier"] | {"rungs": [1]}}
+    other["spec"] = other["spec"] | {"preset": other["spec"]["preset"] | {"rungs": [1]}}
     found = compare(summary("one"), other)
     assert "their proxies differ (rungs)" in found["answer"][0]
-    assert [entry["field"] for entry in found["inputs"]] == ["tier.rungs"]
+    assert [entry["field"] for entry in found["inputs"]] == ["preset.rungs"]
 
 
 def test_without_known_noise_nothing_is_claimed():

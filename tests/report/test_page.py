@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 from halosearch.record.store import Trial
 from halosearch.report.page import render, write_report
 from halosearch.report.summary import Evidence, summarise
-from halosearch.search.checks import certificate_of
+from halosearch.search.checks import validation_of
 from halosearch.spec.session import Request, resolve
 
 DIALS = {
@@ -81,8 +81,8 @@ def evidence(
         "empty_classes": [],
         "unused": 0,
     }
-    certificate = certificate_of(study, trials, notes or {})
-    return Evidence(spec, trials, notes or {}, 1234, data, ["H4 is not compared with."], certificate)
+    validation = validation_of(study, trials, notes or {})
+    return Evidence(spec, trials, notes or {}, 1234, data, ["H4 is not compared with."], validation)
 
 
 MANY = [trial(i, score=0.1 + 0.03 * (i % 7), step=0.2 + 0.05 * (i % 5)) for i in range(12)] + [
@@ -180,7 +180,7 @@ def test_the_front_and_decisions_agree_with_the_table():
 def test_the_page_says_what_it_is_worth():
     text = " ".join(summarise(evidence(MANY, RETESTS))["answer"])
     assert "synthetic data" in text
-    assert "CPU tier" in text
+    assert "CPU preset" in text
     assert "Kendall tau" in text
     assert "n = 6" in text
     assert "one seed each" in text

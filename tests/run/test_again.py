@@ -13,7 +13,7 @@ from halosearch.report.publish import command_of, evidence
 from halosearch.report.summary import summarise
 from halosearch.spec.session import Request, resolve
 
-SAME = ("budget", "seed", "sampler", "trials", "retests", "lookahead", "device", "data", "tier", "space", "space_hash")
+SAME = ("budget", "seed", "sampler", "trials", "retests", "lookahead", "device", "data", "preset", "space", "space_hash")
 
 
 def spec_of(**request):
@@ -25,7 +25,7 @@ def spec_of(**request):
     [
         {"params": 20_000_000},
         {"params": 8_000_000, "tolerance": 0.02, "max_macs": 3 * 10**9, "seed": 5, "sampler": "nsga2", "trials": 31},
-        {"params": 20_000_000, "tier": "cpu-1h", "retests": 16, "lookahead": 6},
+        {"params": 20_000_000, "preset": "cpu-1h", "retests": 16, "lookahead": 6},
     ],
 )
 def test_the_copied_command_asks_the_same_question(request_, monkeypatch, tmp_path):
@@ -42,7 +42,7 @@ def test_the_copied_command_asks_the_same_question(request_, monkeypatch, tmp_pa
 
 def test_the_study_file_asks_the_same_question_and_a_written_space_needs_it(tmp_path):
     (tmp_path / "my.yaml").write_text(
-        "{budget: {params: 8000000}, space: {h: [1, 2]}, tier: {name: cpu-1h, rungs: [4096]}}"
+        "{budget: {params: 8000000}, space: {h: [1, 2]}, preset: {name: cpu-1h, rungs: [4096]}}"
     )
     spec = spec_of(study=str(tmp_path / "my.yaml"), root=tmp_path)
     assert command_of(spec) == "halosearch study study.yaml"

@@ -63,7 +63,7 @@ class Workers:
 
 @pytest.fixture(scope="module")
 def cell():
-    (spec, _, _) = resolve(Request(params=6_000_000, name="x", device="cpu", tier="cpu-2m"), lambda _: "cpu")
+    (spec, _, _) = resolve(Request(params=6_000_000, name="x", device="cpu", preset="cpu-2m"), lambda _: "cpu")
     return cell_of(spec)
 
 

@@ -7,7 +7,7 @@ from halosearch.proxy.training import DivergedError
 from halosearch.record.folders import budget_name
 from halosearch.search.candidates import cell_of, comparison_with_published, nearest_published, reference_dials
 from halosearch.search.pool import Pool
-from halosearch.spec.presets import TIERS, choose_tier
+from halosearch.spec.presets import PRESETS, choose_preset
 from halosearch.spec.session import Request, resolve
 
 
@@ -20,12 +20,12 @@ def test_the_budget_names_the_study():
 
 
 def test_the_tier_is_the_largest_that_fits_the_time():
-    assert choose_tier("cpu", None).name == "cpu-10m"
-    assert choose_tier("cpu", 60).name == "cpu-2m"
-    assert choose_tier("cpu", 7200).name == "cpu-1h"
-    assert choose_tier("cuda", None).name == "gpu-1h"
-    assert choose_tier("cuda", 10**6).name == "gpu-1d"
-    assert all(tier.largest <= 128 for tier in TIERS.values() if tier.device == "cpu")
+    assert choose_preset("cpu", None).name == "cpu-10m"
+    assert choose_preset("cpu", 60).name == "cpu-2m"
+    assert choose_preset("cpu", 7200).name == "cpu-1h"
+    assert choose_preset("cuda", None).name == "gpu-1h"
+    assert choose_preset("cuda", 10**6).name == "gpu-1d"
+    assert all(preset.largest <= 128 for preset in PRESETS.values() if preset.device == "cpu")
 
 
 def test_everything_used_is_in_the_spec_and_flags_win_over_the_file(tmp_path):
@@ -57,7 +57,7 @@ def test_a_tier_that_cannot_contain_a_published_model_says_so():
     [sentence] = comparison_with_published(spec)
     assert "H4 needs 384-pixel images" in sentence
     assert "not compared" in sentence
-    spec, _, _ = resolve(Request(params=5_500_000, tier="gpu-1d", device="auto"), lambda _: "cuda")
+    spec, _, _ = resolve(Request(params=5_500_000, preset="gpu-1d", device="auto"), lambda _: "cuda")
     assert comparison_with_published(spec) == ["H0 (5,502,248 parameters) is a candidate of this study."]
 
 
@@ -90,7 +90,7 @@ def test_short_forms_of_a_study_file_are_read(tmp_path, text):
     assert spec.name == ("20" if "name" in text else "a")
 
 
-@pytest.mark.parametrize("text", ["budget: [1]", "space: [1]", "tier: [1]", "lookahead: four", "budget: 5 apples"])
+@pytest.mark.parametrize("text", ["budget: [1]", "space: [1]", "preset: [1]", "lookahead: four", "budget: 5 apples"])
 def test_shapes_that_mean_nothing_are_refused_in_words(tmp_path, text):
     (tmp_path / "a.yaml").write_text(("" if "budget" in text else "budget: 5M\n") + text)
     with pytest.raises(UsageError):
@@ -116,7 +116,7 @@ def test_why_a_published_model_is_left_out_is_said_truly(tmp_path):
     (tmp_path / "a.yaml").write_text("budget: {params: 19.1M, tolerance: 0.05}\ntier: gpu-1d\nspace: {rb: [1]}\n")
     spec, _, _ = resolve(Request(str(tmp_path / "a.yaml"), tmp_path), lambda _: "cuda")
     assert "expansion_ratio 3.0" in comparison_with_published(spec)[0]
-    spec, _, _ = resolve(Request(params=20_000_000, tolerance=0.01, tier="gpu-1d"), lambda _: "cuda")
+    spec, _, _ = resolve(Request(params=20_000_000, tolerance=0.01, preset="gpu-1d"), lambda _: "cuda")
     assert "outside the budget" in comparison_with_published(spec)[0]
 
 

@@ -9,8 +9,8 @@ from halosearch.search.sampler import Outcome
 from halosearch.spec.session import Request, resolve
 
 
-def spec_of(tier="cpu-6h", **flags):
-    return resolve(Request(params=20_000_000, name="x", device="cpu", tier=tier, **flags), lambda _: "cpu")[0]
+def spec_of(preset="cpu-6h", **flags):
+    return resolve(Request(params=20_000_000, name="x", device="cpu", preset=preset, **flags), lambda _: "cpu")[0]
 
 
 def dials(number):
@@ -23,7 +23,7 @@ def outcomes(count, failed=()):
 
 def test_checks_grow_with_what_is_known_and_never_change():
     spec = spec_of()
-    known = [checks(spec, outcomes(n, failed=(1,)), dials) for n in range(spec.tier.uniform + 1)]
+    known = [checks(spec, outcomes(n, failed=(1,)), dials) for n in range(spec.preset.uniform + 1)]
     for before, after in itertools.pairwise(known):
         assert [job.key for job in before] == [job.key for job in after][: len(before)]
     whole = known[-1]
@@ -46,9 +46,9 @@ def test_a_gap_in_the_outcomes_holds_the_checks_back():
     assert {job.number for job in checks(spec, some, dials)} == {0, 1, 2}
 
 
-@pytest.mark.parametrize("tier", ["cpu-2m", "cpu-10m", "cpu-1h", "cpu-6h"])
-def test_the_price_is_what_will_be_asked_for(tier):
-    spec = spec_of(tier)
+@pytest.mark.parametrize("preset", ["cpu-2m", "cpu-10m", "cpu-1h", "cpu-6h"])
+def test_the_price_is_what_will_be_asked_for(preset):
+    spec = spec_of(preset)
     price = price_of(spec)
     assert price.checks == len(checks(spec, outcomes(price.uniform), dials))
     assert price.uniform + price.searched == spec.trials
@@ -88,7 +88,7 @@ def test_a_proxy_that_is_shown_not_to_rank_is_searched_only_by_force():
     good, bad = FakeStore(agree=True), FakeStore(agree=False)
     assert may_search(spec, good, said.append, force=False)
     assert not may_search(spec, bad, said.append, force=False)
-    assert bad.kept["certificate"]["verdict"] == "failed"
+    assert bad.kept["validation"]["verdict"] == "failed"
     assert "forced" not in bad.kept
     assert may_search(spec, bad, said.append, force=True)
     assert "forced" in bad.kept
@@ -105,8 +105,8 @@ def test_finalists_are_the_best_of_the_front_each_with_new_seeds():
             return [trial(n, score=0.1 + 0.01 * n, step=1.0 + (n % 3)) for n in range(10)]
 
     jobs = finals(spec, Record(agree=True), lambda n: {"row": n})
-    assert [job.number for job in jobs[:: spec.tier.final_seeds]] == [9, 8, 7, 6]  # 9 is the whole front
+    assert [job.number for job in jobs[:: spec.preset.final_seeds]] == [9, 8, 7, 6]  # 9 is the whole front
     assert {job.kind for job in jobs} == {FINAL}
-    assert len({job.seed for job in jobs}) == spec.tier.final_seeds
+    assert len({job.seed for job in jobs}) == spec.preset.final_seeds
     used = {job.seed for job in checks(spec, outcomes(40), dials)} | {spec.seed}
     assert not used & {job.seed for job in jobs}

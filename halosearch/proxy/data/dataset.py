@@ -56,7 +56,7 @@ class DataReport:
 
 @dataclass(frozen=True, slots=True)
 class DataRequest:
-    """`source` is a scenes version or a path; `seed` keys scenes; limits and the largest image size come from the tier.
+    """`source` is a scenes version or a path; `seed` keys scenes; limits and the largest image size come from the preset.
 
     `decoded` is the cache folder that another process has already made of the source.
     """

@@ -45,7 +45,7 @@ def prepare_hypervolume(summary: dict[str, Any], by: str) -> dict[str, Any]:
         "x": [point[place] for point in history],
         "y": [point[2] for point in history],
         "title": titles[by],
-        "even": summary["spec"]["tier"]["uniform"]
+        "even": summary["spec"]["preset"]["uniform"]
         if by == "trial" and summary["spec"]["sampler"] != "random"
         else None,
     }

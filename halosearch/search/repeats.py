@@ -1,0 +1,105 @@
+"""The evaluations around a search: checks of the proxy before it, held-out evaluations of the finalists after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from halosearch.analysis.frontier import complete, frontier
+from halosearch.record.evaluation import HELD_OUT, RATE, RETEST, Evaluation
+from halosearch.record.trials import table, trials_of
+from halosearch.search.sampler import Outcome
+
+SEED_STEP = 1_000_003
+"""Seeds of repeats lie this far apart; those of the finals begin beyond all others."""
+FINAL_SEEDS_FROM = 100
+ANCHORS = 3
+RATES = {1: 0.5, 2: 2.0}
+"""Factors on the learning rate that are audited, by repeat number."""
+Make = Callable[..., Evaluation]
+"""Makes a row of a kind about a trial, given the fields in which it differs from the trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """How many repeats a study asks for.
+
+    `retests` candidates are trained with a second seed, three of them with `anchor_seeds` in all; the learning rate of `rates`
+    candidates is audited; `finalists` are trained with `final_seeds` seeds more and scored on held-out images.
+    """
+
+    retests: int = 0
+    anchor_seeds: int = 2
+    rates: int = 0
+    finalists: int = 0
+    final_seeds: int = 0
+
+
+def checks(
+    design: Repeats, uniform: int, seed: int, outcomes: Mapping[int, Outcome], make: Callable[..., Evaluation]
+) -> list[Evaluation]:
+    """Retests of the first candidates, more seeds of three anchors, other rates of the corners, as far as they are known yet.
+
+    Anchors are the cheapest, the middle and the dearest of the candidates trained twice; corners the deepest candidate and those
+    with the narrowest and the widest bottleneck, where a rule for learning rates is most likely to fail. With more outcomes the
+    list only grows at its end.
+    """
+    scored: list[int] = []
+    for number in range(uniform):
+        if number not in outcomes:
+            break
+        if outcomes[number].scores is not None:
+            scored.append(number)
+    again = scored[: design.retests]
+    found = [make(RETEST, n, seed=seed + SEED_STEP) for n in again]
+    if len(outcomes) < uniform or not scored:
+        return found
+    by_cost = sorted(again, key=lambda n: (outcomes[n].cost, n))
+    anchors = sorted({by_cost[0], by_cost[len(by_cost) // 2], by_cost[-1]}) if len(by_cost) >= ANCHORS else []
+    found += [
+        make(RETEST, n, seed=seed + SEED_STEP * repeat, repeat=repeat)
+        for n in anchors
+        for repeat in range(2, design.anchor_seeds)
+    ]
+    if not design.rates:
+        return found
+    rows = {n: make(RATE, n, seed=seed) for n in scored}
+    return found + [
+        make(RATE, n, seed=seed, repeat=repeat, rate=factor)
+        for n in corners(rows)[: design.rates]
+        for repeat, factor in RATES.items()
+    ]
+
+
+def corners(rows: Mapping[int, Evaluation]) -> list[int]:
+    """The deepest trial, and those with the widest and the narrowest bottleneck; each once."""
+    dials = {n: row.candidate for n, row in rows.items()}
+    chosen = [
+        max(dials, key=lambda n: (dials[n]["stage3_depth"], -n)),
+        max(dials, key=lambda n: (dials[n]["expansion_ratio"], -n)),
+        min(dials, key=lambda n: (dials[n]["expansion_ratio"], n)),
+    ]
+    return list(dict.fromkeys(chosen))
+
+
+def finals(design: Repeats, seed: int, rows: Sequence[Evaluation], make: Make) -> list[Evaluation]:
+    """The finalists, each with its seeds: the best scores of the front, then the best of the rest where the front is short."""
+    return [
+        make(HELD_OUT, n, seed=seed + SEED_STEP * (FINAL_SEEDS_FROM + repeat), repeat=repeat)
+        for n in finalists(design.finalists, rows)
+        for repeat in range(1, design.final_seeds + 1)
+    ]
+
+
+def finalists(most: int, rows: Sequence[Evaluation]) -> list[int]:
+    """Numbers of the trials that get the last word."""
+    if not most:
+        return []
+    trials = table(trials_of(rows))
+    done, front = complete(trials), frontier(trials)
+    if done.empty:
+        return []
+    by_score = done.sort_values(["score", "trial"], ascending=[False, True])["trial"]
+    on_front = set(front["trial"])
+    ordered = [n for n in by_score if n in on_front] + [n for n in by_score if n not in on_front]
+    return [int(n) for n in ordered[:most]]
