@@ -1,12 +1,12 @@
 """Records of studies that were never run, as large as one likes: for the report's benchmark and its tests in a browser."""
 
 import numpy as np
-
-from halosearch.families.halonet.space import DIALS, SearchSpace
 from halosearch.record.store import Trial
-from halosearch.report.summary import Evidence
 from halosearch.search.checks import validation_of
 from halosearch.spec.session import Request, resolve
+
+from halosearch.families.halonet.space import DIALS, SearchSpace
+from halosearch.report.summary import Evidence
 
 REASONS = (
     "loss is not finite",

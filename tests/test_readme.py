@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from halosearch.spec.session import Request, resolve
+
 from tests.cli.process import halosearch
 
 README = Path(__file__).parent.parent / "README.md"

@@ -6,13 +6,14 @@ import sys
 import time
 from pathlib import Path
 
+from halosearch.search.candidates import cell_of
+from halosearch.spec.session import Request, resolve
+
 from benchmarks.distributed import quick
 from halosearch.errors import HalosearchError
 from halosearch.run.choose_engine import workers_at
 from halosearch.run.place import Place
 from halosearch.run.study import Control, run_study
-from halosearch.search.candidates import cell_of
-from halosearch.spec.session import Request, resolve
 
 
 class Talk:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import psutil
 import torch
+from halosearch.record.store import Store
 
 from benchmarks.distributed.nodes import ROOT, Nodes
 from benchmarks.distributed.postgres import Server, programs
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.record.store import Store
 
 DRIVE = [sys.executable, "-m", "benchmarks.distributed.drive"]
 STUDY = ["30", "--sampler", "nsga2", "--workers", "2", "--retests", "0"]

@@ -6,23 +6,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import kendalltau
 
-from halosearch.cost.parts import setting_of
-from halosearch.cost.roofline import Setting
+from halosearch.cost.roofline import FLOAT, HALF, Setting
 from halosearch.cost.step_time import (
     StepTimeModel,
     TimedModel,
     TimedPart,
+    fit,
     kind_of,
     part_terms,
     predict_rows,
 )
 from halosearch.families.halonet.counts import dials_of
 from halosearch.families.halonet.space import config_from_dials
-from halosearch.record.store import Trial
-from halosearch.run.comparable import timing_plan
+from halosearch.record.trials import Trial
 from halosearch.spec.study import StudySpec
 
 MIN_AUDITED = 8
@@ -46,8 +44,15 @@ def timed_trials(trials: list[Trial], setting: Setting) -> dict[int, TimedModel]
 
 
 def setting_for(spec: StudySpec) -> Setting:
-    """The roofline's view of a study's clock."""
-    return setting_of(timing_plan(spec), torch.device(spec.device))
+    """The roofline's view of a study's timing."""
+    return Setting(spec.preset.timing_batch, True, HALF if spec.device.startswith("cuda") else FLOAT)
+
+
+def prediction_of(spec: StudySpec, trials: list[Trial]) -> dict[str, Any] | None:
+    """`audited` of a study's own trials."""
+    setting = setting_for(spec)
+    timed = timed_trials(trials, setting)
+    return audited(timed, fit(timed.values(), setting)) if len(timed) >= MIN_AUDITED else None
 
 
 def audited(timed: dict[int, TimedModel], fitted: StepTimeModel | None) -> dict[str, Any] | None:

@@ -10,13 +10,13 @@ import pandas as pd
 
 from halosearch.bench.families import counts_of
 from halosearch.bench.outside import Counts, OutOfTheBox
-from halosearch.bench.simulate import InPool, Replay, Until, replay_asked, replay_in_pool
+from halosearch.bench.simulate import Asked, InPool, Replay, Search, Until, replay_asked, replay_in_pool
 from halosearch.bench.table import Table
 from halosearch.cost.candidate_pool import twin_macs
 from halosearch.errors import HalosearchError
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.space import DIALS, config_from_dials
-from halosearch.search.trial_seconds import trial_seconds
+from halosearch.search.design import trial_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ def run(name: str, table: Table, seed: int, workers: int, until: Until) -> Repla
     """Replay one contender."""
     contender = CONTENDERS[name]
     if isinstance(contender, InPool):
-        return replay_in_pool(contender, table, seed, workers, until, expected_seconds(table))
+        return replay_in_pool(contender, table, Search(seed, workers), until, expected_seconds(table))
     search = OutOfTheBox(contender.sampler, table, counts_in(table), seed, reject=contender.reject)
-    return replay_asked(search.ask, search.tell, table, seed, workers, until, contender.max_asks)
+    return replay_asked(Asked(search.ask, search.tell, contender.max_asks), table, Search(seed, workers), until)
 
 
 def expected_seconds(table: Table) -> np.ndarray:

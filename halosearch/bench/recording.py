@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from halosearch.bench.table import Table, check_rows
 from halosearch.cost.candidate_pool import Limits
 from halosearch.errors import UsageError
 from halosearch.families.halonet.space import DIALS, WHOLE_MAP, SearchSpace
-from halosearch.record.store import COMPLETE, Trial
+from halosearch.record.evaluation import COMPLETE, RETEST, Evaluation
+from halosearch.record.trials import Trial, anchor_of, repeats, trials_of
 from halosearch.report.reading import Opened
-from halosearch.search.checks import repeats_of
 
 
 def table_of(opened: Opened) -> Table:
@@ -22,14 +23,15 @@ def table_of(opened: Opened) -> Table:
     Raises:
         UsageError: the study's candidates were not drawn evenly, or too few were trained twice.
     """
-    spec, notes = opened.spec, opened.store.notes()
+    spec, table = opened.spec, opened.rows
+    trials = trials_of(table)
     if spec.sampler != "random":
         raise UsageError(
             f"the candidates of study {spec.name!r} were chosen by {spec.sampler!r}, not drawn evenly",
             "record a table with: halosearch study --sampler random --max-trials 100 --retests 100 …",
         )
     rungs = spec.preset.rungs
-    whole = [t for t in opened.store.trials() if _is_whole(t, notes, len(rungs))]
+    whole = [t for t in trials if _is_whole(t, table, len(rungs))]
     check_rows(len(whole))
     rows = pd.DataFrame(
         [
@@ -38,7 +40,7 @@ def table_of(opened: Opened) -> Table:
         ]
     )
     scores = np.array(
-        [[_by_rung(t.result), _by_rung(notes[f"retest-{t.number}"]["result"])] for t in whole], dtype=float
+        [[_by_rung(t.result), _by_rung(repeats(table, RETEST, t.number)[0].result)] for t in whole], dtype=float
     )
     low, high = Limits(spec.budget.params, spec.budget.tolerance).params_range()
     facts = {
@@ -48,10 +50,10 @@ def table_of(opened: Opened) -> Table:
         "preset": spec.preset.model_dump(mode="json"),
         "data": spec.data if "/" not in spec.data else spec.data.rsplit("/", 1)[-1],
         "seed": spec.seed,
-        "device": notes.get("clock", {}).get("device", {}),
-        "cell_size": notes.get("cell", {}).get("size"),
-        "trials": len(opened.store.trials()),
-        "left_out": len(opened.store.trials()) - len(whole),
+        "device": (anchor_of(table) or {}).get("device", {}),
+        "pool_size": opened.pool_size,
+        "trials": len(trials),
+        "left_out": len(trials) - len(whole),
     }
     return Table(
         spec.name,
@@ -74,11 +76,11 @@ def _ordered_space(space: SearchSpace) -> dict[str, list[Any]]:
     return values
 
 
-def _is_whole(trial: Trial, notes: dict[str, Any], rungs: int) -> bool:
-    if trial.state != COMPLETE or not repeats_of(trial.number, notes):
+def _is_whole(trial: Trial, rows: Sequence[Evaluation], rungs: int) -> bool:
+    again = repeats(rows, RETEST, trial.number)
+    if trial.state != COMPLETE or not again or again[0].repeat != 1:
         return False
-    again = notes[f"retest-{trial.number}"]["result"]
-    return len(trial.result["scores"]) == len(again["scores"]) == rungs
+    return len(trial.result["scores"]) == len(again[0].result["scores"]) == rungs
 
 
 def _by_rung(result: dict[str, Any]) -> list[float]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from halosearch.bench.table import COST, Table
-from halosearch.run.jobs import DONE, Event, Job
-from halosearch.run.loop import Loop, Parts, State
+from halosearch.record.evaluation import COMPLETE, Evaluation
+from halosearch.run.driver import Control, Driver
+from halosearch.run.protocol import DONE, Event
+from halosearch.search.planner import SearchDesign, SearchPlanner
 from halosearch.search.pool import Pool
 from halosearch.search.sampler import Guide, Proposer
-from halosearch.search.schedule import Move, Schedule, Shape
+from halosearch.search.schedule import Shape
 
 
 @dataclass(slots=True)
@@ -39,8 +41,18 @@ class Replay:
     sampler_seconds: float = 0.0
 
 
+PLACE = "place"
+"""The column that holds a row's position in the table."""
 Until = Callable[[float, int], bool]
 """Told of every full training's end (seconds, row); true ends the replay: no more are begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a replay is of beside the contender: its seed, and how many simulated workers there are."""
+
+    seed: int
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +74,32 @@ class VirtualWorkers:
         self.capacity, self._table, self._seen, self._replay = capacity, table, seen, replay
         self._until = until
         self.clock, self.done = 0.0, False
-        self._busy: list[tuple[float, int, Job]] = []
+        self._busy: list[tuple[float, int, Evaluation]] = []
         self._begun = 0
         self._reached: dict[int, int] = {}
 
-    def submit(self, job: Job) -> None:
-        """Begin a job; it takes the recorded seconds of the rungs that are still to climb."""
-        row, top = int(job.dials["row"]), len(self._table.rungs) - 1
-        rung = top if job.rung < 0 else job.rung
-        first = self._reached.get(row, -1) + 1
-        self._reached[row] = rung
+    def submit(self, row: Evaluation) -> None:
+        """Begin an evaluation; it takes the recorded seconds of the rungs that are still to climb."""
+        place, rung = int(row.costs[PLACE]), row.rung
+        first = self._reached.get(place, -1) + 1
+        self._reached[place] = rung
         self._begun += 1
-        end = self.clock + float(self._table.seconds[row, first : rung + 1].sum())
-        heapq.heappush(self._busy, (end, self._begun, job))
+        end = self.clock + float(self._table.seconds[place, first : rung + 1].sum())
+        heapq.heappush(self._busy, (end, self._begun, row))
 
     def poll(self, timeout_s: float) -> list[Event]:
-        """Go to the end of the job that ends first."""
+        """Go to the end of the evaluation that ends first."""
         del timeout_s
         if not self._busy:
             return []
-        end, _, job = heapq.heappop(self._busy)
+        end, _, row = heapq.heappop(self._busy)
         self.clock = max(self.clock, end)
-        row, top = int(job.dials["row"]), len(self._table.rungs) - 1
-        rung = top if job.rung < 0 else job.rung
-        if rung == top:
-            self._replay.found.append((self.clock, row))
-            self.done = self.done or self._until(self.clock, row)
-        scores = [float(score) for score in self._seen[row, : rung + 1]]
-        cost = float(self._table.costs()[row])
-        return [Event(DONE, job, {"state": "complete", "rung_scores": scores, "guide_cost": cost})]
+        place, rung = int(row.costs[PLACE]), row.rung
+        if rung == len(self._table.rungs) - 1:
+            self._replay.found.append((self.clock, place))
+            self.done = self.done or self._until(self.clock, place)
+        scores = [{"score": float(score)} for score in self._seen[place, : rung + 1]]
+        return [Event(DONE, row, {"state": COMPLETE, "scores": scores})]
 
     def stop(self) -> None:
         """Nothing to stop."""
@@ -99,79 +108,57 @@ class VirtualWorkers:
         """Nothing to close."""
 
 
-class _Ledger:
-    """Keeps what was proposed."""
+class _Rows:
+    """Keeps nothing but what was proposed."""
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
 
-    def move(self, move: Move) -> None:
-        """Take note of new rows."""
-        if move.trial == len(self._replay.proposed):
-            self._replay.proposed.append(move.row)
+    def append(self, row: Evaluation, distributions: Mapping[str, Any]) -> None:
+        """Take note of new candidates."""
+        del distributions
+        if row.trial == len(self._replay.proposed):
+            self._replay.proposed.append(int(row.costs[PLACE]))
 
-    def begin_run(self, job: Job) -> int:
-        """First run, always."""
-        del job
-        return 1
-
-    def pause(self, job: Job, result: dict[str, Any]) -> None:
-        """Nothing to keep."""
-
-    def finish(self, job: Job, state: str, result: dict[str, Any], reason: str) -> None:
-        """Nothing to keep."""
-
-    def prune(self, trials: list[int]) -> None:
+    def end(self, row: Evaluation) -> None:
         """Nothing to keep."""
 
 
-def _hear_nothing(kind: str, job: Job, info: dict[str, Any]) -> None:
-    del kind, job, info
+class _Nobody:
+    """Listens to nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+    def event(self, kind: str, row: Evaluation, info: dict[str, Any]) -> None:
+        """Nothing."""
 
 
-class _Timed(Proposer):
-    """A proposer whose time is added to the simulated clock."""
-
-    workers: VirtualWorkers
-    replay: Replay
-
-    def propose(self, forced: int | None = None) -> int:
-        """As `Proposer`."""
-        started = time.process_time()
-        row = super().propose(forced)
-        spent = time.process_time() - started
-        self.workers.clock += spent
-        self.replay.sampler_seconds += spent
-        self.replay.asks += 1
-        return row
-
-
-def replay_in_pool(
-    contender: InPool, table: Table, seed: int, workers: int, until: Until, expected: np.ndarray
-) -> Replay:
+def replay_in_pool(contender: InPool, table: Table, search: Search, until: Until, expected: np.ndarray) -> Replay:
     """A study's own search on a table, to its last row or until told to end; `expected` seconds of each row's trial."""
     replay = Replay()
-    virtual = VirtualWorkers(workers, table, table.seen(seed), replay, until)
-    pool = Pool(table.rows, table.features)
+    virtual = VirtualWorkers(search.workers, table, table.seen(search.seed), replay, until)
     top = len(table.rungs) - 1
     seconds = expected if contender.knows_seconds else None
     guide = Guide(COST, tuple(map(float, table.rungs)), seconds, uniform_share=contender.uniform_share)
-    proposer = _Timed(pool, contender.sampler, seed, contender.uniform, guide)
-    proposer.workers, proposer.replay = virtual, replay
     uniform = 0 if contender.sampler == "random" else contender.uniform
-    shape = Shape(len(table.rows), uniform, top, contender.eta, workers - 1)
-    loop = Loop(
-        Parts(seed),
-        Schedule(shape, proposer),
-        State(),
-        virtual,
-        _Ledger(replay),
-        lambda row: {"row": row},
-        lambda: not virtual.done,
-        lambda: False,
-        _hear_nothing,
-    )
-    loop.run()
+    shape = Shape(len(table.rows), uniform, top, contender.eta, search.workers - 1)
+
+    def propose(proposer: Proposer) -> int:
+        """The proposer's own time is added to the simulated clock."""
+        started = time.process_time()
+        row = proposer.propose()
+        spent = time.process_time() - started
+        virtual.clock += spent
+        replay.sampler_seconds += spent
+        replay.asks += 1
+        return row
+
+    rows = table.rows.assign(**{PLACE: np.arange(len(table.rows))})
+    design = SearchDesign(shape, contender.sampler, guide, search.seed, timed=False, costs=(COST, PLACE))
+    planner = SearchPlanner(design, Pool(rows, table.features), propose)
+    control = Control(clock=lambda: float(virtual.done), deadline=0.5)
+    Driver(planner, virtual, control, _Nobody(), _Rows(replay), [], top=top).run()
     replay.seconds = virtual.clock
     return replay
 
@@ -182,17 +169,26 @@ Tell = Callable[[Any, int, float, float], None]
 """Takes the handle, the row, the score and the cost."""
 
 
-def replay_asked(ask: Ask, tell: Tell, table: Table, seed: int, workers: int, until: Until, max_asks: int) -> Replay:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A search that is asked and told, as Optuna's documentation shows; ended by us after so many asks."""
+
+    ask: Ask
+    tell: Tell
+    max_asks: int
+
+
+def replay_asked(searcher: Asked, table: Table, search: Search, until: Until) -> Replay:
     """A search that is asked whenever a worker is free and told when a training ends; asks outside the budget cost no training."""
-    replay, seen = Replay(), table.seen(seed)
+    replay, seen = Replay(), table.seen(search.seed)
     busy: list[tuple[float, int, Any, int]] = []
     clock, done = 0.0, False
     while busy or not done:
-        replay.capped = replay.asks >= max_asks
+        replay.capped = replay.asks >= searcher.max_asks
         done = done or replay.capped or len(replay.proposed) == len(table.rows)
-        if len(busy) < workers and not done:
+        if len(busy) < search.workers and not done:
             started = time.process_time()
-            handle, row = ask()
+            handle, row = searcher.ask()
             spent = time.process_time() - started
             clock += spent
             replay.sampler_seconds += spent
@@ -209,6 +205,6 @@ def replay_asked(ask: Ask, tell: Tell, table: Table, seed: int, workers: int, un
         clock = max(clock, end)
         replay.found.append((clock, row))
         done = done or until(clock, row)
-        tell(handle, row, float(seen[row, -1]), float(table.costs()[row]))
+        searcher.tell(handle, row, float(seen[row, -1]), float(table.costs()[row]))
     replay.seconds = clock
     return replay

@@ -13,7 +13,7 @@ import pandas as pd
 
 from halosearch.errors import UsageError
 from halosearch.files import write_text
-from halosearch.record.store import to_json
+from halosearch.record.trials import to_json
 
 ROWS, FACTS = "table.csv", "table.json"
 COST = "macs"
@@ -119,7 +119,7 @@ def describe(table: Table) -> str:
             f"A synthetic family: every seed is another problem of about {len(table.rows)} rows, rungs {table.rungs}, "
             f"noise {table.facts['noise']:g} of the truth's spread; judged by the truth."
         )
-    preset, cell = table.facts.get("preset", {}), table.facts.get("cell_size")
+    preset, cell = table.facts.get("preset", {}), table.facts.get("pool_size")
     return (
         f"Recorded from real trainings: {len(table.rows)} candidates drawn evenly from a cell of {cell:,} "
         f"({table.budget[0]:,} to {table.budget[1]:,} parameters), {table.scores.shape[1]} seeds each, twins of "

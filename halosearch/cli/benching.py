@@ -6,26 +6,41 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from halosearch.cli.options import Json, Root
 from halosearch.cli.output import put, put_json, say
 from halosearch.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class BenchFlags:
-    """The flags of `bench` as typed."""
+class BenchOptions:
+    """The options of `bench`."""
 
-    sources: list[str]
-    root: Path
-    record: str | None
-    contenders: list[str]
-    seeds: int
-    workers: str
-    processes: int | None
-    output: Path | None
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TABLE...]", help="Folders of recorded tables, or 'saturating', 'rugged' (default: both of these)."
+        ),
+    ] = None
+    json: Json = ""
+    record: Annotated[
+        str | None,
+        typer.Option(help="Make a recorded table of this study instead (sampler random, all trials retested)."),
+    ] = None
+    contender: Annotated[list[str] | None, typer.Option(help="Only these searches, by name; repeatable.")] = None
+    seeds: Annotated[int, typer.Option(min=2, help="Replays of each search.")] = 20
+    workers: Annotated[str, typer.Option(help="Simulated workers, for example 1,8.")] = "1,8"
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes that replay (default: 1).")] = None
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for replays.jsonl and page.md, or for the table (default: bench).")
+    ] = None
+    root: Root = Path()
 
 
-def run_bench(flags: BenchFlags, *, as_json: bool) -> None:
+def run_bench(flags: BenchOptions) -> None:
     """The `bench` command."""
     if flags.record is not None:
         _record(flags)
@@ -37,17 +52,17 @@ def run_bench(flags: BenchFlags, *, as_json: bool) -> None:
     from halosearch.bench.table import describe
 
     sources = flags.sources or list(FAMILIES)
-    for name in flags.contenders:
+    for name in flags.contender or []:
         if name not in CONTENDERS:
             raise UsageError(f"unknown contender {name!r}", f"contenders are: {'; '.join(CONTENDERS)}")
     output = flags.output or Path("bench")
-    cases = cases_of(sources, flags.contenders or list(CONTENDERS), counts, flags.seeds)
+    cases = cases_of(sources, flags.contender or list(CONTENDERS), counts, flags.seeds)
     say(f"{len(cases)} replays into {output / 'replays.jsonl'}; what is there already is not run again")
     for source in sources:
         table_for(source, 0)  # what cannot be read is said before anything runs
     rows = summarise(run_all(cases, output / "replays.jsonl", flags.processes or 1, say))
     facts = {source: describe(table_for(source, 0)) for source in sorted({str(row["source"]) for row in rows})}
-    if as_json:
+    if flags.json:
         put_json({"rows": [_finite(row) for row in rows], "sources": facts})
         return
     _write_page(output, rows, facts)
@@ -87,7 +102,7 @@ def _write_page(output: Path, rows: list[dict[str, object]], facts: dict[str, st
     put(f"page: {output / 'page.md'}")
 
 
-def _record(flags: BenchFlags) -> None:
+def _record(flags: BenchOptions) -> None:
     from halosearch.bench.recording import table_of
     from halosearch.bench.table import write_table
     from halosearch.report.reading import open_study

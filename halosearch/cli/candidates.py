@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from halosearch.cli.options import Candidate, Json, Root
 from halosearch.cli.output import format_table, put, put_json, say
 from halosearch.errors import UsageError
 from halosearch.families.halonet.config import HaloNetConfig
@@ -138,26 +141,35 @@ def _print_cost(document: dict[str, Any]) -> None:
     )
 
 
-def train_candidate(
-    text: str,
-    root: Path,
-    *,
-    as_json: bool,
-    data: str | None,
-    preset: str | None,
-    images: int | None,
-    image_size: int | None,
-    seed: int,
-    device: str,
-) -> None:
-    """One short training of the twin."""
-    config = resolve_candidate(text, root)
-    from halosearch.run.train_once import train_once
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """The options of `train`."""
 
-    document = train_once(
-        config, data=data, preset=preset, images=images, image_size=image_size, seed=seed, device=device, say=say
+    candidate: Candidate
+    json: Json = ""
+    data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes.")] = None
+    preset: Annotated[
+        str | None, typer.Option("--preset", "--tier", help="Price class of the training (see study).")
+    ] = None
+    images: Annotated[int | None, typer.Option(min=1, help="Images that the twin sees (default: the preset's).")] = None
+    image_size: Annotated[
+        int | None, typer.Option(min=32, help="Train at this image size instead of the candidate's.")
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    root: Root = Path()
+
+
+def train_candidate(options: TrainOptions) -> None:
+    """One short training of the twin."""
+    config = resolve_candidate(options.candidate, options.root)
+    from halosearch.run.train_once import OneTraining, train_once
+
+    wanted = OneTraining(
+        config, options.data, options.preset, options.images, options.image_size, options.seed, options.device
     )
-    if as_json:
+    document = train_once(wanted, say)
+    if options.json:
         put_json(document)
         return
     final = document["final"]

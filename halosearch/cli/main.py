@@ -1,7 +1,4 @@
-"""The `halosearch` command: its parser.
-
-Only typer and the standard library are imported here, so that `--help` answers at once; every command imports its rooms.
-"""
+"""The `halosearch` command: its parser. Every command imports its rooms when it runs, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -12,8 +9,13 @@ from typing import Annotated
 import typer
 
 from halosearch import __version__
+from halosearch.cli.benching import BenchOptions, run_bench
+from halosearch.cli.candidates import TrainOptions, train_candidate
 from halosearch.cli.ending import run_app
 from halosearch.cli.options import BudgetMacs, BudgetParams, Candidate, Json, Root, Study, Tolerance, study_names
+from halosearch.cli.running import StudyCommand, StudyOptions, run_or_forecast
+from halosearch.cli.signature import from_fields, with_study_fields
+from halosearch.cli.timings import TimeOptions, time_candidates
 
 app = typer.Typer(
     name="halosearch",
@@ -67,70 +69,17 @@ def cost(
 
 
 @app.command(name="time")
-def time_(
-    candidates: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="CANDIDATE...",
-            help="Candidates, measured in the same rounds; with timm installed also timm:NAME[@SIZE] and efficientnet-b0 to -b7.",
-        ),
-    ],
-    json: Json = "",
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Ratios to the first candidate with a verdict; writes the JSON file.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option(help="File for all numbers and raw samples (with --compare: step-times.json).")
-    ] = None,
-    train: Annotated[
-        bool | None, typer.Option("--train/--infer", help="Training step only, or forward only (default: both).")
-    ] = None,
-    batch_size: Annotated[
-        str, typer.Option(help="Images per step, or 'best': each model's fastest batch within 85 % of the memory.")
-    ] = "",
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds; the median and its interval are over these.")] = 7,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: torch's own choice).")] = None,
-    compiled: Annotated[
-        bool | None, typer.Option("--compile/--eager", help="Through torch.compile (default: on CUDA only).")
-    ] = None,
-    root: Root = Path(),
-) -> None:
+@from_fields(TimeOptions)
+def time_(options: TimeOptions) -> None:
     """Measure forward and training step of candidates on this device."""
-    from halosearch.cli.timings import TimeOptions, time_candidates
-
-    options = TimeOptions(train, batch_size, rounds, device, threads, compiled, compare, output)
-    time_candidates(candidates, root, options, as_json=bool(json))
+    time_candidates(options)
 
 
 @app.command()
-def train(
-    candidate: Candidate,
-    json: Json = "",
-    data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Price class of the training (see study).")] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="Images that the twin sees (default: the preset's).")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=32, help="Train at this image size instead of the candidate's.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    root: Root = Path(),
-) -> None:
+@from_fields(TrainOptions)
+def train(options: TrainOptions) -> None:
     """Train a candidate's narrow twin for a short while and score it."""
-    from halosearch.cli.candidates import train_candidate
-
-    train_candidate(
-        candidate,
-        root,
-        as_json=bool(json),
-        data=data,
-        preset=preset,
-        images=images,
-        image_size=image_size,
-        seed=seed,
-        device=device,
-    )
+    train_candidate(options)
 
 
 @app.command()
@@ -149,105 +98,10 @@ def space(
 
 
 @app.command()
-def study(
-    study: Annotated[
-        str | None, typer.Argument(help="A study's name or a study.yaml (default: named by its budget).")
-    ] = None,
-    budget_params: BudgetParams = None,
-    budget_macs: BudgetMacs = None,
-    tolerance: Tolerance = None,
-    data: Annotated[
-        str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes (default).")
-    ] = None,
-    max_time: Annotated[
-        str | None, typer.Option(help="Stop after this long, for example 2h; also chooses the preset of a new study.")
-    ] = None,
-    max_trials: Annotated[int | None, typer.Option(min=1, help="Trials in all (default: the preset's).")] = None,
-    retests: Annotated[
-        int | None, typer.Option(min=0, help="Trials to repeat with another seed (default: the preset's).")
-    ] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="pool, tpe, nsga2, gp or random; all stay inside the budget (default: pool).")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and scenes (default: 0).")] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Price class of a trial: cpu-2m, cpu-10m, cpu-1h, cpu-6h, gpu-1h, gpu-1d.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that train (default: one per core, or one per GPU).")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    name: Annotated[str | None, typer.Option(help="Name of a new study.")] = None,
-    lookahead: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Moves under way while the next is decided (default: 4; over 4 workers twice as many)."
-        ),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[ADDRESS]",
-            help="Run trials on the Ray cluster at host:port (auto: the one of this machine); without an address start one here.",
-        ),
-    ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="local (default), ray, or ray-tune: the same study under Ray Tune.")
-    ] = None,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(min=0, help="Share of a GPU that a trial holds on Ray (default: 1 on CUDA).")
-    ] = None,
-    max_gpu_hours: Annotated[
-        float | None, typer.Option(min=0, help="Stop after so many GPU-hours, all runs together.")
-    ] = None,
-    max_trial_time: Annotated[
-        str | None, typer.Option(help="End a trial after this long (default: the preset's whole time, 10m at least).")
-    ] = None,
-    max_trial_memory: Annotated[
-        str | None, typer.Option(help="End a trial that takes more main memory, for example 8GiB.")
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Keep trials in this database, for example postgresql://user@host/db.")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Search even where the proxy was shown not to rank the candidates.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would cost; train and write nothing.")
-    ] = False,
-    json: Json = "",
-    root: Root = Path(),
-) -> None:
+@with_study_fields(StudyOptions, StudyCommand)
+def study(command: StudyCommand) -> None:
     """Create or continue a study: budget, trials, frontier, report. The same line again continues it."""
-    from halosearch.cli.running import StudyFlags, run_or_forecast
-
-    flags = StudyFlags(
-        study,
-        root,
-        name,
-        budget_params,
-        budget_macs,
-        tolerance,
-        seed,
-        sampler,
-        data,
-        device,
-        preset,
-        max_trials,
-        retests,
-        workers,
-        max_time,
-        force,
-        lookahead,
-        ray,
-        engine,
-        gpus_per_trial,
-        max_gpu_hours,
-        max_trial_time,
-        max_trial_memory,
-        storage,
-    )
-    run_or_forecast(flags, dry_run=dry_run, json=json)
+    run_or_forecast(command)
 
 
 @app.command()
@@ -280,10 +134,11 @@ def frontier(study: Study, json: Json = "", root: Root = Path()) -> None:
 def predict(
     study: Study,
     candidates: Annotated[
-        list[str] | None, typer.Argument(metavar="[CANDIDATE...]", help="Candidates (default: the study's whole cell).")
+        list[str] | None,
+        typer.Argument(metavar="[CANDIDATE...]", help="Candidates (default: the study's whole candidate pool)."),
     ] = None,
     json: Json = "",
-    output: Annotated[Path | None, typer.Option(help="CSV file for every row of the cell with its prediction.")] = None,
+    output: Annotated[Path | None, typer.Option(help="CSV file for every row of the pool with its prediction.")] = None,
     root: Root = Path(),
 ) -> None:
     """Predict training-step times that a study has not measured, with intervals."""
@@ -327,32 +182,10 @@ def export(
 
 
 @app.command()
-def bench(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TABLE...]", help="Folders of recorded tables, or 'saturating', 'rugged' (default: both of these)."
-        ),
-    ] = None,
-    json: Json = "",
-    record: Annotated[
-        str | None,
-        typer.Option(help="Make a recorded table of this study instead (sampler random, all trials retested)."),
-    ] = None,
-    contender: Annotated[list[str] | None, typer.Option(help="Only these searches, by name; repeatable.")] = None,
-    seeds: Annotated[int, typer.Option(min=2, help="Replays of each search.")] = 20,
-    workers: Annotated[str, typer.Option(help="Simulated workers, for example 1,8.")] = "1,8",
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes that replay (default: 1).")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for replays.jsonl and page.md, or for the table (default: bench).")
-    ] = None,
-    root: Root = Path(),
-) -> None:
+@from_fields(BenchOptions)
+def bench(options: BenchOptions) -> None:
     """Replay a recorded table through samplers: is the search better, and by how much?"""
-    from halosearch.cli.benching import BenchFlags, run_bench
-
-    flags = BenchFlags(sources or [], root, record, contender or [], seeds, workers, processes, output)
-    run_bench(flags, as_json=bool(json))
+    run_bench(options)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -25,12 +25,13 @@ def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: boo
     from halosearch.cost.parts import parts_of
     from halosearch.cost.step_time import fit
     from halosearch.families.halonet.counts import dials_of
+    from halosearch.record.trials import anchor_of
     from halosearch.report.reading import open_study
 
     opened = open_study(root, study)
     setting = setting_for(opened.spec)
-    timed = timed_trials(opened.store.trials(), setting)
-    model, clock = fit(timed.values(), setting), opened.store.notes().get("clock")
+    timed = timed_trials(opened.trials, setting)
+    model, clock = fit(timed.values(), setting), anchor_of(opened.rows)
     if model is None or clock is None:
         raise NothingUsableError(
             f"study {study!r} has timed {len(timed)} candidates, too few (or too few parts of some kind) to predict others",
@@ -66,8 +67,8 @@ def _cell(spec: Any, model: Any, anchor: float, output: Path | None) -> dict[str
     import pandas as pd
 
     from halosearch.analysis.step_times import predicted_seconds
+    from halosearch.cost.candidate_pool import cell_of
     from halosearch.files import write_text
-    from halosearch.search.candidates import cell_of
 
     rows = cell_of(spec)
     predicted = predicted_seconds(model, rows, anchor)

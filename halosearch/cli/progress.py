@@ -15,7 +15,7 @@ from halosearch.cli.tally import Tally
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from halosearch.run.jobs import Job
+    from halosearch.record.evaluation import Evaluation
 
 HEARTBEAT_S = 300.0
 
@@ -37,14 +37,14 @@ class Lines:
                 self._line(event="heartbeat", running=len(self.tally.running), done=done, left=self.tally.remaining())
 
     def message(self, text: str) -> None:
-        """A line that is no event of a job."""
+        """A line that is no event of an evaluation."""
         self._line(event="note", text=text)
 
-    def event(self, kind: str, job: Job, info: dict[str, Any]) -> None:
-        """An event of a job; progress is silent."""
-        words = self.tally.event(kind, job, info)
+    def event(self, kind: str, row: Evaluation, info: dict[str, Any]) -> None:
+        """An event of an evaluation; progress is silent."""
+        words = self.tally.event(kind, row, info)
         if words is not None:
-            self._line(event=kind, job=job.key, done=f"{self.tally.done}/{self.tally.total}", text=words)
+            self._line(event=kind, row=row.key, done=f"{self.tally.done}/{self.tally.total}", text=words)
 
     def _line(self, **fields: Any) -> None:
         self._last = time.monotonic()
@@ -88,10 +88,10 @@ class Panel:
         """A line above the panel."""
         self._console.print(text, markup=False, highlight=False)
 
-    def event(self, kind: str, job: Job, info: dict[str, Any]) -> None:
+    def event(self, kind: str, row: Evaluation, info: dict[str, Any]) -> None:
         """Redraw; failures, requeues and new bests also scroll."""
         with self._lock:
-            words = self.tally.event(kind, job, info)
+            words = self.tally.event(kind, row, info)
         if words is not None and (
             kind in ("requeued", "stopped") or "new best" in words or (kind == "end" and info["state"] != "complete")
         ):

@@ -8,24 +8,26 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from halosearch.cli.options import Json, Root
 from halosearch.cli.output import format_table, put, put_json, say
 from halosearch.errors import NothingUsableError, UsageError
-from halosearch.spec.quantities import parse_bytes, parse_count, parse_duration, parse_tolerance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
 
     from halosearch.cli.tally import Tally
     from halosearch.record.folders import Folders
+    from halosearch.run.begin import Request
+    from halosearch.run.driver import Control
     from halosearch.run.place import Place
-    from halosearch.run.study import Control, Ended
-    from halosearch.spec.session import Request
+    from halosearch.run.study import Ended
     from halosearch.spec.study import StudySpec
 
 ADDRESS = re.compile(r"[^/\s:]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
@@ -35,101 +37,84 @@ EXIT_BY_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 @dataclass(frozen=True, slots=True)
-class StudyFlags:
-    """The flags of `study` as typed."""
+class StudyOptions:
+    """The options of `study` that are not kept in study.yaml: which study, where it runs, how it is shown."""
 
-    study: str | None
-    root: Path
-    name: str | None
-    params: str | None
-    macs: str | None
-    tolerance: str | None
-    seed: int | None
-    sampler: str | None
-    data: str | None
-    device: str
-    preset: str | None
-    trials: int | None
-    retests: int | None
-    workers: int | None
-    max_time: str | None
-    force: bool = False
-    lookahead: int | None = None
-    ray: str | None = None
-    engine: str | None = None
-    gpus_per_trial: float | None = None
-    max_gpu_hours: float | None = None
-    max_trial_time: str | None = None
-    max_trial_memory: str | None = None
-    storage: str | None = None
+    study: Annotated[
+        str | None, typer.Argument(help="A study's name or a study.yaml (default: named by its budget).")
+    ] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Run trials on the Ray cluster at host:port (auto: the one of this machine); without an address start one here.",
+        ),
+    ] = None
+    engine: Annotated[
+        str | None, typer.Option(help="local (default), ray, or ray-tune: the same study under Ray Tune.")
+    ] = None
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(min=0, help="Share of a GPU that a trial holds on Ray (default: 1 on CUDA).")
+    ] = None
+    force: Annotated[
+        bool, typer.Option("--force", help="Search even where the proxy was shown not to rank the candidates.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; train and write nothing.")] = False
+    json: Json = ""
+    root: Root = Path()
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCommand:
+    """The whole command as typed: its own options, and flat values of a study file by key."""
+
+    options: StudyOptions
+    said: Mapping[str, Any]
 
     def place(self) -> Place:
         """Where the study is to run."""
         from halosearch.run.place import ENGINES, LOCAL, RAY, Place
 
-        engine = self.engine or (LOCAL if self.ray is None else RAY)
+        options = self.options
+        engine = options.engine or (LOCAL if options.ray is None else RAY)
         if engine not in ENGINES:
             raise UsageError(f"unknown engine {engine!r}", f"engines are {', '.join(ENGINES)}")
-        if engine == LOCAL and (self.ray is not None or self.gpus_per_trial is not None):
-            flag = "--ray" if self.ray is not None else "--gpus-per-trial"
+        if engine == LOCAL and (options.ray is not None or options.gpus_per_trial is not None):
+            flag = "--ray" if options.ray is not None else "--gpus-per-trial"
             raise UsageError(f"{flag} says how to run on Ray, and the engine is local", "leave it out, or --engine ray")
-        share = self.gpus_per_trial
+        share = options.gpus_per_trial
         if share is not None and share > 1 and share != round(share):
             raise UsageError(f"--gpus-per-trial {share:g} is no share of a GPU", "up to 1, or a whole number")
-        if self.ray not in (None, HERE, "auto") and not ADDRESS.fullmatch(self.ray or ""):
+        if options.ray not in (None, HERE, "auto") and not ADDRESS.fullmatch(options.ray or ""):
             raise UsageError(
-                f"--ray {self.ray} is no address of a head", "give host:port as printed by ray start --head, or auto"
+                f"--ray {options.ray} is no address of a head",
+                "give host:port as printed by ray start --head, or auto",
             )
-        return Place(engine, None if self.ray in (None, HERE) else self.ray, share)
+        return Place(engine, None if options.ray in (None, HERE) else options.ray, share)
 
     def again(self) -> str:
         """The flags that a continued study needs once more: where to run is not kept in study.yaml."""
-        words = [f"--engine {self.engine}"] if self.engine else []
-        if self.ray is not None:
-            words.append("--ray" if self.ray == HERE else f"--ray {self.ray}")
-        if self.gpus_per_trial is not None:
-            words.append(f"--gpus-per-trial {self.gpus_per_trial:g}")
+        options = self.options
+        words = [f"--engine {options.engine}"] if options.engine else []
+        if options.ray is not None:
+            words.append("--ray" if options.ray == HERE else f"--ray {options.ray}")
+        if options.gpus_per_trial is not None:
+            words.append(f"--gpus-per-trial {options.gpus_per_trial:g}")
         return "".join(f" {word}" for word in words)
 
     def request(self) -> Request:
         """Parsed; malformed budgets answer before anything heavy is imported."""
-        params = None if self.params is None else parse_count(self.params, "--budget-params")
-        max_macs = None if self.macs is None else parse_count(self.macs, "--budget-macs")
-        tolerance = None if self.tolerance is None else parse_tolerance(self.tolerance)
-        max_time_s = None if self.max_time is None else parse_duration(self.max_time, "--max-time")
-        if self.storage is not None:
-            from halosearch.record.database import carries_a_password, url_of
+        from halosearch.spec.flags import nested
+        from halosearch.spec.study import StudySpec
 
-            if carries_a_password(self.storage):
-                raise UsageError(
-                    "the address in --storage carries a password, and study.yaml would show it",
-                    "leave it out and put it into ~/.pgpass or PGPASSWORD",
-                )
-            url_of(self.storage)
-        from halosearch.spec.session import Request
+        said = nested(StudySpec, self.said)
+        if said.get("storage") is not None:
+            from halosearch.record.storage import check_address
 
-        return Request(
-            self.study,
-            self.root,
-            self.name,
-            params,
-            tolerance,
-            max_macs,
-            self.seed,
-            self.sampler,
-            self.data,
-            self.device,
-            self.preset,
-            self.trials,
-            self.retests,
-            self.workers,
-            max_time_s,
-            self.max_gpu_hours,
-            None if self.max_trial_time is None else parse_duration(self.max_trial_time, "--max-trial-time"),
-            None if self.max_trial_memory is None else parse_bytes(self.max_trial_memory, "--max-trial-memory"),
-            self.storage,
-            self.lookahead,
-        )
+            check_address(said["storage"])
+        from halosearch.run.begin import Request
+
+        return Request(self.options.study, self.options.root, said, say)
 
 
 def _device_type(name: str) -> str:
@@ -155,24 +140,25 @@ def _resolver(place: Place) -> Callable[[str], str]:
     return _device_type if place.engine == "local" else resolve_there
 
 
-def run_or_forecast(flags: StudyFlags, *, dry_run: bool, json: str) -> None:
+def run_or_forecast(command: StudyCommand) -> None:
     """The `study` command."""
+    json = command.options.json
     if json not in ("", "document", "lines"):
         raise UsageError(f"--json={json} is unknown", "use --json or --json=lines")
-    place = flags.place()
-    request = flags.request()
-    from halosearch.search.candidates import cell_of
-    from halosearch.spec.session import resolve
+    place = command.place()
+    request = command.request()
+    from halosearch.cost.candidate_pool import cell_of
+    from halosearch.run.begin import resolve
 
     spec, folders, exists = resolve(request, _resolver(place))
     if spec.max_gpu_hours is not None and not place.share(spec):
         raise UsageError("--max-gpu-hours limits GPUs, and this study uses none", "use --max-time instead")
-    cell = cell_of(spec)
-    if dry_run:
+    candidates = cell_of(spec)
+    if command.options.dry_run:
         _device_type(spec.device)  # what it would cost is measured here
-        _print_forecast(spec, cell, as_json=bool(json))
+        _print_forecast(spec, candidates, as_json=bool(json))
         return
-    _run(spec, folders, cell, json, flags, place, exists=exists)
+    _run(spec, folders, candidates, command, exists=exists)
 
 
 def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> None:
@@ -185,7 +171,7 @@ def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> No
     low, high = document["study_seconds"]
     disk = document["disk_bytes"]
     put(
-        f"study {spec.name}: {document['cell_size']:,} candidates within {spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %, "
+        f"study {spec.name}: {document['pool_size']:,} candidates within {spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %, "
         f"of {document['space_size']:,} combinations of dials"
     )
     put(
@@ -202,53 +188,49 @@ def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> No
         f"{low / 60:.0f} to {high / 60:.0f} minutes, {document['gpu_hours'][0]:.1f} to {document['gpu_hours'][1]:.1f} GPU-hours, "
         f"{disk[0] / 1e6:.0f} to {disk[1] / 1e6:.0f} MB of disk"
     )
-    put(f"{document['share_not_fitting']:.1%} of the cell is estimated not to fit in memory")
+    put(f"{document['share_not_fitting']:.1%} of the candidate pool is estimated not to fit in memory")
     for sentence in document["published"]:
         put(sentence)
     put("nothing was trained or written")
 
 
-def _run(
-    spec: StudySpec, folders: Folders, cell: pd.DataFrame, json: str, flags: StudyFlags, place: Place, *, exists: bool
-) -> None:
+def _run(spec: StudySpec, folders: Folders, candidates: pd.DataFrame, command: StudyCommand, *, exists: bool) -> None:
     from halosearch.cli.progress import JsonLines, Lines, Panel
     from halosearch.cli.tally import Tally
+    from halosearch.run.driver import Control
     from halosearch.run.place import parallel
-    from halosearch.run.study import Control, exit_code, run_study
-    from halosearch.search.price import price_of
+    from halosearch.run.study import Run, exit_code, run_study
+    from halosearch.search.design import price_of
 
-    price = price_of(spec)
-    tally = Tally(price.jobs, workers=parallel(spec))
+    json, price = command.options.json, price_of(spec)
+    tally = Tally(price.rows, workers=parallel(spec))
     if exists:
         _count_past(tally, spec, folders)
     budget = f"{spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %"
-    title = f"study {spec.name}: {budget}, {len(cell):,} candidates, preset {spec.preset.name}"
+    title = f"study {spec.name}: {budget}, {len(candidates):,} candidates, preset {spec.preset.name}"
     where = f"logs {folders.logs}   report {folders.report / 'index.html'}"
     interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and json != "lines"
-    watcher = Panel(tally, title, where) if interactive else JsonLines(tally) if json == "lines" else Lines(tally)
+    listener = Panel(tally, title, where) if interactive else JsonLines(tally) if json == "lines" else Lines(tally)
     deadline = None if spec.max_time_s is None else time.monotonic() + spec.max_time_s
     control = Control(deadline=deadline)
-    received = _catch_signals(control, watcher.message)
+    received = _catch_signals(control, listener.message)
     try:
-        watcher.message(("continuing " if exists else "beginning ") + title)
+        listener.message(("continuing " if exists else "beginning ") + title)
         if not exists:
-            watcher.message(price.words())
-        if spec.workers > spec.lookahead:
-            watcher.message(
-                f"{spec.lookahead} of {spec.workers} workers are used: the study looks {spec.lookahead} moves ahead"
+            listener.message(price.words())
+        if spec.workers > spec.max_in_flight:
+            listener.message(
+                f"{spec.max_in_flight} of {spec.workers} workers are used: "
+                f"{spec.max_in_flight} decisions of this study may be under way at once"
             )
-        ended = run_study(spec, folders, watcher, control, cell, place, force=flags.force)
+        place, force = command.place(), command.options.force
+        ended = run_study(Run(spec, folders, candidates, listener, control, place, force=force))
     finally:
-        watcher.close()
-    if ended.refused and not received:
-        raise NothingUsableError(
-            f"the proxy does not rank the candidates of this cell: {ended.summary['validation']['reason']}",
-            f"a longer preset (--preset) or other data may; to search anyway: halosearch study {spec.name} --force; the page: {ended.page}",
-        )
+        listener.close()
     why = "stopped" if received else control.reason or "time is up"
-    _last_words(ended, spec, folders, why, json, flags.again())
-    code = EXIT_BY_SIGNAL[received[0]] if received else exit_code(ended.summary)
-    if code == NothingUsableError.exit_code:
+    _end(ended, spec, folders, why, command, received)
+    code = EXIT_BY_SIGNAL[received[0]] if received else 0 if ended.summary is None else exit_code(ended.summary)
+    if ended.summary is not None and code == NothingUsableError.exit_code:
         first = ended.summary["failures"][0]
         raise NothingUsableError(
             f"no trial gave a usable result; {len(first['trials'])} ended as {first['state']}: {first['reason']}",
@@ -258,13 +240,11 @@ def _run(
 
 
 def _count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:
-    from halosearch.cli.tally import count_record
+    from halosearch.cli.tally import count_rows
     from halosearch.record.storage import open_for_reading
 
-    if spec.storage is None and not folders.journal.exists():
-        return
-    store = open_for_reading(spec, folders)
-    count_record(tally, store.trials(), store.notes())
+    if spec.storage is not None or folders.journal.exists():
+        count_rows(tally, open_for_reading(spec, folders).rows())
 
 
 def _catch_signals(control: Control, message: Any) -> list[signal.Signals]:
@@ -286,23 +266,33 @@ def _catch_signals(control: Control, message: Any) -> list[signal.Signals]:
     return received
 
 
-def _last_words(ended: Ended, spec: StudySpec, folders: Folders, why: str, json: str, again: str) -> None:
-    if json == "document":
-        put_json({**ended.summary, "finished": ended.finished, "report": str(ended.page)})
+def _end(
+    ended: Ended, spec: StudySpec, folders: Folders, why: str, command: StudyCommand, received: list[signal.Signals]
+) -> None:
+    """The last words: the answer, the page, how to go on."""
+    json, summary = command.options.json, ended.summary
+    root = folders.study.parent.parent
+    where = "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
+    if ended.refused and not received and summary is not None:
+        raise NothingUsableError(
+            f"the proxy does not rank the candidates of this pool: {summary['validation']['reason']}",
+            f"a longer preset (--preset) or other data may; to search anyway: halosearch study {spec.name} --force; the page: {ended.page}",
+        )
+    if summary is None:
+        say(f"the record is whole; write the page with: halosearch report {spec.name}{where}")
+    elif json == "document":
+        put_json({**summary, "finished": ended.finished, "report": str(ended.page)})
     elif json == "":
-        for sentence in ended.summary["answer"]:
+        for sentence in summary["answer"]:
             put(sentence)
-        front = ended.summary["front"]
+        front = summary["front"]
         if len(front) > 1:
             numbers = ", ".join(map(str, front))
             put(f"The frontier of score against step time has {len(front)} candidates: trials {numbers}.")
         put(f"report: {ended.page}")
-    root = folders.study.parent.parent
-    where = "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
-    if not ended.finished:
-        say(
-            f"{why}; {spec.trials - len([t for t in ended.summary['trials'] if t['state'] != 'running'])} trials are left. Continue with:"
-        )
-        say(f"halosearch study {spec.name}{where}{again}")
-    else:
+    if ended.finished:
         say(f"next: halosearch frontier {spec.name}{where}")
+        return
+    trials = [] if summary is None else [t for t in summary["trials"] if t["state"] != "running"]
+    say(f"{why}; {spec.trials - len(trials)} trials are left. Continue with:")
+    say(f"halosearch study {spec.name}{where}{command.again()}")

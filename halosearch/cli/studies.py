@@ -74,36 +74,21 @@ def _range(column: pd.Series[Any]) -> dict[str, Any]:
 
 def show_status(study: str, root: Path, *, as_json: bool) -> None:
     """The `status` command."""
-    from halosearch.report.reading import open_study, summary_of
+    from halosearch.report.reading import open_study
+    from halosearch.report.status import status_of
 
-    opened = open_study(root, study)
-    summary = summary_of(opened)
-    notes = opened.store.notes()
-    document = {
-        "study": opened.spec.name,
-        "running_now": opened.running,
-        "counts": summary["counts"],
-        "trials_wanted": opened.spec.trials,
-        "retests": sum(key.startswith("retest-") for key in notes),
-        "finals": sum(key.startswith("final-") for key in notes),
-        "validation": summary["validation"],
-        "retests_wanted": opened.spec.retests,
-        "reference": "reference" in notes,
-        "front": summary["front"],
-        "answer": summary["answer"],
-        "report": str(opened.folders.report / "index.html"),
-    }
+    document = status_of(open_study(root, study))
     if as_json:
         put_json(document)
         return
-    put(f"study {opened.spec.name}: {'running' if opened.running else 'not running'}")
+    put(f"study {document['study']}: {'running' if document['running_now'] else 'not running'}")
     put(
-        ", ".join(f"{n} {state}" for state, n in summary["counts"].items())
-        + f" of {opened.spec.trials} trials; {document['retests']} of "
-        f"{opened.spec.retests} retests; reference {'done' if document['reference'] else 'not done'}"
+        ", ".join(f"{n} {state}" for state, n in document["counts"].items())
+        + f" of {document['trials_wanted']} trials; {document['retests']} of "
+        f"{document['retests_wanted']} retests; reference {'done' if document['reference'] else 'not done'}"
     )
-    put(f"the proxy here: {summary['validation']['verdict']}; {summary['validation']['reason']}")
-    put(str(summary["answer"][0]))
+    put(f"the proxy here: {document['validation']['verdict']}; {document['validation']['reason']}")
+    put(str(document["answer"]))
 
 
 def show_frontier(study: str, root: Path, *, as_json: bool) -> None:

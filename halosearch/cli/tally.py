@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,7 @@ from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import config_from_dials
 
 if TYPE_CHECKING:
-    from halosearch.record.store import Trial
-    from halosearch.run.jobs import Job
+    from halosearch.record.evaluation import Evaluation
 
 RECENT = 5
 SHOWN_RUNNING = 6
@@ -21,7 +21,6 @@ HEIGHT = 5 + SHOWN_RUNNING + 1 + RECENT + 1
 BAR = 30
 TREND = 24
 BLOCKS = "▁▂▃▄▅▆▇█"
-REPEATS = ("reference", "retest", "rate", "final")
 
 
 @dataclass(slots=True)
@@ -40,40 +39,41 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     _drawn: tuple[tuple[int, bool], list[str]] | None = None
 
-    def event(self, kind: str, job: Job, info: dict[str, Any]) -> str | None:
+    def event(self, kind: str, row: Evaluation, info: dict[str, Any]) -> str | None:
         """Take note; returns a sentence for events that a reader wants to see, None for progress."""
         if kind == "start":
-            self.running[job.key] = (time.monotonic(), 0.0)
+            self.running[row.key] = (time.monotonic(), 0.0)
             again = f" (run {info['run']})" if info.get("run", 1) > 1 else ""
-            return f"{job.key} started{again}: {candidate_text(config_from_dials(job.dials))}"
+            return f"{row.key} started{again}" + (f": {_candidate(row)}" if row.candidate else "")
         if kind == "progress":
-            self.running[job.key] = (self.running[job.key][0], info["images"] / max(1, info["total"]))
+            self.running[row.key] = (self.running[row.key][0], info["images"] / max(1, info["total"]))
             return None
-        begun = self.running.pop(job.key, (time.monotonic(), 0.0))[0]
+        begun = self.running.pop(row.key, (time.monotonic(), 0.0))[0]
         if kind == "pause":
+            self.done += 1
             return (
-                f"{job.key} reached its rung: score {info['score']:.3f} after {info['final']['images_seen']:,} images"
+                f"{row.key} reached its rung: score {info['score']:.3f} after {info['final']['images_seen']:,} images"
             )
         if kind == "end":
-            return self._ended(job, info, time.monotonic() - begun)
-        return f"{job.key} {kind}" + (f": {info['reason']}" if info.get("reason") else "")
+            return self._ended(row, info, time.monotonic() - begun)
+        return f"{row.key} {kind}" + (f": {info['reason']}" if info.get("reason") else "")
 
-    def _ended(self, job: Job, info: dict[str, Any], seconds: float) -> str:
+    def _ended(self, row: Evaluation, info: dict[str, Any], seconds: float) -> str:
         self.done += 1
-        if info["state"] == "pruned":
-            return f"{job.key} stopped: {info['reason']}"
         if info["state"] != "complete":
             self.failed += 1
-            return f"{job.key} {info['state']}: {info['reason']}"
+            return f"{row.key} {info['state']}: {info['reason']}"
+        if "score" not in info:
+            return f"{row.key} complete"
         self.durations.append(seconds)
-        words = f"{job.key} complete: score {info['score']:.3f}"
+        words = f"{row.key} complete: score {info['score']:.3f}"
         if "step_time_s" in info:
             words += f", step {info['step_time_s']:.3g} s"
-        if job.kind == "trial":
+        if row.kind == "trial":
             self.points.append((info["score"], info["step_time_s"]))
-        if job.kind == "trial" and (self.best is None or info["score"] > self.best[0]):
-            self.best = (info["score"], job.number, candidate_text(config_from_dials(job.dials)))
-            words += " (new best)"
+            if self.best is None or info["score"] > self.best[0]:
+                self.best = (info["score"], row.trial, _candidate(row))
+                words += " (new best)"
         self.recent.append(words)
         return words
 
@@ -156,14 +156,18 @@ def _cut(line: str, width: int, mark: str) -> str:
     return line if cell_len(line) <= width else set_cell_size(line, width - 1) + mark
 
 
-def count_record(tally: Tally, trials: list[Trial], notes: dict[str, Any]) -> None:
+def _candidate(row: Evaluation) -> str:
+    return candidate_text(config_from_dials(row.candidate))
+
+
+def count_rows(tally: Tally, rows: Sequence[Evaluation]) -> None:
     """Add what a record holds to a fresh count."""
-    ended = [trial for trial in trials if trial.state != "running"]
-    tally.done = len(ended) + sum(key.partition("-")[0] in REPEATS for key in notes)
-    tally.failed = sum(trial.state in ("failed", "infeasible") for trial in ended)
-    scored = [trial for trial in ended if trial.state == "complete"]
-    tally.durations = [float(t.result["seconds"]) for t in scored if "seconds" in t.result]
-    tally.points = [(float(t.result["score"]), float(t.result["step_time_s"])) for t in scored]
-    if scored:
-        best = max(scored, key=lambda trial: float(trial.result["score"]))
-        tally.best = (float(best.result["score"]), best.number, candidate_text(config_from_dials(best.dials)))
+    ended = [row for row in rows if row.state != "running"]
+    tally.done = len(ended)
+    tally.failed = sum(row.state in ("failed", "infeasible") for row in ended)
+    whole = [row for row in ended if row.kind == "trial" and row.state == "complete"]
+    tally.durations = [float(row.result["seconds"]) for row in whole if "seconds" in row.result]
+    tally.points = [(float(row.result["score"]), float(row.result["step_time_s"])) for row in whole]
+    if whole:
+        best = max(whole, key=lambda row: float(row.result["score"]))
+        tally.best = (float(best.result["score"]), best.trial, _candidate(best))

@@ -6,9 +6,12 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from halosearch.cli.candidates import resolve_candidate
+from halosearch.cli.options import Json, Root
 from halosearch.cli.output import format_table, put, put_json, say
 from halosearch.errors import UsageError
 
@@ -18,16 +21,35 @@ OUTPUT = "step-times.json"
 
 @dataclass(frozen=True, slots=True)
 class TimeOptions:
-    """What the command line said; None leaves the device's default."""
+    """The options of `time`; None leaves the device's default."""
 
-    train: bool | None
-    batch_size: str
-    rounds: int
-    device: str
-    threads: int | None
-    compiled: bool | None
-    compare: bool
-    output: Path | None
+    candidates: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CANDIDATE...",
+            help="Candidates, measured in the same rounds; with timm installed also timm:NAME[@SIZE] and efficientnet-b0 to -b7.",
+        ),
+    ]
+    json: Json = ""
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Ratios to the first candidate with a verdict; writes the JSON file.")
+    ] = False
+    output: Annotated[
+        Path | None, typer.Option(help="File for all numbers and raw samples (with --compare: step-times.json).")
+    ] = None
+    train: Annotated[
+        bool | None, typer.Option("--train/--infer", help="Training step only, or forward only (default: both).")
+    ] = None
+    batch_size: Annotated[
+        str, typer.Option(help="Images per step, or 'best': each model's fastest batch within 85 % of the memory.")
+    ] = ""
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds; the median and its interval are over these.")] = 7
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: torch's own choice).")] = None
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--eager", help="Through torch.compile (default: on CUDA only).")
+    ] = None
+    root: Root = Path()
 
     def batch(self) -> int | str | None:
         """Images of a step, `best`, or None.
@@ -42,8 +64,9 @@ class TimeOptions:
         return int(self.batch_size)
 
 
-def time_candidates(texts: list[str], root: Path, options: TimeOptions, *, as_json: bool) -> None:
+def time_candidates(options: TimeOptions) -> None:
     """Forward and training step, all candidates in the same rounds."""
+    texts = options.candidates
     batch = options.batch()
     if batch == BEST and options.compare:
         raise UsageError(
@@ -57,11 +80,11 @@ def time_candidates(texts: list[str], root: Path, options: TimeOptions, *, as_js
     output = options.output or (Path(OUTPUT) if options.compare else None)
     if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}", "give --output a file in an existing folder")
-    subjects = _subjects(texts, root)
+    subjects = _subjects(texts, options.root)
     import torch
 
     from halosearch.cost.devices import resolve_device, within_memory
-    from halosearch.cost.roofline import measure_peaks
+    from halosearch.cost.peaks import measure_peaks
 
     device = resolve_device(options.device)
     if options.threads:
@@ -81,7 +104,7 @@ def time_candidates(texts: list[str], root: Path, options: TimeOptions, *, as_js
         from halosearch.files import write_text
 
         write_text(output, json.dumps(document, indent=1))
-    if as_json:
+    if options.json:
         put_json(document)
     else:
         _print(document)

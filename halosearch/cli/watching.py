@@ -6,15 +6,17 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halosearch.cli.output import put, say
-from halosearch.cli.tally import Tally, count_record
+from halosearch.cli.tally import Tally, count_rows
 
 if TYPE_CHECKING:
-    from halosearch.record.store import Trial
+    from halosearch.record.evaluation import Evaluation
+    from halosearch.record.trials import Trial
     from halosearch.report.reading import Opened
 
 EVERY_S = 2.0
@@ -26,18 +28,20 @@ def watch_study(study: str, root: Path, *, json_lines: bool) -> None:
 
     On a terminal the panel of `study`; elsewhere a line for every trial that ended since the last look.
     """
+    from halosearch.record.trials import trials_of
     from halosearch.report.reading import open_study
-    from halosearch.search.price import price_of
+    from halosearch.search.design import price_of
 
     opened = open_study(root, study)
     panel = _panel(opened) if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not json_lines else None
-    total, seen = price_of(opened.spec).jobs, dict[int, str]()
+    total, seen = price_of(opened.spec).rows, dict[int, str]()
     began = time.monotonic()
     try:
         while True:
             running = _driven(opened)
-            trials, notes = opened.store.trials(), opened.store.notes()
-            tally = _tally(total, trials, notes, began)
+            rows = opened.rows
+            trials = trials_of(rows)
+            tally = _tally(total, rows, trials, began)
             if panel is not None:
                 panel.replace(tally)
             else:
@@ -67,9 +71,9 @@ def _panel(opened: Opened) -> Any:
     return Panel(Tally(1), title, f"report {opened.folders.report / 'index.html'}")
 
 
-def _tally(total: int, trials: list[Trial], notes: dict[str, Any], began: float) -> Tally:
+def _tally(total: int, rows: Sequence[Evaluation], trials: list[Trial], began: float) -> Tally:
     tally = Tally(total, started=began)
-    count_record(tally, trials, notes)
+    count_rows(tally, rows)
     open_ = [trial for trial in trials if trial.state == "running"]
     tally.recent.extend(_words(trial) for trial in [t for t in trials if t.state != "running"][-RECENT_WORDS:])
     tally.recent.append(f"{len(open_)} trials are open")
@@ -91,7 +95,7 @@ def _lines(tally: Tally, trials: list[Trial], seen: dict[int, str], *, json_line
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         done = f"{tally.done}/{tally.total}"
         if json_lines:
-            event = {"time": stamp, "event": "end", "job": f"trial-{trial.number}", "state": trial.state, "done": done}
+            event = {"time": stamp, "event": "end", "row": f"trial-{trial.number}", "state": trial.state, "done": done}
             put(json.dumps(event | {"score": trial.result.get("score"), "reason": trial.reason}))
         else:
-            put(f"{stamp} event=end job=trial-{trial.number} done={done} text={json.dumps(_words(trial))}")
+            put(f"{stamp} event=end row=trial-{trial.number} done={done} text={json.dumps(_words(trial))}")

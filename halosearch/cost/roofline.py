@@ -7,21 +7,19 @@ as many back), attention fused so that each tensor moves once and padded keys co
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from halosearch.cost.steps import seconds_per_step
 from halosearch.families.halonet.config import ATTENTION
 from halosearch.families.halonet.counts import Count, Dials, Layer, layers, up
 
 OPTIMISER_BYTES, HALF_COPY_BYTES = 20, 6
 """Per parameter and step: weight, gradient and momentum read, two written (float32); a copy in half precision made."""
-HALF = 2
+HALF, FLOAT = 2, 4
+"""Bytes of an element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,20 +150,3 @@ def floor_s(d: Dials, setting: Setting, peaks: Peaks) -> Count:
     return sum(
         each.repeat * np.maximum(each.flops / peaks.flops, each.bytes / peaks.bandwidth) for each in kernels(d, setting)
     )
-
-
-def measure_peaks(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> Peaks:
-    """The device's own roofline, best of several tries: a square matrix product and a copy that no cache holds."""
-    cuda = device.type == "cuda"
-    side, dtype = (8192, torch.bfloat16) if cuda else (1536, torch.float32)
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    source = torch.ones((1 << 30) if cuda else (1 << 25), dtype=torch.uint8 if cuda else torch.float32, device=device)
-    target = torch.empty_like(source)
-    product = _best(lambda: torch.mm(a, b), device, clock)
-    copy = _best(lambda: target.copy_(source), device, clock)
-    return Peaks(2 * side**3 / product, 2 * source.nbytes / copy)
-
-
-def _best(run: Callable[[], object], device: torch.device, clock: Callable[[], float], tries: int = 7) -> float:
-    run()
-    return min(seconds_per_step(run, 1, device, clock) for _ in range(tries))

@@ -218,7 +218,7 @@ def _find_study(storage: BaseStorage, name: str, objectives: dict[str, str], *, 
         study = optuna.create_study(
             storage=storage if create else None,
             study_name=name,
-            directions=list(objectives.values()),
+            directions=list(objectives.values()),  # type: ignore[arg-type]
             sampler=sampler,
             load_if_exists=create,
         )

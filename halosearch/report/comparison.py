@@ -9,7 +9,7 @@ from typing import Any
 from halosearch.analysis.comparison import Front, difference
 from halosearch.analysis.frontier import frontier
 from halosearch.files import write_text
-from halosearch.record.store import to_json
+from halosearch.record.trials import to_json
 from halosearch.report.figures.comparison import draw_fronts
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
@@ -66,7 +66,7 @@ def differing_inputs(first: dict[str, Any], second: dict[str, Any]) -> list[dict
     for summary in (first, second):
         spec = {key: value for key, value in summary["spec"].items() if key not in NOT_INPUTS}
         more = {
-            "cell size": summary["cell_size"],
+            "pool size": summary["pool_size"],
             "data hash": summary["data"].get("fingerprint") or summary["data"].get("task_hash"),
             "device": summary["provenance"]["device"],
         }

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from halosearch.analysis.attainment import DRAWS, attainment
-from halosearch.record.store import Trial
+from halosearch.record.evaluation import COMPLETE, HELD_OUT, RETEST, Evaluation
+from halosearch.record.trials import Trial, repeats
 
 FEWEST_DRAWS, MOST_NUMBERS = 400, 4_000_000
 """Draws times trials: seconds in studies of thousands of trials, whose report says how many draws it made."""
 
 
-def repeats(notes: dict[str, Any], first: str) -> list[dict[str, Any]]:
-    """Results of all completed repeats of a job, by the key of the first."""
-    keys = sorted(key for key in notes if key == first or key.startswith(f"{first}-"))
-    return [notes[key]["result"] for key in keys if notes[key]["state"] == "complete"]
-
-
-def final_scores(trials: list[Trial], notes: dict[str, Any], noise: dict[str, Any] | None) -> list[dict[str, Any]]:
+def final_scores(trials: list[Trial], rows: Sequence[Evaluation], noise: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The finalists, best first: mean score over further seeds on images that the search never saw, 95 % interval where noise is known."""
     found = []
     for trial in trials:
-        done = repeats(notes, f"final-{trial.number}")
+        done = [row.result for row in repeats(rows, HELD_OUT, trial.number)]
         if done:
             scores = [float(result["score"]) for result in done]
             mean = sum(scores) / len(scores)
@@ -68,15 +64,15 @@ def _where_it_moves(band: list[list[float]]) -> list[list[float]]:
     return kept
 
 
-def mean_scores(done: pd.DataFrame, notes: dict[str, Any]) -> tuple[list[float], list[int]]:
+def mean_scores(done: pd.DataFrame, rows: Sequence[Evaluation]) -> tuple[list[float], list[int]]:
     """Mean score of every complete trial over its seeds (the search's and the retests'), and how many seeds these are."""
     if done.empty:
         return [], []
     again: dict[int, list[float]] = {}
-    for key in sorted(notes):
-        kind, _, rest = key.partition("-")
-        if kind == "retest" and notes[key]["state"] == "complete":
-            again.setdefault(int(rest.partition("-")[0]), []).append(float(notes[key]["result"]["score"]))
+    for row in sorted(
+        (row for row in rows if row.kind == RETEST and row.state == COMPLETE), key=lambda row: row.repeat
+    ):
+        again.setdefault(row.trial, []).append(float(row.result["score"]))
     scores = [
         [float(score), *again.get(number, ())] for number, score in zip(done["trial"], done["score"], strict=True)
     ]

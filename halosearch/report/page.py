@@ -12,7 +12,7 @@ import yaml
 
 from halosearch.families.published import published_models
 from halosearch.files import write_text
-from halosearch.record.store import to_json
+from halosearch.record.trials import to_json
 from halosearch.report.columns import COLUMNS
 from halosearch.report.figures import figures
 from halosearch.report.figures.front import draw_front, prepare_front, published_marks
@@ -152,7 +152,7 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     images = " then ".join(f"{rung:,}" for rung in preset["rungs"])
     return [
         ("version", f"halosearch {provenance['halosearch']}, record format {spec['format']}"),
-        ("space", f"{provenance['space_hash']}, {summary['cell_size']:,} candidates in the cell"),
+        ("space", f"{provenance['space_hash']}, {summary['pool_size']:,} candidates in the cell"),
         ("data", f"{provenance['task']}, {provenance['task_hash'] or 'no hash'}"),
         ("proxy", f"preset {preset['name']}: twin at {preset['width_multiplier']:g} of the width, {images} images"),
         ("seed", f"{provenance['seed']} for proposals, weights and data order; repeats have further seeds"),

@@ -1,7 +1,8 @@
-"""Read a study without running it: its spec, its trials, whether someone runs it."""
+"""Read a study without running it: its spec, its rows, whether someone runs it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 from halosearch.errors import UsageError
 from halosearch.families.halonet.config import HaloNetConfig
 from halosearch.families.halonet.space import config_from_dials
+from halosearch.record.evaluation import Evaluation
 from halosearch.record.folders import Folders, find_study
 from halosearch.record.storage import is_driven, open_for_reading
-from halosearch.record.store import Store
-from halosearch.report.publish import evidence
+from halosearch.record.table import Table
+from halosearch.record.trials import Trial, trials_of
+from halosearch.report.evidence import evidence_of
 from halosearch.report.summary import summarise
-from halosearch.search.candidates import cell_of
 from halosearch.spec.study import FILE, StudySpec, make_spec, read_yaml
 
 
@@ -24,12 +26,33 @@ class Opened:
 
     spec: StudySpec
     folders: Folders
-    store: Store
+    table: Table
     running: bool
+
+    @property
+    def rows(self) -> Sequence[Evaluation]:
+        """Its rows as they are now."""
+        return self.table.rows()
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Its trials as they are now."""
+        return trials_of(self.rows)
+
+    @property
+    def pool_size(self) -> int:
+        """How many candidates its budget admits."""
+        facts = self.table.facts()
+        known = facts.get("pool") or facts.get("cell")  # format 2
+        if known:
+            return int(known["size"])
+        from halosearch.cost.candidate_pool import cell_of
+
+        return len(cell_of(self.spec))
 
 
 def open_study(root: Path, name: str) -> Opened:
-    """Open a study for reading; a driver may be running it.
+    """Open a study for reading; a driver may be running it, and the folder need not be writable.
 
     Raises:
         UsageError: there is no such study.
@@ -42,9 +65,7 @@ def open_study(root: Path, name: str) -> Opened:
 
 def summary_of(opened: Opened) -> dict[str, Any]:
     """The study's summary, computed from its record."""
-    known = opened.store.notes().get("cell")
-    size = int(known["size"]) if known else len(cell_of(opened.spec))
-    return summarise(evidence(opened.spec, opened.folders, opened.store, size))
+    return summarise(evidence_of(opened.spec, opened.folders, opened.rows, opened.pool_size))
 
 
 def rewrite_report(opened: Opened) -> tuple[dict[str, Any], Path]:
@@ -62,8 +83,7 @@ def candidate_of_trial(root: Path, text: str) -> HaloNetConfig:
         UsageError: no such study or trial.
     """
     name, _, number = text.partition("#")
-    opened = open_study(root, name)
-    trials = opened.store.trials()
+    trials = open_study(root, name).trials
     if not number.isdigit() or int(number) >= len(trials):
         raise UsageError(
             f"study {name!r} has no trial {number!r}",

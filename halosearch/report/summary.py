@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -10,36 +11,21 @@ import pandas as pd
 from halosearch.analysis.distribution import score_distribution
 from halosearch.analysis.frontier import complete, frontier, hypervolume_history, knee
 from halosearch.analysis.importance import importance
+from halosearch.analysis.published_nearby import nearest_published
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import DIALS, config_from_dials
-from halosearch.record.store import Trial, table
+from halosearch.record.evaluation import Evaluation
+from halosearch.record.trials import Trial, anchor_of, reference_of, table
+from halosearch.report.evidence import Evidence
 from halosearch.report.finals import final_scores, front_certainty, mean_scores
 from halosearch.report.redaction import redact_all
 from halosearch.report.rediscovery import rediscovery
 from halosearch.report.trial_rows import trial_rows
-from halosearch.report.wording import answer_sentences
+from halosearch.report.wording import answer_sentences, first_sentence
 
 POINT = 0.01
 """A point of score, whatever its noise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a summary is made of: the study's spec, its trials, its notes, facts about cell, data, proxy and published models."""
-
-    spec: dict[str, Any]
-    trials: list[Trial]
-    notes: dict[str, Any]
-    cell_size: int
-    data: dict[str, Any]
-    published: list[str]
-    validation: dict[str, Any]
-    prediction: dict[str, Any] | None = None
-    even: int = 0
-    """How many trials are drawn evenly before the search."""
-    command: str = ""
-    """The line that runs the same study again."""
 
 
 def summarise(evidence: Evidence) -> dict[str, Any]:
@@ -48,8 +34,8 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     done = complete(rows)
     front = frontier(rows)
     agreement, noise = evidence.validation["agreement"], evidence.validation["noise"]
-    finals = final_scores(evidence.trials, evidence.notes, noise)
-    means, seeds = mean_scores(done, evidence.notes)
+    finals = final_scores(evidence.trials, evidence.rows, noise)
+    means, seeds = mean_scores(done, evidence.rows)
     sure = front_certainty(done, noise, means, seeds)
     known = dict(zip(done["trial"], zip(means, seeds, strict=True), strict=True)) if len(done) else {}
     trials = trial_rows(evidence.trials, _facts(evidence, finals, sure, known))
@@ -58,8 +44,8 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             "study": evidence.spec["name"],
             "spec": evidence.spec,
             "command": evidence.command,
-            "cell_size": evidence.cell_size,
-            "counts": _counts(rows),
+            "pool_size": evidence.pool_size,
+            "counts": counts_of(rows),
             "front": [int(number) for number in front["trial"]] if len(front) else [],
             "decisions": _decisions(done, front, noise, finals),
             "hypervolume": _hypervolume(rows),
@@ -67,7 +53,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             "distribution": _distribution(rows, evidence.even),
             "agreement": agreement,
             "validation": evidence.validation,
-            "forced": evidence.notes.get("forced"),
+            "forced": evidence.forced,
             "finals": finals,
             "attainment": sure,
             "reference": _reference(evidence),
@@ -84,8 +70,24 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     return summary
 
 
-def _counts(rows: pd.DataFrame) -> dict[str, int]:
+def counts_of(rows: pd.DataFrame) -> dict[str, int]:
+    """Trials by state."""
     return {str(state): int(n) for state, n in rows["state"].value_counts().sort_index().items()} if len(rows) else {}
+
+
+def answer_of(spec: dict[str, Any], rows: Sequence[Evaluation], trials: list[Trial], validation: dict[str, Any]) -> str:
+    """The first sentence of a study's answer, from its rows alone."""
+    known = table(trials)
+    done, noise = complete(known), validation["noise"]
+    finals = final_scores(trials, rows, noise)
+    summary = {
+        "spec": spec,
+        "finals": finals,
+        "decisions": _decisions(done, frontier(known), noise, finals),
+        "counts": counts_of(known),
+        "trials": trial_rows(trials, {}),
+    }
+    return first_sentence(summary)
 
 
 def _hypervolume(rows: pd.DataFrame) -> list[list[float]]:
@@ -113,7 +115,7 @@ def _facts(
     """What is known of a trial beside its record, by number."""
     held_out = {final["trial"]: final["score"] for final in finals}
     predicted = (evidence.prediction or {}).get("predicted", {})
-    anchor = evidence.notes.get("clock", {}).get("seconds", {}).get("median")
+    anchor = (anchor_of(evidence.rows) or {}).get("seconds", {}).get("median")
     on_front = {} if sure is None else sure["on_front"]
     return {
         trial.number: {
@@ -159,20 +161,20 @@ def within_noise_margin(noise: float) -> float:
 
 
 def _reference(evidence: Evidence) -> dict[str, Any] | None:
-    note = evidence.notes.get("reference")
-    if not note:
+    row = reference_of(evidence.rows)
+    if row is None:
         return None
-    dials = {name: note["dials"][name] for name in DIALS}
-    result, config = note["result"], config_from_dials(dials)
+    dials = {name: row.candidate[name] for name in DIALS}
+    result, config = row.result, config_from_dials(dials)
     return {
         "dials": dials,
         "candidate": candidate_text(config),
         **asdict(count(config)),
         "memory_bytes": result.get("step_time", {}).get("memory_bytes"),
         "seconds": result.get("seconds"),
-        "nearest_to": note["nearest_to"],
-        "state": note["state"],
-        "reason": note.get("reason", ""),
+        "nearest_to": nearest_published(evidence.spec["budget"]["params"]),
+        "state": row.state,
+        "reason": row.reason,
         "score": result.get("score"),
         "step_time_s": result.get("step_time_s"),
         "accuracy": result.get("final", {}).get("accuracy", {}),
@@ -192,7 +194,7 @@ def _failures(trials: list[Trial]) -> list[dict[str, Any]]:
 
 
 def _provenance(evidence: Evidence) -> dict[str, Any]:
-    device: dict[str, Any] = evidence.notes.get("clock", {}).get("device", {})
+    anchor = anchor_of(evidence.rows) or {}
     spec = evidence.spec
     return {
         "halosearch": spec["halosearch"],
@@ -200,8 +202,8 @@ def _provenance(evidence: Evidence) -> dict[str, Any]:
         "task": redact_all(evidence.data.get("description")),
         "task_hash": evidence.data.get("task_hash"),
         "seed": spec["seed"],
-        "device": device,
-        "anchor": evidence.notes.get("clock", {}),
+        "device": anchor.get("device", {}),
+        "anchor": anchor,
         "seconds_by_state": _seconds(evidence.trials),
         "runs_beyond_first": sum(max(0, trial.runs - 1) for trial in evidence.trials),
     }

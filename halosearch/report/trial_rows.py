@@ -11,7 +11,7 @@ import pandas as pd
 
 from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import config_from_dials
-from halosearch.record.store import Trial, row
+from halosearch.record.trials import Trial, flat
 from halosearch.report.redaction import redacted
 
 NOT_IN_TABLE = ("curve", "accuracy")
@@ -23,8 +23,8 @@ def trial_rows(trials: list[Trial], facts: dict[int, dict[str, Any]]) -> list[di
 
 
 def _row(trial: Trial, facts: dict[str, Any]) -> dict[str, Any]:
-    flat = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row(trial).items()}
-    return flat | {
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in flat(trial).items()}
+    return plain | {
         "reason": redacted(trial.reason),
         **facts,
         "candidate": candidate_text(config_from_dials(trial.dials)),

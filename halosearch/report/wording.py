@@ -20,6 +20,11 @@ def answer_sentences(summary: dict[str, Any]) -> list[str]:
     return sentences
 
 
+def first_sentence(summary: dict[str, Any]) -> str:
+    """What is recommended, or the best so far."""
+    return [*_recommended(summary), _best(summary)][0]
+
+
 def trial_of(summary: dict[str, Any], number: int) -> dict[str, Any]:
     """The summary's row of a trial."""
     found: dict[str, Any] = next(trial for trial in summary["trials"] if trial["trial"] == number)

@@ -146,9 +146,7 @@ def default_workers(device: str, in_flight: Any) -> int:
     return max(1, min(cores, in_flight)) if device == "cpu" else 1
 
 
-def _continued(
-    asked: Request, values: dict[str, Any], folders: Folders, resolve_device: ResolveDevice
-) -> StudySpec:
+def _continued(asked: Request, values: dict[str, Any], folders: Folders, resolve_device: ResolveDevice) -> StudySpec:
     """The spec on disk, with what was said now: what may change is changed, everything else must agree."""
     spec = make_spec(read_yaml(folders.study / FILE))
     if spec.format != FORMAT:

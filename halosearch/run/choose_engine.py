@@ -9,10 +9,10 @@ from halosearch.errors import UsageError
 from halosearch.record.folders import Folders
 from halosearch.run.engines.limits import Limits
 from halosearch.run.engines.local import LocalWorkers
-from halosearch.run.engines.ray_client import Bridge, Cluster, Plan, Serve
+from halosearch.run.engines.ray_client import Cluster, RayClient, Serve, WorkPlan
 from halosearch.run.evaluate import Settings, at_home, make_evaluate
-from halosearch.run.jobs import Evaluate, Workers
 from halosearch.run.place import ENGINES, LOCAL, RAY, Place, parallel
+from halosearch.run.protocol import Evaluate, Workers
 from halosearch.spec.study import StudySpec
 
 MakeWorkers = Callable[[StudySpec, Settings, Folders, str, Callable[[str], None]], Workers]
@@ -41,17 +41,17 @@ def workers_at(place: Place, evaluation: Callable[[Settings], Evaluate] = make_e
             return LocalWorkers(parallel(spec), evaluation, settings, folders.logs, limits_of(spec))
         where = hashlib.sha256(f"{identity} {folders.study.resolve()}".encode()).hexdigest()[:16]
         cluster = Cluster(place.address, f"halosearch-{where}", spec.threads, place.share(spec))
-        plan = Plan(parallel(spec), evaluation, settings, at_home, limits_of(spec), cluster, folders.checkpoints)
-        return Bridge(_serve(place.engine), plan, folders.checkpoints, folders.logs, message)
+        plan = WorkPlan(parallel(spec), evaluation, settings, at_home, limits_of(spec), cluster, folders.checkpoints)
+        return RayClient(_serve(place.engine), plan, folders.checkpoints, folders.logs, message)
 
     return make
 
 
 def _serve(engine: str) -> Serve:
     if engine == RAY:
-        from halosearch.run.engines import cluster
+        from halosearch.run.engines import ray_engine
 
-        return cluster.serve
-    from halosearch.run.engines import ray_tune as tuning
+        return ray_engine.serve
+    from halosearch.run.engines import ray_tune
 
-    return tuning.serve
+    return ray_tune.serve

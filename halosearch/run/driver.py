@@ -140,8 +140,8 @@ class Driver:
             if self.control.stop_now() and not self._stopping:
                 self._stopping = True
                 self.workers.stop()
-            while not self._stopping and len(self._running) < self.workers.capacity and (row := self._next()):
-                self._start(row)
+            while not self._stopping and len(self._running) < self.workers.capacity and (following := self._next()):
+                self._start(following)
             if not self._running and (self._stopping or self.status in (FINISHED, REFUSED)):
                 return self.status
             for event in sorted(self.workers.poll(POLL_S), key=lambda event: event.kind == BROKEN):

@@ -10,6 +10,7 @@ import pandas as pd
 import psutil
 import torch
 
+from halosearch.analysis.published_nearby import comparison_with_published
 from halosearch.cost.timing import measure
 from halosearch.families.halonet.config import HaloNetConfig
 from halosearch.families.halonet.network import HaloNet
@@ -17,9 +18,8 @@ from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import config_from_dials
 from halosearch.families.halonet.twin import twin_of
 from halosearch.proxy.data.difficulty import DIFFICULTIES
-from halosearch.run.comparable import timing_plan
-from halosearch.search.candidates import comparison_with_published
-from halosearch.search.price import price_of
+from halosearch.run.same_inputs import timing_plan
+from halosearch.search.design import price_of
 from halosearch.spec.study import StudySpec
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -38,13 +38,15 @@ def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
     price = price_of(spec)
     share = spec.preset.rungs[0] / spec.preset.rungs[-1]
     jobs = price.whole + share * (price.searched - price.promoted)
-    low, high = (jobs * pick(p["trial_s"] for p in probes) / min(spec.workers, spec.lookahead) for pick in (min, max))
+    low, high = (
+        jobs * pick(p["trial_s"] for p in probes) / min(spec.workers, spec.max_in_flight) for pick in (min, max)
+    )
     return {
         "study": spec.name,
         "preset": spec.preset.name,
         "device": spec.device,
         "space_size": space_size(spec),
-        "cell_size": len(cell),
+        "pool_size": len(cell),
         "trials": spec.trials,
         "price": price.words(),
         "retests": spec.retests,
@@ -53,8 +55,8 @@ def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
         "study_seconds": [low, high],
         "gpu_hours": [low / 3600, high / 3600] if spec.device == "cuda" else [0.0, 0.0],
         "disk_bytes": [
-            PAGE_BYTES + TRIAL_BYTES * price.jobs,
-            PAGE_BYTES + 2 * TRIAL_BYTES * price.jobs + cache_bytes(spec),
+            PAGE_BYTES + TRIAL_BYTES * price.rows,
+            PAGE_BYTES + 2 * TRIAL_BYTES * price.rows + cache_bytes(spec),
         ],
         "share_not_fitting": share_not_fitting(spec, cell, device),
         "published": comparison_with_published(spec),
@@ -87,7 +89,7 @@ def share_not_fitting(spec: StudySpec, cell: pd.DataFrame, device: torch.device)
         cell["activations"].to_numpy(float) * spec.preset.timing_batch * element * ACTIVATION_COPIES
         + cell["params"].to_numpy(float) * 16
     )
-    return float((need * (min(spec.workers, spec.lookahead) if device.type == "cpu" else 1) > available).mean())
+    return float((need * (min(spec.workers, spec.max_in_flight) if device.type == "cpu" else 1) > available).mean())
 
 
 def _at_quantile(cell: pd.DataFrame, quantile: float) -> HaloNetConfig:

@@ -31,5 +31,5 @@ class Place:
 
 
 def parallel(spec: StudySpec) -> int:
-    """Jobs at once: never more than the study's lookahead."""
-    return min(spec.workers, spec.lookahead)
+    """Jobs at once: never more than the study's decisions in flight."""
+    return min(spec.workers, spec.max_in_flight)

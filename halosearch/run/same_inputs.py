@@ -70,9 +70,7 @@ def timing_plan(spec: StudySpec) -> TimingPlan:
     """How step times are measured in a study."""
     steps = GPU_STEPS if spec.device.startswith("cuda") else 1
     preset = spec.preset
-    return TimingPlan(
-        preset.timing_batch, preset.timing_rounds, steps, warmup=steps, anchor_size=preset.timing_anchor
-    )
+    return TimingPlan(preset.timing_batch, preset.timing_rounds, steps, warmup=steps, anchor_size=preset.timing_anchor)
 
 
 def data_facts(data: Dataset, spec: StudySpec) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import errno
 import json
 import shutil
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from halosearch.record.storage import held, open_for_writing
 from halosearch.record.study_lock import StudyLock
 from halosearch.record.table import Table
 from halosearch.record.trials import anchor_of
-from halosearch.report.publisher import DATA_FILE, Publisher
+from halosearch.report.evidence import DATA_FILE
+from halosearch.report.publisher import Publisher
 from halosearch.run.anchor import check_device
 from halosearch.run.begin import is_begun
 from halosearch.run.choose_engine import MakeWorkers, workers_at
@@ -54,7 +55,7 @@ class Run:
     candidates: pd.DataFrame
     listener: ProgressListener
     control: Control
-    place: Place = Place()
+    place: Place = field(default_factory=Place)
     make_workers: MakeWorkers | None = None
     force: bool = False
 
@@ -158,7 +159,7 @@ def _drive(
         pool.distributions,
         len(run.spec.preset.rungs) - 1,
         watch,
-        lambda row: publisher.refresh(rows, row),
+        publisher.refresh,
     )
     try:
         return driver.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,20 @@ from halosearch.proxy.training import DivergedError, Trainer, TrainingJob
 from halosearch.spec.presets import PRESETS, choose_preset
 
 
-def train_once(
-    config: HaloNetConfig,
-    *,
-    data: str | None,
-    preset: str | None,
-    images: int | None,
-    image_size: int | None,
-    seed: int,
-    device: str,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class OneTraining:
+    """What to train: a candidate's twin, by a preset's recipe, on data; None leaves the preset's or the candidate's own."""
+
+    config: HaloNetConfig
+    data: str | None
+    preset: str | None
+    images: int | None
+    image_size: int | None
+    seed: int
+    device: str
+
+
+def train_once(wanted: OneTraining, say: Callable[[str], None]) -> dict[str, Any]:
     """Train the twin of a candidate by a preset's recipe and score it; nothing is kept on disk.
 
     Raises:
@@ -38,6 +41,8 @@ def train_once(
         EnvironmentFault: no such device or data.
         NothingUsableError: the loss diverged.
     """
+    config, data, preset, seed = wanted.config, wanted.data, wanted.preset, wanted.seed
+    images, image_size, device = wanted.images, wanted.image_size, wanted.device
     resolved = resolve_device(device)
     if preset is not None and preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}", f"presets are {', '.join(PRESETS)}")

@@ -102,4 +102,3 @@ def price_of(spec: StudySpec) -> Price:
     rates = len(RATES) * min(preset.rates, uniform)
     finals = min(preset.finalists, uniform + promoted) * preset.final_seeds
     return Price(uniform, searched, promoted, sum(climbs), retests, anchors, rates, finals)
-

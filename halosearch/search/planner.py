@@ -29,7 +29,6 @@ from halosearch.search.sampler import Guide, Outcome, Proposer
 from halosearch.search.schedule import Move, Schedule, Shape
 
 DECIDED, WAIT, FINISHED, REFUSED = "decided", "wait", "finished", "refused"
-COSTS = ("params", "macs", "activations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,8 @@ class SearchDesign:
     Args:
         shape, sampler, guide: of the search. seed: of all trials.
         reference: dials of the reference model, or None. timed: whether the anchor's step time is measured first.
-        repeats: checks of the proxy and finals. force: search even where the proxy was shown not to rank.
+        costs: the pool's columns that go into rows. repeats: checks of the proxy and finals.
+        force: search even where the proxy was shown not to rank.
     """
 
     shape: Shape
@@ -48,6 +48,7 @@ class SearchDesign:
     seed: int
     reference: dict[str, Any] | None = None
     timed: bool = True
+    costs: tuple[str, ...] = ("params", "macs", "activations")
     repeats: Repeats = field(default_factory=Repeats)
     force: bool = False
 
@@ -147,9 +148,7 @@ class SearchPlanner:
         return Plan(DECIDED, replace(row, rung=move.rung, known=move.known, after=after, seed=self._design.seed))
 
     def _row(self, rows: Sequence[Evaluation], place: int, kind: str, trial: int) -> Evaluation:
-        columns = self._pool.rows
-        wanted = dict.fromkeys((*COSTS, self._design.guide.cost))
-        costs = {name: columns[name].iloc[place].item() for name in wanted if name in columns}
+        costs = {name: self._pool.rows[name].iloc[place].item() for name in self._design.costs}
         return Evaluation(len(rows), kind, self._pool.params(place), costs, trial=trial)
 
     def _repeat(self, rows: Sequence[Evaluation]) -> Callable[..., Evaluation]:

@@ -51,7 +51,7 @@ def options_of(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[
 
 
 def _plain(annotation: Any) -> type:
-    """int of `int | None`."""
+    """Int of `int | None`."""
     if isinstance(annotation, UnionType) or get_origin(annotation) is not None:
         annotation = next(each for each in get_args(annotation) if each is not type(None))
     assert isinstance(annotation, type)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from halosearch.analysis.proxy_validation import FAILED, UNKNOWN, VALID, validation, noise_floor
+from halosearch.analysis.proxy_validation import FAILED, UNKNOWN, VALID, noise_floor, validation
 
 
 def made(n, noise, seed=0, rungs=2):

@@ -27,7 +27,7 @@ def table(n=30, seconds=(1.0, 3.0), seed=0):
     scores = np.log(rows["a"].to_numpy())[:, None, None] + 0.1 * rng.standard_normal((n, 2, 2))
     space = {"a": list(range(1, 101)), "b": [1, 2, 3, 4]}
     return Table(
-        "t", rows, ("a", "b"), (100, 400), scores, np.tile(seconds, (n, 1)), (0, 10 * n), space, {"cell_size": n}
+        "t", rows, ("a", "b"), (100, 400), scores, np.tile(seconds, (n, 1)), (0, 10 * n), space, {"pool_size": n}
     )
 
 

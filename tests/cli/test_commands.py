@@ -210,7 +210,7 @@ def test_a_folder_that_is_no_study_is_never_overwritten(tmp_path):
 @pytest.mark.slow
 def test_dry_run_forecasts_ranges_and_writes_nothing(tmp_path):
     document = json.loads(halosearch("study", tiny(tmp_path), "--dry-run", "--json", cwd=tmp_path, check=0).stdout)
-    assert document["cell_size"] > 10
+    assert document["pool_size"] > 10
     assert 0 < document["study_seconds"][0] <= document["study_seconds"][1]
     assert len(document["probes"]) == 3
     assert 0 <= document["share_not_fitting"] <= 1

@@ -11,8 +11,8 @@ import time
 import pandas as pd
 import psutil
 import pytest
-
 from halosearch.record.store import Store
+
 from tests.cli.process import error_of, halosearch, here, start, tiny, tiny_search
 from tests.proxy.pictures import make_cifar, make_tree
 
@@ -90,7 +90,7 @@ def test_reading_commands_agree_with_the_summary(undisturbed):
     assert 0.3 < found["predicted_step_time_s"] / measured < 3
     halosearch("predict", "tiny", "--output", "cell.csv", cwd=folder, check=0)
     rows = pd.read_csv(folder / "cell.csv")
-    assert len(rows) == summary["cell_size"]
+    assert len(rows) == summary["pool_size"]
     assert (rows["predicted_step_time_low_s"] < rows["predicted_step_time_high_s"]).all()
 
 

@@ -6,13 +6,13 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from plotly.offline import get_plotlyjs
-
 from halosearch.record.store import Trial
-from halosearch.report.page import render, write_report
-from halosearch.report.summary import Evidence, summarise
 from halosearch.search.checks import validation_of
 from halosearch.spec.session import Request, resolve
+from plotly.offline import get_plotlyjs
+
+from halosearch.report.page import render, write_report
+from halosearch.report.summary import Evidence, summarise
 
 DIALS = {
     "image_size": 64,

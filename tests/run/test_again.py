@@ -4,16 +4,28 @@ import shlex
 
 import pytest
 import yaml
+from halosearch.record.store import Store
+from halosearch.report.publish import command_of, evidence
+from halosearch.spec.session import Request, resolve
 
 from halosearch.cli import main, running
 from halosearch.record.folders import folders_of
-from halosearch.record.store import Store
 from halosearch.report.page import study_yaml
-from halosearch.report.publish import command_of, evidence
 from halosearch.report.summary import summarise
-from halosearch.spec.session import Request, resolve
 
-SAME = ("budget", "seed", "sampler", "trials", "retests", "lookahead", "device", "data", "preset", "space", "space_hash")
+SAME = (
+    "budget",
+    "seed",
+    "sampler",
+    "trials",
+    "retests",
+    "lookahead",
+    "device",
+    "data",
+    "preset",
+    "space",
+    "space_hash",
+)
 
 
 def spec_of(**request):

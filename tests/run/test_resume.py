@@ -1,18 +1,18 @@
 """A study's loop on its real record, killed in the worst places: between the two writes of anything that takes two."""
 
 import pytest
-
-from halosearch.families.halonet.counts import count
-from halosearch.families.halonet.space import DIALS, config_from_dials
 from halosearch.record.store import Store
 from halosearch.run.jobs import DONE, Event
 from halosearch.run.ledger import StudyLedger
 from halosearch.run.loop import Loop, Parts
 from halosearch.search.candidates import cell_of, past
+from halosearch.spec.session import Request, resolve
+
+from halosearch.families.halonet.counts import count
+from halosearch.families.halonet.space import DIALS, config_from_dials
 from halosearch.search.pool import Pool
 from halosearch.search.sampler import POOL, Guide, Proposer
 from halosearch.search.schedule import Schedule, Shape
-from halosearch.spec.session import Request, resolve
 
 RUNGS = (100, 400, 1600)
 UNIFORM = 5

@@ -1,14 +1,14 @@
 import pytest
+from halosearch.search.candidates import cell_of, comparison_with_published, nearest_published, reference_dials
+from halosearch.spec.session import Request, resolve
 
 from halosearch.cost.devices import is_out_of_memory
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.families.halonet.space import DIALS
 from halosearch.proxy.training import DivergedError
 from halosearch.record.folders import budget_name
-from halosearch.search.candidates import cell_of, comparison_with_published, nearest_published, reference_dials
 from halosearch.search.pool import Pool
 from halosearch.spec.presets import PRESETS, choose_preset
-from halosearch.spec.session import Request, resolve
 
 
 def cpu(_):

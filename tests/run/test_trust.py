@@ -1,12 +1,12 @@
 import itertools
 
 import pytest
-
 from halosearch.run.jobs import FINAL, RATE, RETEST
 from halosearch.search.checks import checks, finals, may_search
 from halosearch.search.price import price_of
-from halosearch.search.sampler import Outcome
 from halosearch.spec.session import Request, resolve
+
+from halosearch.search.sampler import Outcome
 
 
 def spec_of(preset="cpu-6h", **flags):

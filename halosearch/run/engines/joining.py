@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from halosearch.run.engines.ray_client import Plan
+from halosearch.run.engines.ray_client import WorkPlan
 
 CONNECT_S = 5.0
 
@@ -20,7 +20,7 @@ class Refused(Exception):
         self.sentence, self.hint = sentence, hint
 
 
-def connect(plan: Plan) -> tuple[str, int]:
+def connect(plan: WorkPlan) -> tuple[str, int]:
     """Join the cluster, or start one; returns the head's address.
 
     Raises:
@@ -34,7 +34,7 @@ def connect(plan: Plan) -> tuple[str, int]:
         _probe(address)
     import ray
 
-    options: dict[str, Any] = {"namespace": plan.cluster.namespace, "log_to_driver": False, "logging_level": "WARNING"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     if address is None:
         options |= {
             "address": "local",
@@ -54,7 +54,7 @@ def connect(plan: Plan) -> tuple[str, int]:
     return host, int(port)
 
 
-def _refuse_what_is_not_here(plan: Plan, there: dict[str, float]) -> None:
+def _refuse_what_is_not_here(plan: WorkPlan, there: dict[str, float]) -> None:
     """A cluster of our own does not grow: what it lacks now it will never have."""
     if plan.cluster.gpus > there.get("GPU", 0.0):
         raise Refused(

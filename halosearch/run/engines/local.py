@@ -1,6 +1,6 @@
-"""Local workers: one process each, spawned, fed through a pipe. A worker that dies takes nothing with it but its job.
+"""Local workers: one process each, spawned, fed through a pipe. A worker that dies takes nothing with it but its row.
 
-A job that runs too long or needs too much memory is ended with its process. All other engines run their jobs in these, too.
+A row that runs too long or needs too much memory is ended with its process. All other engines run their jobs in these, too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.errors import HalosearchError
+from halosearch.record.evaluation import Evaluation
 from halosearch.run.engines.limits import Limits
-from halosearch.run.jobs import (
+from halosearch.run.protocol import (
     BROKEN,
     DIED,
     DONE,
@@ -30,7 +31,6 @@ from halosearch.run.jobs import (
     STOPPED,
     Evaluate,
     Event,
-    Job,
     MachineFaultError,
     StoppedError,
 )
@@ -41,7 +41,7 @@ LOOK_EVERY_S = 0.2
 """How often running jobs are held against their limits."""
 FALSE_STARTS = 3
 KILLED_STARTS = 10
-"""Processes in a row that ended, or were killed, before they came to their first job: then none will."""
+"""Processes in a row that ended, or were killed, before they came to their first row: then none will."""
 START_LOG = "workers.log"
 
 
@@ -49,25 +49,25 @@ START_LOG = "workers.log"
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    job: Job | None = None
+    row: Evaluation | None = None
     begun: float = 0.0
     ready: bool = False
 
-    def give(self, job: Job) -> None:
-        """Send a job; raises OSError where the process is gone."""
-        self.pipe.send(job)
-        self.job, self.begun = job, time.monotonic()
+    def give(self, row: Evaluation) -> None:
+        """Send a row; raises OSError where the process is gone."""
+        self.pipe.send(row)
+        self.row, self.begun = row, time.monotonic()
 
 
 class LocalWorkers:
-    """Processes that each run one job at a time.
+    """Processes that each run one row at a time.
 
     Args:
         capacity: how many.
         make_evaluate: builds the evaluation inside the worker (must be importable: it is sent by name).
         argument: passed to `make_evaluate`.
-        logs: folder that the workers' own output goes to, a file per job; they never write to the terminal.
-        limits: of every job.
+        logs: folder that the workers' own output goes to, a file per row; they never write to the terminal.
+        limits: of every row.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LocalWorkers:
         logs: Path,
         limits: Limits | None = None,
     ) -> None:
-        """Processes start with their first job."""
+        """Processes start with their first row."""
         self._capacity, self._make, self._argument, self._logs = capacity, make_evaluate, argument, logs
         self._limits, self._looked, self._false_starts = limits or Limits(), 0.0, 0
         self._context = multiprocessing.get_context("spawn")
@@ -91,24 +91,24 @@ class LocalWorkers:
         """How many processes."""
         return self._capacity
 
-    def submit(self, job: Job) -> None:
-        """Give a job to an idle worker, starting one if need be. An earlier `stop` is over."""
+    def submit(self, row: Evaluation) -> None:
+        """Give a row to an idle worker, starting one if need be. An earlier `stop` is over."""
         self._stop.value = 0
-        for worker in [worker for worker in self._workers if worker.job is None]:
+        for worker in [worker for worker in self._workers if worker.row is None]:
             try:
-                worker.give(job)
+                worker.give(row)
             except OSError:  # it died while idle
                 self._workers.remove(worker)
             else:
                 return
-        self._start().give(job)
+        self._start().give(row)
 
     def poll(self, timeout_s: float, also: list[Any] | None = None) -> list[Event]:
-        """News of all workers; a dead worker's job is reported as died. `also`: other things to wait for."""
+        """News of all workers; a dead worker's row is reported as died. `also`: other things to wait for."""
         waitables: list[Any] = [worker.pipe for worker in self._workers] + [
             worker.process.sentinel for worker in self._workers
         ]
-        limited = self._limits != Limits() and any(worker.job for worker in self._workers)
+        limited = self._limits != Limits() and any(worker.row for worker in self._workers)
         wait(waitables + (also or []), min(timeout_s, LOOK_EVERY_S) if limited else timeout_s)
         events = [event for worker in list(self._workers) for event in self._news(worker)]
         return events + (self._hold_to_limits() if limited else [])
@@ -123,27 +123,27 @@ class LocalWorkers:
                     continue
                 events.append(event)
                 if event.kind != PROGRESS:
-                    worker.job = None
+                    worker.row = None
         except (EOFError, OSError):
             worker.process.join(END_GRACE_S)
         if not worker.process.is_alive():
             self._workers.remove(worker)
-            if worker.job is not None:
-                events.append(self._death(worker, worker.job))
+            if worker.row is not None:
+                events.append(self._death(worker, worker.row))
         return events
 
-    def _death(self, worker: _Worker, job: Job) -> Event:
-        """A process that never came to its first job says nothing about the job; when several do, none will."""
+    def _death(self, worker: _Worker, row: Evaluation) -> Event:
+        """A process that never came to its first row says nothing about the row; when several do, none will."""
         cause = _cause(worker.process.exitcode)
         if worker.ready:
-            return Event(DIED, job, reason=cause)
+            return Event(DIED, row, reason=cause)
         self._false_starts += 1
         killed = (worker.process.exitcode or 0) < 0
         if self._false_starts >= (KILLED_STARTS if killed else FALSE_STARTS):
             return Event(
-                BROKEN, job, reason=f"workers cannot start ({cause}); {START_LOG} among the study's logs says why"
+                BROKEN, row, reason=f"workers cannot start ({cause}); {START_LOG} among the study's logs says why"
             )
-        return Event(DIED, job, reason=cause, blameless=True)
+        return Event(DIED, row, reason=cause, blameless=True)
 
     def _hold_to_limits(self) -> list[Event]:
         """End the jobs that take more than they may, with their processes."""
@@ -152,13 +152,13 @@ class LocalWorkers:
         self._looked = time.monotonic()
         events = []
         for worker in list(self._workers):
-            if worker.job is None or not worker.ready or worker.pipe.poll():
+            if worker.row is None or not worker.ready or worker.pipe.poll():
                 continue
             result = self._limits.excess(worker.process.pid, time.monotonic() - worker.begun)
             if result:
                 self._workers.remove(worker)
                 _end(worker)
-                events.append(Event(DONE, worker.job, result))
+                events.append(Event(DONE, worker.row, result))
         return events
 
     def _start(self) -> _Worker:
@@ -201,10 +201,10 @@ def _cause(exit_code: int | None) -> str:
 
 @dataclass(slots=True)
 class _PipeWorld:
-    """The world of a job in a worker process: news goes through the pipe, at most twice a second."""
+    """The world of a row in a worker process: news goes through the pipe, at most twice a second."""
 
     pipe: Connection
-    job: Job
+    row: Evaluation
     stop: Any
     last: float = 0.0
 
@@ -217,7 +217,7 @@ class _PipeWorld:
         now = time.monotonic()
         if now - self.last >= REPORT_EVERY_S:
             self.last = now
-            self.pipe.send(Event(PROGRESS, self.job, {"images": images, "total": total, "loss": loss}))
+            self.pipe.send(Event(PROGRESS, self.row, {"images": images, "total": total, "loss": loss}))
 
 
 def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, stop: Any, logs: str, driver: int) -> None:
@@ -234,29 +234,29 @@ def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, sto
     pipe.send(Event(READY, NOBODY))
     while True:
         try:
-            job: Job = pipe.recv()
+            row: Evaluation = pipe.recv()
         except (EOFError, OSError):
             return
-        write_to(Path(logs) / f"{job.key}.log")
+        write_to(Path(logs) / f"{row.key}.log")
         try:
             if evaluate is None:
                 raise MachineFaultError(fault)
-            event = Event(DONE, job, evaluate(job, _PipeWorld(pipe, job, stop)))
+            event = Event(DONE, row, evaluate(row, _PipeWorld(pipe, row, stop)))
         except StoppedError:
-            event = Event(STOPPED, job)
+            event = Event(STOPPED, row)
         except MachineFaultError as error:
-            event = Event(BROKEN, job, reason=str(error))
+            event = Event(BROKEN, row, reason=str(error))
         except Exception as error:  # noqa: BLE001  # whatever a candidate raises is a row with its reason, not a crash
             import traceback
 
             traceback.print_exc()
-            event = Event(DONE, job, {"state": "failed", "reason": f"{type(error).__name__}: {error}"})
+            event = Event(DONE, row, {"state": "failed", "reason": f"{type(error).__name__}: {error}"})
         sys.stdout.flush()
         pipe.send(event)
 
 
 def _made(make: Callable[[Any], Evaluate], argument: Any) -> Evaluate:
-    """What keeps every job from running (no data, a missing module) is the machine's fault, not a candidate's."""
+    """What keeps every row from running (no data, a missing module) is the machine's fault, not a candidate's."""
     try:
         return make(argument)
     except HalosearchError as error:

@@ -1,8 +1,8 @@
 """Workers that another process reaches for us: Ray lives in a process of its own, so that whatever it does, the study goes on.
 
 Ray ends its driver when the cluster goes away, waits for ever on a dead head, and takes over signals. All of that happens to the
-bridge. Results, checkpoints and logs come back through a pipe; what the bridge had in hand when it died is run again, or found
-again where it went on without it.
+process that talks to it. Results, checkpoints and logs come back through a pipe; what was in hand when it died is evaluated again,
+from its checkpoint.
 """
 
 from __future__ import annotations
@@ -24,43 +24,44 @@ import psutil
 
 from halosearch.errors import EnvironmentFault
 from halosearch.files import write_bytes
+from halosearch.record.evaluation import Evaluation
 from halosearch.run.engines.limits import Limits
 from halosearch.run.engines.local import end_with_driver, write_to
-from halosearch.run.jobs import DIED, PROGRESS, Evaluate, Event, Job
+from halosearch.run.protocol import DIED, PROGRESS, Evaluate, Event
 
-BRIDGE_LOG = "ray.log"
+RAY_LOG = "ray.log"
 END_GRACE_S = 20.0
 SILENT_S = 180.0
-"""A bridge that has said nothing for this long after its start is stuck in Ray, and built again."""
+"""A connection that has said nothing for this long after its start is stuck in Ray, and built again."""
 AGAIN_AFTER_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Waits before a bridge that ended is built again; after the last one the study stops. News from a worker starts anew."""
+"""Waits before a connection that broke is built again; after the last one the study stops. News from a worker starts anew."""
 
-SUBMIT, RECORDED, STOP, CLOSE = "submit", "recorded", "stop", "close"
-"""What a bridge is told: (SUBMIT, job, checkpoint or None), (RECORDED, [serials]), (STOP,), (CLOSE,)."""
+SUBMIT, STOP, CLOSE = "submit", "stop", "close"
+"""What the process is told: (SUBMIT, row, checkpoint or None), (STOP,), (CLOSE,)."""
 NEWS, CHECKPOINT, LOG, CAPACITY, NOTE, FAULT = "news", "checkpoint", "log", "capacity", "note", "fault"
-"""What it says: (NEWS, serial, event), (CHECKPOINT, key, bytes or None), (LOG, key, bytes), (CAPACITY, n), (NOTE, text),
+"""What it says: (NEWS, event), (CHECKPOINT, key, bytes or None), (LOG, key, bytes), (CAPACITY, n), (NOTE, text),
 (FAULT, sentence, hint, whether waiting cannot help)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where jobs run and what each takes.
+    """Where evaluations run and what each takes.
 
     Args:
         address: of a running cluster, None to start one on this machine.
-        namespace: of this study on the cluster; a driver that takes over finds the workers by it.
+        name: of this study, on machines that workers of several studies share.
         cpus, gpus: of one worker; fractions of a GPU are shared, its memory is not divided.
     """
 
     address: str | None
-    namespace: str
+    name: str
     cpus: float = 1
     gpus: float = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a bridge needs to evaluate; plain values and functions known by name.
+class WorkPlan:
+    """What the engine needs to evaluate; plain values and functions known by name.
 
     `folder`: the study's own, for what an engine has to keep. `at_home` turns `argument` into that of a worker on any machine, given
     its own folder and one that its machine shares.
@@ -75,22 +76,22 @@ class Plan:
     folder: Path
 
 
-Serve = Callable[[Connection, Plan], None]
+Serve = Callable[[Connection, WorkPlan], None]
 
 
 @dataclass(slots=True)
-class Bridge:
-    """Workers behind a bridge.
+class RayClient:
+    """Workers on Ray.
 
     Args:
-        serve: what the bridge process does; it must be importable.
+        serve: what the process that talks to Ray does; it must be importable.
         plan: passed to it.
         checkpoints, logs: folders of the study that what workers send is written to.
         message: told what the reader should know.
     """
 
     serve: Serve
-    plan: Plan
+    plan: WorkPlan
     checkpoints: Path
     logs: Path
     message: Callable[[str], None]
@@ -98,8 +99,7 @@ class Bridge:
     _process: BaseProcess | None = None
     _pipe: Connection | None = None
     _ready: int = 0
-    _jobs: dict[str, Job] = field(default_factory=dict)
-    _handed_out: list[Any] = field(default_factory=list)
+    _rows: dict[int, Evaluation] = field(default_factory=dict)
     _stopping: bool = False
     _falls: int = 0
     _heard: bool = False
@@ -113,22 +113,19 @@ class Bridge:
         """Workers that are there now; it changes as machines join and leave."""
         return min(self.plan.size, self._ready)
 
-    def submit(self, job: Job) -> None:
-        """Start a job, from its checkpoint where there is one."""
-        self._jobs[job.key] = job
-        checkpoint = self.checkpoints / f"{job.key}.pt"
+    def submit(self, row: Evaluation) -> None:
+        """Start an evaluation, from its checkpoint where there is one."""
+        self._rows[row.id] = row
+        checkpoint = self.checkpoints / f"{row.key}.pt"
         content = checkpoint.read_bytes() if checkpoint.exists() else None
-        self._say(SUBMIT, job, content)
+        self._say(SUBMIT, row, content)
 
     def poll(self, timeout_s: float) -> list[Event]:
-        """News since the last call. What the last call gave is recorded by now, and the workers may forget it.
+        """News since the last call.
 
         Raises:
             EnvironmentFault: the cluster cannot be reached, or lets nobody in.
         """
-        if self._handed_out:
-            self._say(RECORDED, list(self._handed_out))
-            self._handed_out.clear()
         if self._process is None:
             self._build_when_due(timeout_s)
         if self._pipe is None or self._process is None:
@@ -154,13 +151,13 @@ class Bridge:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_run_bridge, args=(theirs, self.serve, self.plan, self.logs / BRIDGE_LOG, os.getpid())
+            target=_talk_to_ray, args=(theirs, self.serve, self.plan, self.logs / RAY_LOG, os.getpid())
         )
         self._process.start()
         self._heard, self._begun = False, self.clock()
         theirs.close()
-        for job in list(self._jobs.values()):
-            self.submit(job)
+        for row in list(self._rows.values()):
+            self.submit(row)
 
     def _say(self, *message: Any) -> None:
         if self._pipe is not None:
@@ -190,15 +187,13 @@ class Bridge:
                 raise EnvironmentFault(*self._fault)
         return []
 
-    def _news(self, serial: Any, event: Event) -> list[Event]:
-        """An event of a job that is still awaited; a second result of the same job is forgotten."""
+    def _news(self, event: Event) -> list[Event]:
+        """An event of a row that is still awaited; a second result of the same row is forgotten."""
         self._falls = 0
-        if event.kind != PROGRESS and serial is not None:
-            self._handed_out.append(serial)
-        if self._jobs.get(event.job.key) != event.job:
+        if event.row.id not in self._rows:
             return []
         if event.kind != PROGRESS:
-            del self._jobs[event.job.key]
+            del self._rows[event.row.id]
         return [event]
 
     def _keep(self, key: str, content: bytes | None) -> None:
@@ -209,30 +204,27 @@ class Bridge:
             write_bytes(path, content)
 
     def _fallen(self) -> list[Event]:
-        """The bridge has ended: build another one soon. Its jobs go back to the study, which asks for them again."""
+        """The process has ended: build another one soon. Its rows go back to the study, which asks for them again."""
         assert self._process is not None
         assert self._pipe is not None
         cause = f"exit code {self._process.exitcode}"
         self._pipe.close()
         self._process, self._pipe, self._ready = None, None, 0
-        self._handed_out.clear()
         if self._falls >= len(AGAIN_AFTER_S) and not self._stopping:
             broke = f"the connection to Ray broke {self._falls} times in a row"
             raise EnvironmentFault(
-                f"{broke}: {self._fault[0]}"
-                if self._fault
-                else f"{broke} ({cause}); {self.logs / BRIDGE_LOG} says why",
+                f"{broke}: {self._fault[0]}" if self._fault else f"{broke} ({cause}); {self.logs / RAY_LOG} says why",
                 "run the same command again once the cluster is back, or without --ray; nothing recorded is lost",
             )
         if not self._stopping:
             self._again_at = self.clock() + AGAIN_AFTER_S[self._falls]
             self._falls += 1
             self.message(f"the connection to Ray broke ({cause}); connecting again")
-        lost, self._jobs = list(self._jobs.values()), {}
-        return [Event(DIED, job, reason="the connection to Ray broke", blameless=True) for job in lost]
+        lost, self._rows = list(self._rows.values()), {}
+        return [Event(DIED, row, reason="the connection to Ray broke", blameless=True) for row in lost]
 
     def stop(self) -> None:
-        """Ask all jobs to stop at their next step."""
+        """Ask all evaluations to stop at their next step."""
         self._stopping = True
         self._say(STOP)
 
@@ -263,14 +255,14 @@ def _descendants(pid: int | None) -> list[psutil.Process]:
 
 
 def abandon(code: int) -> NoReturn:
-    """End this process and all that it started; what runs on a cluster of others goes on there."""
+    """End this process and all that it started."""
     for process in _descendants(os.getpid()):
         with contextlib.suppress(psutil.Error):
             process.kill()
     os._exit(code)
 
 
-def _run_bridge(pipe: Connection, serve: Serve, plan: Plan, log: Path, driver: int) -> None:
+def _talk_to_ray(pipe: Connection, serve: Serve, plan: WorkPlan, log: Path, driver: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=end_with_driver, args=(driver, abandon), daemon=True).start()

@@ -1,8 +1,4 @@
-"""One worker of a cluster: an actor that runs jobs in a process of its own and keeps what came out until it is recorded.
-
-An actor outlives its driver: it finishes its job and holds the result for a driver that takes over. It ends by itself when its
-node's manager is gone, or when nobody has asked for long.
-"""
+"""One worker of a cluster: an actor that evaluates in a process of its own. It ends with the driver, whose actor it is."""
 
 from __future__ import annotations
 
@@ -13,64 +9,54 @@ import time
 from collections import deque
 from typing import Any
 
-from halosearch.run.engines.ray_client import CHECKPOINT, LOG, NEWS, Plan
-from halosearch.run.engines.worker_sandbox import Desk
-from halosearch.run.jobs import DONE, PROGRESS, Event, Job
+from halosearch.record.evaluation import Evaluation
+from halosearch.run.engines.ray_client import CHECKPOINT, NEWS, WorkPlan
+from halosearch.run.engines.worker_sandbox import WorkerSandbox
+from halosearch.run.protocol import PROGRESS
 
-HOLD_S = 3600.0
-"""How long a worker without a driver keeps its place after its job has ended."""
 PUMP_S = 0.5
 END_GRACE_S = 1.0
 
 
-class Seat:
-    """Runs one job at a time for whoever holds its handle.
+class RayWorker:
+    """Evaluates one row at a time. Items that it hands out are numbered from 1; an item is kept until a later call has seen it."""
 
-    Items that it hands out are numbered from 1; an item is kept until a later call says that it was recorded.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        """Begin without a job."""
-        self._desk = Desk(plan)
+    def __init__(self, plan: WorkPlan) -> None:
+        """Begin without a row."""
+        self._sandbox = WorkerSandbox(plan)
         self._items: deque[tuple[int, tuple[Any, ...]]] = deque()
         self._count = 0
-        self._job: Job | None = None
-        self._asked = time.monotonic()
-        self._ended: float = self._asked
-        """When the last job ended; 0 while one runs."""
-        self._inbox: deque[tuple[str, Job | None, bytes | None]] = deque()
+        self._inbox: deque[tuple[Evaluation, bytes | None] | None] = deque()
         self._changed, self._leaving, self._left = threading.Condition(), False, threading.Event()
         self._wake, self._bell = multiprocessing.Pipe(duplex=False)
         threading.Thread(target=self._pump, args=(os.getppid(),), daemon=True).start()
 
-    def held(self) -> tuple[Job | None, bool]:
-        """The last job given, and whether it still runs or has an end that was not recorded yet."""
-        with self._changed:
-            ended = any(item[0] == NEWS and item[1].kind != PROGRESS for _, item in self._items)
-            return self._job, self._ended == 0.0 or ended
+    def ready(self) -> bool:
+        """Answers once the actor is there."""
+        return True
 
-    def begin(self, job: Job, checkpoint: bytes | None) -> None:
-        """Run a job, from a checkpoint."""
+    def begin(self, row: Evaluation, checkpoint: bytes | None) -> None:
+        """Evaluate a row, from a checkpoint."""
         with self._changed:
-            self._job, self._ended = job, 0.0
-        self._tell("begin", job, checkpoint)
+            self._items.clear()
+            self._count = 0
+        self._tell((row, checkpoint))
 
     def stop(self) -> None:
-        """Let the job write its checkpoint and stop."""
-        self._tell("stop", None, None)
+        """Let the evaluation write its checkpoint and stop."""
+        self._tell(None)
 
-    def _tell(self, what: str, job: Job | None, content: bytes | None) -> None:
-        self._inbox.append((what, job, content))
+    def _tell(self, what: tuple[Evaluation, bytes | None] | None) -> None:
+        self._inbox.append(what)
         self._bell.send_bytes(b"!")
 
-    def news(self, after: int, recorded: int, wait_s: float) -> list[tuple[int, tuple[Any, ...]]]:
-        """Items numbered above `after`, waiting up to `wait_s` for the first; items up to `recorded` are forgotten."""
+    def news(self, seen: int, wait_s: float) -> list[tuple[int, tuple[Any, ...]]]:
+        """Items numbered above `seen`, waiting up to `wait_s` for the first; the others are forgotten."""
         with self._changed:
-            self._asked = time.monotonic()
-            while self._items and self._items[0][0] <= recorded:
+            self._changed.wait_for(lambda: self._count > seen, wait_s)
+            while self._items and self._items[0][0] <= seen:
                 self._items.popleft()
-            self._changed.wait_for(lambda: self._count > after, wait_s)
-            return [item for item in self._items if item[0] > after]
+            return list(self._items)
 
     def leave(self) -> None:
         """End the evaluating process, and clean up."""
@@ -79,61 +65,40 @@ class Seat:
         self._left.wait(5.0)
 
     def _pump(self, manager: int) -> None:
-        """Carry jobs in and news out, for as long as somebody may want them."""
+        """Carry rows in and news out until told to leave, or the node's manager is gone."""
         try:
-            while os.getppid() == manager and not self._leaving and not self._forgotten():
+            while os.getppid() == manager and not self._leaving:
                 self._take_in()
-                for event in self._desk.poll(PUMP_S, also=[self._wake]):
-                    self._put_out(event)
-                self._ship_checkpoint()
+                for item in self._sandbox.poll(PUMP_S, also=[self._wake]):
+                    self._append(item)
         finally:
-            self._desk.close()
+            self._sandbox.close()
             self._left.set()
             time.sleep(END_GRACE_S)  # whoever told it to leave hears that it has
             os._exit(1)
-
-    def _forgotten(self) -> bool:
-        last: float = max(self._asked, self._ended)
-        return self._ended > 0 and time.monotonic() - last > HOLD_S
 
     def _take_in(self) -> None:
         while self._wake.poll():
             self._wake.recv_bytes()
         while self._inbox:
-            what, job, content = self._inbox.popleft()
-            if what == "stop":
-                self._desk.stop()
-            elif job is not None:
-                self._desk.begin(job, content)
-
-    def _put_out(self, event: Event) -> None:
-        if event.kind != PROGRESS:
-            self._ship_checkpoint()
-            if event.kind == DONE and self._desk.outgrown:
-                self._append((CHECKPOINT, event.job.key, None))
-            for name, content in self._desk.logs_so_far().items():
-                self._append((LOG, name, content))
-            with self._changed:
-                self._ended = time.monotonic()
-        self._append((NEWS, event))
-
-    def _ship_checkpoint(self) -> None:
-        content = self._desk.new_checkpoint()
-        if content is not None and self._job is not None:
-            self._append((CHECKPOINT, self._job.key, content))
+            what = self._inbox.popleft()
+            if what is None:
+                self._sandbox.stop()
+            else:
+                self._sandbox.begin(*what)
 
     def _append(self, item: tuple[Any, ...]) -> None:
         """Number an item; of progress and checkpoints only the newest is worth keeping."""
         passing = item[0] == CHECKPOINT or (item[0] == NEWS and item[1].kind == PROGRESS)
         with self._changed:
             if passing:
-                self._items = deque(kept for kept in self._items if not _same(kept[1], item))
+                same = [each for each in self._items if each[1][0] == item[0] and _is_passing(each[1])]
+                for each in same:
+                    self._items.remove(each)
             self._count += 1
             self._items.append((self._count, item))
             self._changed.notify_all()
 
 
-def _same(old: tuple[Any, ...], new: tuple[Any, ...]) -> bool:
-    if old[0] != new[0]:
-        return False
-    return bool(old[1] == new[1] if old[0] == CHECKPOINT else old[1].kind == new[1].kind)
+def _is_passing(item: tuple[Any, ...]) -> bool:
+    return bool(item[0] == CHECKPOINT or item[1].kind == PROGRESS)

@@ -1,4 +1,4 @@
-"""One evaluating process on any machine, with a folder of its own: jobs come with a checkpoint, checkpoints and logs go out."""
+"""One evaluating process on any machine, with a folder of its own: rows come with a checkpoint; news, checkpoints and logs go out."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from halosearch.files import write_bytes
+from halosearch.record.evaluation import Evaluation
 from halosearch.run.engines.local import LocalWorkers
-from halosearch.run.engines.ray_client import Plan
-from halosearch.run.jobs import Event, Job
+from halosearch.run.engines.ray_client import CHECKPOINT, LOG, NEWS, WorkPlan
+from halosearch.run.protocol import DONE, PROGRESS
 
-PREFIX = "halosearch-desk-"
+PREFIX = "halosearch-worker-"
 
 
 def _sweep() -> None:
@@ -27,16 +29,16 @@ def _sweep() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class Desk:
-    """Runs one job at a time; used by the workers of every engine that crosses machines."""
+class WorkerSandbox:
+    """Evaluates one row at a time; used by the workers of every engine that crosses machines."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Make the folder; the process starts with its first job."""
+    def __init__(self, plan: WorkPlan) -> None:
+        """Make the folder; the process starts with its first row."""
         if not plan.cluster.gpus:  # Ray leaves every GPU visible to those who asked for none
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         _sweep()
         self._own = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-        shared = Path(tempfile.gettempdir()) / f"halosearch-shared-{os.getuid()}" / plan.cluster.namespace
+        shared = Path(tempfile.gettempdir()) / f"halosearch-shared-{os.getuid()}" / plan.cluster.name
         argument = plan.at_home(plan.argument, self._own, shared)
         self._logs, self._checkpoints, self._key, self._shipped = self._own / "logs", self._own / "checkpoints", "", 0
         self._workers = LocalWorkers(1, plan.make_evaluate, argument, self._logs, plan.limits)
@@ -45,46 +47,45 @@ class Desk:
     def _path(self) -> Path:
         return self._checkpoints / f"{self._key}.pt"
 
-    def begin(self, job: Job, content: bytes | None) -> None:
-        """Start a job, from a checkpoint."""
+    def begin(self, row: Evaluation, content: bytes | None) -> None:
+        """Start an evaluation, from a checkpoint."""
         shutil.rmtree(self._checkpoints, ignore_errors=True)
-        self._key, self._shipped = job.key, 0
+        self._key, self._shipped = row.key, 0
         if content is not None:
             write_bytes(self._path, content)
             self._shipped = self._path.stat().st_mtime_ns
-        self._workers.submit(job)
+        self._workers.submit(row)
 
-    def poll(self, timeout_s: float, also: list[Any] | None = None) -> list[Event]:
-        """News of the job."""
-        return self._workers.poll(timeout_s, also)
+    def poll(self, timeout_s: float, also: list[Any] | None = None) -> Iterator[tuple[Any, ...]]:
+        """What the driver should hear (see `ray_client`); an end comes after the checkpoint and the logs that belong to it."""
+        events = self._workers.poll(timeout_s, also)
+        yield from self._new_checkpoint()
+        for event in events:
+            if event.kind != PROGRESS:
+                if event.kind == DONE and self._shipped and not self._path.exists():
+                    yield CHECKPOINT, self._key, None
+                yield from self._logs_so_far()
+            yield NEWS, event
 
     def stop(self) -> None:
-        """Let the job write its checkpoint and stop."""
+        """Let the evaluation write its checkpoint and stop."""
         self._workers.stop()
 
-    def new_checkpoint(self) -> bytes | None:
-        """The checkpoint, if it was written since it was last asked for."""
+    def _new_checkpoint(self) -> Iterator[tuple[Any, ...]]:
+        """The checkpoint, if it was written since it was last handed out."""
         with contextlib.suppress(FileNotFoundError):
             written = self._path.stat().st_mtime_ns
             if written != self._shipped:
                 self._shipped = written
-                return self._path.read_bytes()
-        return None
+                yield CHECKPOINT, self._key, self._path.read_bytes()
 
-    @property
-    def outgrown(self) -> bool:
-        """Whether the job has done away with a checkpoint that was handed out."""
-        return self._shipped > 0 and not self._path.exists()
-
-    def logs_so_far(self) -> dict[str, bytes]:
-        """What was printed, by job; it is forgotten here."""
-        found = {}
+    def _logs_so_far(self) -> Iterator[tuple[Any, ...]]:
+        """What was printed; it is forgotten here."""
         for log in sorted(self._logs.glob("*.log")):
             content = log.read_bytes()
             if content:
-                found[log.stem] = content
+                yield LOG, log.stem, content
                 os.truncate(log, 0)
-        return found
 
     def close(self) -> None:
         """End the process, and leave nothing behind."""
