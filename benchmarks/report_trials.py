@@ -1,12 +1,13 @@
 """Records of studies that were never run, as large as one likes: for the report's benchmark and its tests in a browser."""
 
 import numpy as np
-from halosearch.record.store import Trial
-from halosearch.search.checks import validation_of
-from halosearch.spec.session import Request, resolve
 
+from halosearch.analysis.validation_rows import validation_of
 from halosearch.families.halonet.space import DIALS, SearchSpace
-from halosearch.report.summary import Evidence
+from halosearch.record.evaluation import ANCHOR, COMPLETE, HELD_OUT, REFERENCE, RETEST, TRIAL, Evaluation
+from halosearch.record.trials import Trial
+from halosearch.report.evidence import Evidence
+from halosearch.run.begin import request, resolve
 
 REASONS = (
     "loss is not finite",
@@ -56,9 +57,30 @@ def evidence(size, seed=0, name="synthetic", share=(0.6, 0.33, 0.05, 0.02), even
     return around(trials, name=name, even=even, seed=seed, **spec)
 
 
+KINDS = {"retest": RETEST, "final": HELD_OUT}
+
+
+def rows_of(trials, notes):
+    """The rows that trials stand for, one each, and other results by name: `clock`, `reference`, `retest-3`, `final-3-2`."""
+    rows = []
+    if "clock" in notes:
+        rows.append(Evaluation(0, ANCHOR, {}, state=COMPLETE, result=notes["clock"], runs=1))
+    if "reference" in notes:
+        rows.append(Evaluation(0, REFERENCE, **notes["reference"], runs=1))
+    for t in trials:
+        ended = {"state": t.state, "result": t.result, "reason": t.reason, "runs": t.runs}
+        rows.append(Evaluation(0, TRIAL, t.dials, t.costs, trial=t.number, rung=0, **ended))
+    for key, note in notes.items():
+        kind, _, rest = key.partition("-")
+        if kind in KINDS:
+            number, _, repeat = rest.partition("-")
+            rows.append(Evaluation(0, KINDS[kind], {}, trial=int(number), repeat=int(repeat or 1), runs=1, **note))
+    return rows
+
+
 def around(trials, name="synthetic", even=40, seed=0, notes=None, description="random numbers, no study", **spec):
     """Evidence around given trials."""
-    study = resolve(Request(params=20_000_000, name="x", device="cpu", seed=seed), lambda _: "cpu")[0]
+    study = resolve(request(budget_params=20_000_000, name="x", device="cpu", seed=seed), lambda _: "cpu")[0]
     rng = np.random.default_rng(seed + 1)
     done = [trial for trial in trials if trial.state == "complete"]
     if notes is None:
@@ -79,15 +101,17 @@ def around(trials, name="synthetic", even=40, seed=0, notes=None, description="r
     }
     predicted = {str(t.number): t.result["step_time_s"] / 0.3 * float(rng.uniform(0.9, 1.1)) for t in done}
     prediction = {"trials": len(done), "parts": 10, "mape": 0.05, "kendall_tau": 0.9, "half_width": 0.1}
+    rows = rows_of(trials, notes)
     return Evidence(
         shown,
+        rows,
         trials,
-        notes,
         437_807,
         data,
+        validation_of(rows, study.uniform),
         ["H4 needs 384-pixel images, so it is not compared with."],
-        validation_of(study, trials, notes),
         prediction | {"predicted": predicted} if done else None,
+        None,
         even,
         "halosearch study --budget-params 20000000",
     )

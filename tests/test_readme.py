@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from halosearch.spec.session import Request, resolve
 
+from halosearch.run.begin import request, resolve
 from tests.cli.process import halosearch
 
 README = Path(__file__).parent.parent / "README.md"
@@ -45,7 +45,7 @@ def test_the_study_file_that_is_shown_is_a_study(tmp_path):
     assert block is not None
     assert yaml.safe_load(block[1])["budget"]["params"] == 8_000_000
     (tmp_path / "my.yaml").write_text(block[1])
-    spec, _, _ = resolve(Request(str(tmp_path / "my.yaml"), tmp_path), lambda _: "cpu")
+    spec, _, _ = resolve(request(str(tmp_path / "my.yaml"), tmp_path), lambda _: "cpu")
     assert spec.preset.rungs == (4096,)
     assert spec.space["conv_stages"] == [0, 1]
 

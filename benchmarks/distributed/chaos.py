@@ -23,7 +23,8 @@ import torch
 
 from benchmarks.distributed.nodes import ROOT, Nodes, left_over
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.record.store import Store
+from halosearch.record.table import Table
+from halosearch.record.trials import trials_of
 
 DRIVE = [sys.executable, "-m", "benchmarks.distributed.drive"]
 VOLATILE = {"runs", "provenance"}
@@ -33,7 +34,7 @@ WEIGHTS = {"worker": 5, "actor": 3, "node": 2, "driver": 3}
 
 def moves_of(folder):
     """Everything decided and found, by trial: dials, moves, state, scores."""
-    trials = Store(folder / "studies/quick/trials.journal", create=False, read_only=True).trials()
+    trials = trials_of(Table(folder / "studies/quick/trials.journal", create=False, read_only=True).rows())
     return [
         (t.number, t.dials, t.moves, t.state, [s["score"] for s in t.result.get("scores", ())], t.reason)
         for t in trials
@@ -76,11 +77,11 @@ def strike(what, nodes, driver, chance):
             return False
         nodes.join()
         return True
-    seats = [p for p in nodes.workers() if _is_actor(p) == (what == "actor")]
-    if not seats:
+    workers = [p for p in nodes.workers() if _is_actor(p) == (what == "actor")]
+    if not workers:
         return False
     with contextlib.suppress(Exception):
-        chance.choice(seats).send_signal(signal.SIGKILL)
+        chance.choice(workers).send_signal(signal.SIGKILL)
         return True
     return False
 
@@ -144,7 +145,6 @@ def main():
             "same_record": one == other,
             "same_report": summary_of(plain) == summary_of(stormy),
             "requeued": log.count("requeued "),
-            "found_again": log.count("was found again"),
             "given_up": sum(state == "failed" for state in states),
             "orphans": orphans + left_over(nodes.temp),
             "seconds": round(seconds, 1),
@@ -160,8 +160,8 @@ def main():
             f"{'the same' if found['same_report'] else 'DIFFERENT'} as of the undisturbed run with local processes.",
             table(["killed", "times"], [[what, n] for what, n in counts.items()]),
             f"Trials of {arguments.steps * 0.05:g} s, {arguments.workers} workers on three nodes of one machine, sampler {arguments.sampler}, "
-            f"{found['seconds']:g} s in all; {found['requeued']} jobs run again, {found['found_again']} found again on workers by a driver that "
-            f"took over, {found['given_up']} given up, {len(found['orphans'])} processes left behind.",
+            f"{found['seconds']:g} s in all; {found['requeued']} evaluations run again from checkpoints, "
+            f"{found['given_up']} given up, {len(found['orphans'])} processes left behind.",
         ]
     )
     write(f"chaos-{arguments.engine}", torch.device("cpu"), {"provenance": where, **found}, page, arguments.folder)

@@ -6,14 +6,14 @@ import sys
 import time
 from pathlib import Path
 
-from halosearch.search.candidates import cell_of
-from halosearch.spec.session import Request, resolve
-
 from benchmarks.distributed import quick
+from halosearch.cost.candidate_pool import cell_of
 from halosearch.errors import HalosearchError
+from halosearch.run.begin import request, resolve
 from halosearch.run.choose_engine import workers_at
+from halosearch.run.driver import Control
 from halosearch.run.place import Place
-from halosearch.run.study import Control, run_study
+from halosearch.run.study import Run, run_study
 
 
 class Talk:
@@ -25,30 +25,30 @@ class Talk:
     def message(self, text):
         self._say(f"note {text}")
 
-    def event(self, kind, job, info):
+    def event(self, kind, row, info):
         if kind != "progress":
-            self._say(f"{kind} {job.key} {info.get('reason', '')}".rstrip())
+            self._say(f"{kind} {row.key} {info.get('reason', '')}".rstrip())
 
     def _say(self, text):
         sys.stderr.write(f"{time.monotonic() - self.started:8.2f} {text}\n")
         sys.stderr.flush()
 
 
-def request(arguments):
-    return Request(
-        study=None,
-        root=Path(arguments.folder),
+def asked(arguments):
+    return request(
+        None,
+        Path(arguments.folder),
         name="quick",
-        params=6_000_000,
+        budget_params=6_000_000,
         tolerance=0.02,
         seed=3,
         sampler=arguments.sampler,
         device="cpu",
         preset="cpu-2m",
-        trials=arguments.trials,
+        max_trials=arguments.trials,
         retests=arguments.retests,
         workers=arguments.workers,
-        max_trial_time_s=arguments.trial_time,
+        max_trial_time=arguments.trial_time,
         max_trial_memory=arguments.trial_memory,
         max_gpu_hours=arguments.gpu_hours,
         storage=arguments.storage,
@@ -70,7 +70,7 @@ def main():
     parser.add_argument("--trial-memory", type=int)
     parser.add_argument("--storage")
     arguments = parser.parse_args()
-    spec, folders, _ = resolve(request(arguments), lambda _: "cpu")
+    spec, folders, _ = resolve(asked(arguments), lambda _: "cpu")
     place = Place(arguments.engine, arguments.address, arguments.gpus)
     control = Control()
 
@@ -81,7 +81,9 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     talk = Talk()
     try:
-        ended = run_study(spec, folders, talk, control, cell_of(spec), place, workers_at(place, quick.make), force=True)
+        ended = run_study(
+            Run(spec, folders, cell_of(spec), talk, control, place, workers_at(place, quick.make), force=True)
+        )
     except HalosearchError as error:
         sys.stderr.write(f"error: {error.sentence}\nhelp: {error.hint}\n")
         sys.exit(error.exit_code)

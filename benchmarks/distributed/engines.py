@@ -18,7 +18,8 @@ import torch
 
 from benchmarks.distributed.nodes import ROOT
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.record.store import Store
+from halosearch.record.table import Table
+from halosearch.record.trials import trials_of
 
 DRIVE = [sys.executable, "-m", "benchmarks.distributed.drive"]
 TRIVIAL, SECOND = 0, 20
@@ -59,7 +60,9 @@ def run(engine, trials, workers, steps, sampler):
             time.sleep(0.2)
         words = log.read_text()
         assert driver.returncode == 0, words[-2000:]
-        trials_found = Store(Path(folder, "studies/quick/trials.journal"), create=False, read_only=True).trials()
+        trials_found = trials_of(
+            Table(Path(folder, "studies/quick/trials.journal"), create=False, read_only=True).rows()
+        )
     stamps = [float(line.split()[0]) for line in words.splitlines() if " start trial" in line or " end trial" in line]
     worked = sorted(tuple(t.result["worked"]) for t in trials_found if "worked" in t.result)
     return sum(cpu.values()), stamps[-1] - stamps[0], stamps[0], worked

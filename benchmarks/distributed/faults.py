@@ -19,11 +19,12 @@ from pathlib import Path
 
 import psutil
 import torch
-from halosearch.record.store import Store
 
 from benchmarks.distributed.nodes import ROOT, Nodes
 from benchmarks.distributed.postgres import Server, programs
 from benchmarks.recording import HERE, provenance, table, write
+from halosearch.record.table import Table
+from halosearch.record.trials import trials_of
 
 DRIVE = [sys.executable, "-m", "benchmarks.distributed.drive"]
 STUDY = ["30", "--sampler", "nsga2", "--workers", "2", "--retests", "0"]
@@ -69,7 +70,9 @@ class Case:
         return self.place / "studies/quick/trials.journal"
 
     def states(self):
-        trials = Store(self.journal(), create=False, read_only=True).trials() if self.journal().exists() else []
+        trials = (
+            trials_of(Table(self.journal(), create=False, read_only=True).rows()) if self.journal().exists() else []
+        )
         counts = {}
         for trial in trials:
             counts[trial.state] = counts.get(trial.state, 0) + 1
@@ -173,7 +176,7 @@ def database_gone(case):
         case.wait()
         from halosearch.record.database import Database
 
-        store = Store(Database(server.url, "halosearch quick"), create=False, read_only=True)
+        store = Table(Database(server.url, "halosearch quick"), create=False, read_only=True)
         states = [trial.state for trial in store.trials()]
         store.close()
     case.kept = {state: states.count(state) for state in sorted(set(states))}
@@ -300,7 +303,7 @@ def clock_jump(case):
     case.until("start trial-12")
     shift.write_text(str(-5 * 86_400))
     case.wait()
-    trials = Store(case.journal(), create=False, read_only=True).trials()
+    trials = trials_of(Table(case.journal(), create=False, read_only=True).rows())
     begun = [trial.result["worked"][0] for trial in trials]
     assert max(begun) - min(begun) > 5 * 86_400, "the clock did not jump"
     return "nothing: limits and timings use the monotonic clock"

@@ -120,7 +120,7 @@ class Nodes:
             if raylet is None:
                 continue
             with contextlib.suppress(psutil.Error):
-                found += [p for p in raylet.children(recursive=True) if _is_seat(p)]
+                found += [p for p in raylet.children(recursive=True) if _is_worker(p)]
         return found
 
     def close(self):
@@ -156,10 +156,10 @@ class Nodes:
         self.close()
 
 
-def _is_seat(process):
+def _is_worker(process):
     with contextlib.suppress(psutil.Error):
         words = " ".join(process.cmdline())
-        return words.startswith("ray::Seat") or "--multiprocessing-fork" in words
+        return words.startswith("ray::RayWorker") or "--multiprocessing-fork" in words
     return False
 
 

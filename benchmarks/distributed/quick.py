@@ -1,6 +1,6 @@
 """Evaluations without training: their results follow from the dials alone, so that any two runs of a study can be compared.
 
-A job writes a checkpoint after every step and goes on from it, as a training does. A file named by its key in the folder FAULTS
+A row writes a checkpoint after every step and goes on from it, as a training does. A file named by its key in the folder FAULTS
 (an environment variable) makes it misbehave.
 """
 
@@ -16,7 +16,8 @@ from halosearch.cost.devices import fingerprint
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.space import config_from_dials
 from halosearch.files import write_text
-from halosearch.run.jobs import CLOCK, StoppedError
+from halosearch.record.evaluation import ANCHOR
+from halosearch.run.protocol import StoppedError
 
 STEP_S = 0.05
 FACTORS = ("shape", "texture", "relation")
@@ -47,14 +48,14 @@ def make(settings):
     steps = int(os.environ.get("QUICK_STEPS", "4"))
     faults = Path(os.environ["FAULTS"]) if "FAULTS" in os.environ else None
 
-    def evaluate(job, world):
-        if job.kind == CLOCK:
-            return {"state": "complete", "clock": timed("anchor", 1.0)}
+    def evaluate(row, world):
+        if row.kind == ANCHOR:
+            return {"state": "complete", **timed("anchor", 1.0)}
         if faults is not None:
-            misbehave(faults / job.key)
+            misbehave(faults / row.key)
         began = time.time()
-        walk(settings.checkpoints / f"{job.key}.pt", world, steps)
-        return result(job, settings.rungs) | {"worked": [began, time.time(), os.getpid()]}
+        walk(settings.checkpoints / f"{row.key}.pt", world, steps)
+        return result(row, settings.rungs) | {"worked": [began, time.time(), os.getpid()]}
 
     return evaluate
 
@@ -90,12 +91,12 @@ def walk(path, world, steps):
     path.unlink(missing_ok=True)
 
 
-def result(job, rungs):
+def result(row, rungs):
     """What a training would have found."""
-    config = config_from_dials(job.dials)
+    config = config_from_dials(row.candidate)
     macs = count(config).macs
-    base = 0.4 * chance_of(sorted(job.dials.items())) + 0.02 * (chance_of(job.key, job.seed) - 0.5)
-    top = len(rungs) if job.rung < 0 else job.rung + 1
+    base = 0.4 * chance_of(sorted(row.candidate.items())) + 0.02 * (chance_of(row.key, row.seed) - 0.5)
+    top = len(rungs) if row.rung < 0 else row.rung + 1
     scores = [
         {
             "images": 32,
@@ -110,9 +111,7 @@ def result(job, rungs):
     ]
     found = {
         "state": "complete",
-        "guide_cost": macs,
         "score": scores[-1]["score"],
-        "rung_scores": [score["score"] for score in scores],
         "scores": scores,
         "final": scores[-1],
         "curve": [[rungs[0], 1.0]],

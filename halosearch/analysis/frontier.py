@@ -34,6 +34,21 @@ def frontier(trials: pd.DataFrame, cost: str = COST) -> pd.DataFrame:
     return rows[front_mask(rows, cost)].sort_values([cost, SCORE])
 
 
+class GrowingFront:
+    """The undominated (score, cost) pairs of those that came so far."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.members: list[tuple[float, float]] = []
+
+    def add(self, score: float, cost: float) -> bool:
+        """Whether the pair joins the front; a pair that is there already does not."""
+        if any(s >= score and c <= cost for s, c in self.members):
+            return False
+        self.members = [(s, c) for s, c in self.members if s > score or c < cost] + [(score, cost)]
+        return True
+
+
 def reference_point(rows: pd.DataFrame, cost: str = COST) -> tuple[float, float]:
     """Score 0 (chance) and 1.1 x the largest cost: what the hypervolume is measured from."""
     return 0.0, REFERENCE_MARGIN * float(rows[cost].max())
@@ -54,12 +69,10 @@ def hypervolume_history(trials: pd.DataFrame, cost: str = COST) -> list[tuple[in
         return []
     rows = rows.sort_values("trial")
     reference = reference_point(rows, cost)
-    front, found = list[tuple[float, float]](), list[tuple[int, float]]()
-    value = 0.0
+    front, found, value = GrowingFront(), list[tuple[int, float]](), 0.0
     for number, score, price in zip(*(rows[name].tolist() for name in ("trial", SCORE, cost)), strict=True):
-        if not any(s >= score and c <= price for s, c in front):  # only a new member of the front changes the volume
-            front = [(s, c) for s, c in front if s > score or c < price] + [(score, price)]
-            value = hypervolume(pd.DataFrame(front, columns=[SCORE, cost]), reference, cost)
+        if front.add(score, price):  # only a new member of the front changes the volume
+            value = hypervolume(pd.DataFrame(front.members, columns=[SCORE, cost]), reference, cost)
         found.append((int(number), value))
     return found
 

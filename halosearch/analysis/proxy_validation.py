@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from halosearch.analysis.kendall import kendall_tau
 from halosearch.analysis.rank_agreement import (
     MIN_PAIRS,
     VALID_PAIRS,
@@ -90,13 +91,11 @@ def noise_floor(groups: Sequence[Sequence[float]]) -> dict[str, Any] | None:
 
 def _against(final: Mapping[int, float], values: Mapping[int, float]) -> dict[str, Any] | None:
     """Kendall's tau of a trivial ranking with the scores; None where it cannot be told."""
-    from scipy.stats import kendalltau  # a second of import, which most commands do not need
-
     shared = [trial for trial in sorted(final) if trial in values]
     a, b = [final[t] for t in shared], [values[t] for t in shared]
     if len(shared) < MIN_PAIRS or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    tau = float(kendalltau(a, b).statistic)
+    tau = kendall_tau(a, b)
     low, high = tau_interval(tau, len(shared))
     return {"tau": tau, "low": low, "high": high, "n": len(shared)}
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from halosearch.analysis.kendall import kendall_tau
+
 MIN_PAIRS = 5
 VALID_TAU, VALID_PAIRS = 0.7, 40
 """Statement R0: a search in a cell means something if test-retest agreement reaches .7 on 40 uniform candidates."""
@@ -41,12 +43,10 @@ class Agreement:
 
 def test_retest(first: list[float], second: list[float]) -> Agreement | None:
     """Agreement of paired scores, or None where there are fewer than five pairs or all scores of a seed are equal."""
-    from scipy.stats import kendalltau  # a second of import, which most commands do not need
-
     a, b = np.asarray(first, float), np.asarray(second, float)
     if len(a) < MIN_PAIRS or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    tau = float(kendalltau(a, b).statistic)
+    tau = kendall_tau(a.tolist(), b.tolist())
     low, high = tau_interval(tau, len(a))
     noise = float(np.sqrt(np.mean((a - b) ** 2) / 2))
     spread = math.sqrt(max(0.0, float(np.var((a + b) / 2, ddof=1)) - noise**2 / 2))

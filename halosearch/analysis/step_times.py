@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 
+from halosearch.analysis.kendall import kendall_tau
 from halosearch.cost.roofline import FLOAT, HALF, Setting
 from halosearch.cost.step_time import (
     StepTimeModel,
@@ -70,7 +70,7 @@ def audited(timed: dict[int, TimedModel], fitted: StepTimeModel | None) -> dict[
         "trials": len(rows),
         "parts": len(fitted.table),
         "mape": float(np.mean(np.abs(predicted / measured - 1))),
-        "kendall_tau": float(kendalltau(predicted, measured)[0]),
+        "kendall_tau": kendall_tau(predicted, measured),
         "half_width": float(np.exp(fitted.spread) - 1),
         "predicted": {str(number): value for number, _, value in rows},
     }

@@ -1,15 +1,12 @@
-"""Commands about one candidate: show, cost, time, train."""
+"""Commands about one candidate: show, cost."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from halosearch.cli.options import Candidate, Json, Root
-from halosearch.cli.output import format_table, put, put_json, say
+from halosearch.cli.output import format_table, put, put_json
 from halosearch.errors import UsageError
 from halosearch.families.halonet.config import HaloNetConfig
 from halosearch.families.halonet.counts import count, dials_of, layers
@@ -138,45 +135,4 @@ def _print_cost(document: dict[str, Any]) -> None:
             ["candidate", "params", "MACs", "activations"],
             [[document["candidate"], document["params"], document["macs"], document["activations"]]],
         )
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """The options of `train`."""
-
-    candidate: Candidate
-    json: Json = ""
-    data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes.")] = None
-    preset: Annotated[
-        str | None, typer.Option("--preset", "--tier", help="Price class of the training (see study).")
-    ] = None
-    images: Annotated[int | None, typer.Option(min=1, help="Images that the twin sees (default: the preset's).")] = None
-    image_size: Annotated[
-        int | None, typer.Option(min=32, help="Train at this image size instead of the candidate's.")
-    ] = None
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    root: Root = Path()
-
-
-def train_candidate(options: TrainOptions) -> None:
-    """One short training of the twin."""
-    config = resolve_candidate(options.candidate, options.root)
-    from halosearch.run.train_once import OneTraining, train_once
-
-    wanted = OneTraining(
-        config, options.data, options.preset, options.images, options.image_size, options.seed, options.device
-    )
-    document = train_once(wanted, say)
-    if options.json:
-        put_json(document)
-        return
-    final = document["final"]
-    accuracy = ", ".join(
-        f"{name} {value:.3f} (chance {final['chance'][name]:.3f})" for name, value in final["accuracy"].items()
-    )
-    put(
-        f"score {document['score']:.4f} after {final['images_seen']:,} images ({document['data']}); accuracy: {accuracy}; "
-        f"{document['images_per_s']:.0f} images/s"
     )

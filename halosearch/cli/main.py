@@ -10,12 +10,12 @@ import typer
 
 from halosearch import __version__
 from halosearch.cli.benching import BenchOptions, run_bench
-from halosearch.cli.candidates import TrainOptions, train_candidate
 from halosearch.cli.ending import run_app
 from halosearch.cli.options import BudgetMacs, BudgetParams, Candidate, Json, Root, Study, Tolerance, study_names
 from halosearch.cli.running import StudyCommand, StudyOptions, run_or_forecast
 from halosearch.cli.signature import from_fields, with_study_fields
 from halosearch.cli.timings import TimeOptions, time_candidates
+from halosearch.cli.training import TrainOptions, train_candidate
 
 app = typer.Typer(
     name="halosearch",

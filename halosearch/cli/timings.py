@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from halosearch.cli.candidates import resolve_candidate
 from halosearch.cli.options import Json, Root
 from halosearch.cli.output import format_table, put, put_json, say
 from halosearch.errors import UsageError
@@ -114,6 +113,7 @@ def time_candidates(options: TimeOptions) -> None:
 
 def _subjects(texts: list[str], root: Path) -> dict[str, Any]:
     """Candidates and models of timm by name; a text given twice is timed twice."""
+    from halosearch.cli.candidates import resolve_candidate
     from halosearch.cost.subjects import is_timm, subject_of, timm_subject
 
     named: dict[str, Any] = {}

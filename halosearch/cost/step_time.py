@@ -18,7 +18,7 @@ from scipy.optimize import nnls
 
 from halosearch.cost.candidate_pool import dials_of_rows
 from halosearch.cost.roofline import Setting, kernels
-from halosearch.families.halonet.attention.block_geometry import cached_cut
+from halosearch.families.halonet.attention.block_geometry import block_geometry
 from halosearch.families.halonet.config import ATTENTION, CONV
 from halosearch.families.halonet.counts import Dials
 
@@ -88,7 +88,7 @@ def _cut_columns(side: Any, block_size: Any, halo_size: Any, stride: int) -> tup
     """Of the cuts along an axis: pairs, window positions and query slots of all cuts together, and the window's length."""
     geometry = np.stack(np.broadcast_arrays(side, block_size, halo_size), -1).reshape(-1, 3)
     distinct, index = np.unique(geometry, axis=0, return_inverse=True)
-    cuts = [cached_cut(*map(int, row), stride) for row in distinct]
+    cuts = [block_geometry(*map(int, row), stride) for row in distinct]
     rows = [(each.pairs, each.blocks * each.window, each.blocks * each.slots, each.window) for each in cuts]
     columns = np.array(rows, dtype=float)[index.reshape(-1)].T
     if isinstance(side, np.ndarray):

@@ -24,6 +24,7 @@ from optuna.storages._rdb import models
 from sqlalchemy.engine import URL, make_url
 
 from halosearch.errors import EnvironmentFault, StoreError, UsageError
+from halosearch.record.address import MARK, Database, shown
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {
@@ -65,16 +66,7 @@ TRANSIENT = (
     sqlalchemy.exc.PendingRollbackError,
     sqlalchemy.exc.InternalError,
 )
-MARK = "mark"
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """Where a study is kept: a database's URL, and the name of the study in it."""
-
-    url: str
-    study: str
 
 
 def url_of(text: str) -> URL:
@@ -95,13 +87,6 @@ def url_of(text: str) -> URL:
             f"the driver of {shown(text)} is not installed ({error.name})", "pip install 'halosearch[postgres]'"
         ) from error
     return url
-
-
-def shown(text: str) -> str:
-    """An address without its password and without what follows a question mark."""
-    head, at, tail = text.partition("?")[0].rpartition("@")
-    scheme, slashes, who = head.partition("://")
-    return f"{scheme}{slashes}{who.partition(':')[0]}{at}{tail}" if at else tail
 
 
 def carries_a_password(text: str) -> bool:

@@ -6,14 +6,17 @@ import contextlib
 import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from halosearch.errors import EnvironmentFault, StoreError, UsageError
-from halosearch.record.database import Database, carries_a_password, shown, url_of
+from halosearch.record.address import Database, shown
 from halosearch.record.folders import Folders
 from halosearch.record.journal import hold_study
-from halosearch.record.study_lock import StudyLock
 from halosearch.record.table import Table
 from halosearch.spec.study import StudySpec
+
+if TYPE_CHECKING:
+    from halosearch.record.study_lock import StudyLock
 
 
 def place_of(spec: StudySpec, folders: Folders) -> Path | Database:
@@ -29,6 +32,8 @@ def check_address(storage: str | None) -> None:
     """
     if storage is None:
         return
+    from halosearch.record.database import carries_a_password, url_of
+
     if carries_a_password(storage):
         raise UsageError(
             "the address in --storage carries a password, and study.yaml would show it",
@@ -47,7 +52,7 @@ def held(spec: StudySpec, folders: Folders) -> Iterator[StudyLock | None]:
     lock = hold_study(folders.study)
     try:
         place = place_of(spec, folders)
-        remote = StudyLock(url_of(place.url), place.study) if isinstance(place, Database) else None
+        remote = _remote_lock(place) if isinstance(place, Database) else None
         try:
             yield remote
         finally:
@@ -55,6 +60,13 @@ def held(spec: StudySpec, folders: Folders) -> Iterator[StudyLock | None]:
                 remote.release()
     finally:
         lock.release()
+
+
+def _remote_lock(place: Database) -> StudyLock:
+    from halosearch.record.database import url_of  # SQLAlchemy: not for journals
+    from halosearch.record.study_lock import StudyLock
+
+    return StudyLock(url_of(place.url), place.study)
 
 
 def open_for_writing(
@@ -102,7 +114,7 @@ def is_driven(spec: StudySpec, folders: Folders) -> bool:
     if isinstance(place, Database):
         with contextlib.suppress(EnvironmentFault):
             try:
-                StudyLock(url_of(place.url), place.study).release()
+                _remote_lock(place).release()
             except StoreError:
                 return True
     return False

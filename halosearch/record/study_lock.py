@@ -11,7 +11,8 @@ import sqlalchemy
 from sqlalchemy.engine import URL
 
 from halosearch.errors import EnvironmentFault, StoreError
-from halosearch.record.database import POSTGRES_ARGUMENTS, shown, shut, words_of
+from halosearch.record.address import shown
+from halosearch.record.database import POSTGRES_ARGUMENTS, shut, words_of
 
 LOCK_ARGUMENTS = POSTGRES_ARGUMENTS | {
     "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"

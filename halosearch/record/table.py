@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from halosearch.errors import StoreError, VersionError
 from halosearch.record import format2
+from halosearch.record.address import MARK, Database
 from halosearch.record.backup import Backup, recover
-from halosearch.record.database import MARK, Database, Patient, open_database
 from halosearch.record.evaluation import (
     ANCHOR,
     COMPLETE,
@@ -36,6 +36,9 @@ from halosearch.record.evaluation import (
 )
 from halosearch.record.journal import check, mend, open_storage
 from halosearch.spec.study import FORMAT
+
+if TYPE_CHECKING:
+    from halosearch.record.database import Patient
 
 STUDY = "halosearch"
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
@@ -77,6 +80,7 @@ class Table:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._call: Callable[..., Any] = _just_call
         self._backup: Backup | None = None
+        self._patient: Patient | None = None
         self._storage: BaseStorage
         self._read_only, self.cut_bytes = read_only, 0
         self._name = STUDY if isinstance(place, Path) else place.study
@@ -85,7 +89,10 @@ class Table:
         if isinstance(place, Path):
             self._open_file(place, create=create, tell=tell)
         else:
-            self._storage, self._call = open_database(place, tell=tell)
+            from halosearch.record.database import open_database  # SQLAlchemy: not for journals
+
+            self._storage, self._patient = open_database(place, tell=tell)
+            self._call = self._patient
             self._study(TRIAL)
         self._check_format()
 
@@ -122,8 +129,8 @@ class Table:
 
     def held_by(self, renew: Callable[[], None], cut: Callable[[], None]) -> None:
         """How to make sure of the lock on a database before anything is written, and how to let go of it where it hangs."""
-        if isinstance(self._call, Patient):
-            self._call.again, self._call.cut_too = renew, cut
+        if self._patient is not None:
+            self._patient.again, self._patient.cut_too = renew, cut
 
     def _study(self, kind: str) -> optuna.Study:
         if kind not in self._studies:
@@ -196,8 +203,8 @@ class Table:
 
     def close(self) -> None:
         """Let go of the database's connections."""
-        if isinstance(self._call, Patient):
-            self._call.engine.dispose()
+        if self._patient is not None:
+            self._patient.engine.dispose()
 
     def back_up(self, *, now: bool = False) -> None:
         """Let the backup of a journal follow; it does so by itself every few seconds."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from halosearch.analysis.comparison import Front, difference
 from halosearch.analysis.frontier import frontier
+from halosearch.analysis.kendall import kendall_tau
 from halosearch.files import write_text
 from halosearch.record.trials import to_json
 from halosearch.report.figures.comparison import draw_fronts
@@ -145,8 +146,6 @@ def _recommended(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any
 
 def _shared(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any] | None:
     """Candidates that both trained to the end: how much their scores differ, and whether they rank alike."""
-    from scipy.stats import kendalltau  # a second of import, which most commands do not need
-
     theirs = {t["candidate"]: t["score"] for t in _complete(second, "macs")}
     pairs = [(t["score"], theirs[t["candidate"]]) for t in _complete(first, "macs") if t["candidate"] in theirs]
     if len(pairs) < MIN_SHARED:
@@ -154,7 +153,7 @@ def _shared(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any] | N
     gaps = [a - b for a, b in pairs]
     mean = sum(gaps) / len(gaps)
     deviation = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1))
-    tau = float(kendalltau([a for a, _ in pairs], [b for _, b in pairs]).statistic)
+    tau = kendall_tau(*zip(*pairs, strict=True))
     return {
         "n": len(pairs),
         "mean": mean,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from halosearch.analysis.frontier import GrowingFront
 from halosearch.record.evaluation import COMPLETE, TRIAL, Evaluation
 from halosearch.record.folders import Folders
 from halosearch.report.evidence import evidence_of
@@ -35,7 +36,7 @@ class Publisher:
         """`rows`: the table, which grows; `message`: told of a page that could not be written. Nothing is written yet."""
         self._spec, self._folders, self._rows, self._pool_size = spec, folders, rows, pool_size
         self._message, self._clock, self._not_before = message, clock, float("-inf")
-        self._front: list[tuple[float, float]] = []
+        self._front = GrowingFront()
         for row in rows:
             self._joins_front(row)
         self._owed = False
@@ -72,8 +73,4 @@ class Publisher:
     def _joins_front(self, row: Evaluation) -> bool:
         if row.kind != TRIAL or row.state != COMPLETE:
             return False
-        score, step = float(row.result["score"]), float(row.result["step_time_s"])
-        if any(s >= score and t <= step for s, t in self._front):
-            return False
-        self._front = [(s, t) for s, t in self._front if s > score or t < step] + [(score, step)]
-        return True
+        return self._front.add(float(row.result["score"]), float(row.result["step_time_s"]))

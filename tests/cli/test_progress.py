@@ -8,7 +8,7 @@ from rich.console import Console
 
 from halosearch.cli.progress import Lines, Panel
 from halosearch.cli.tally import Tally
-from halosearch.run.jobs import RETEST, TRIAL, Job
+from halosearch.record.evaluation import RETEST, TRIAL, Evaluation
 
 DIALS = {
     "image_size": 64,
@@ -25,16 +25,16 @@ DIALS = {
 
 def play(watcher, trials=30):
     for n in range(trials):
-        job = Job(TRIAL, n, DIALS, 0)
-        watcher.event("start", job, {"run": 1})
-        watcher.event("progress", job, {"images": 10, "total": 20, "loss": 1.0})
+        row = Evaluation(n, TRIAL, DIALS, trial=n)
+        watcher.event("start", row, {"run": 1})
+        watcher.event("progress", row, {"images": 10, "total": 20, "loss": 1.0})
         if n % 7 == 3:
-            watcher.event("end", job, {"state": "failed", "reason": "loss is nan at step 3"})
+            watcher.event("end", row, {"state": "failed", "reason": "loss is nan at step 3"})
         elif n < trials - 10:
             watcher.event(
-                "end", job, {"state": "complete", "score": n / 100, "step_time_s": 0.5 + n / 10, "reason": ""}
+                "end", row, {"state": "complete", "score": n / 100, "step_time_s": 0.5 + n / 10, "reason": ""}
             )
-    watcher.event("start", Job(RETEST, 0, DIALS, 1), {"run": 2})
+    watcher.event("start", Evaluation(trials, RETEST, DIALS, trial=0), {"run": 2})
 
 
 def test_lines_are_key_value_with_the_time_first_and_without_ansi(monkeypatch):
@@ -43,7 +43,7 @@ def test_lines_are_key_value_with_the_time_first_and_without_ansi(monkeypatch):
     lines = Lines(Tally(40), out.append)
     play(lines)
     lines.close()
-    assert all(re.match(r"\d{4}-\d\d-\d\dT[\d:+]+ event=\w+ job=[\w-]+ done=\d+/40 text=", line) for line in out)
+    assert all(re.match(r"\d{4}-\d\d-\d\dT[\d:+]+ event=\w+ row=[\w-]+ done=\d+/40 text=", line) for line in out)
     assert not any("\x1b" in line for line in out)
     assert any("failed: loss is nan" in line for line in out)
     assert any("(run 2)" in line for line in out)

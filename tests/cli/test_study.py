@@ -11,14 +11,15 @@ import time
 import pandas as pd
 import psutil
 import pytest
-from halosearch.record.store import Store
 
+from halosearch.record.table import Table
+from halosearch.record.trials import trials_of as trials_in
 from tests.cli.process import error_of, halosearch, here, start, tiny, tiny_search
 from tests.proxy.pictures import make_cifar, make_tree
 
 
 def trials_of(folder):
-    return Store(folder / "studies" / "tiny" / "trials.journal", create=False, read_only=True).trials()
+    return trials_in(Table(folder / "studies" / "tiny" / "trials.journal", create=False, read_only=True).rows())
 
 
 def proposals(folder):
@@ -178,7 +179,7 @@ def test_a_proxy_that_does_not_rank_is_searched_only_by_force(tmp_path):
     assert (tmp_path / "reports" / "tiny" / "index.html").exists()
     forced = json.loads(halosearch("study", "tiny", "--force", "--json", cwd=tmp_path, check=0).stdout)
     assert len(forced["trials"]) == 16
-    assert forced["forced"]["reason"]
+    assert forced["forced"]
     assert any("--force" in sentence for sentence in forced["answer"])
 
 

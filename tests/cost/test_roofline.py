@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from halosearch.cost.candidate_pool import Limits, cell, dials_of_rows
-from halosearch.cost.roofline import Peaks, Setting, floor_s, kernels, measure_peaks, pairs_seen
+from halosearch.cost.peaks import measure_peaks
+from halosearch.cost.roofline import Peaks, Setting, floor_s, kernels, pairs_seen
 from halosearch.families.halonet.counts import dials_of
 from halosearch.families.halonet.published import FAMILY
 from halosearch.families.halonet.space import SearchSpace, config_from_dials

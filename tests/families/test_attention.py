@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from halosearch.families.halonet.attention import fused
 from halosearch.families.halonet.attention import halo_attention as attention
-from halosearch.families.halonet.attention.block_geometry import cut, hidden
+from halosearch.families.halonet.attention.block_geometry import geometry_of
+from halosearch.families.halonet.attention.gather_scatter import hidden
 from halosearch.families.halonet.attention.halo_attention import BACKENDS, chosen_backend, halo_attention
 from halosearch.families.halonet.attention.windows import axis
 
@@ -228,7 +229,7 @@ def test_weights_kept_or_computed_again_give_the_same_gradients(geometry, monkey
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 7), st.sampled_from([1, 2]))
 def test_a_cut_holds_every_pair_of_query_and_key_once_and_no_more_than_the_nominal_windows(size, block, halo, stride):
-    side = cut(size, block, halo, stride)
+    side = geometry_of(size, block, halo, stride)
     seen = hidden(side, torch.device("cpu")) == 0
     pairs = []
     for index, slot, place in seen.nonzero().tolist():

@@ -7,8 +7,8 @@ import pytest
 
 from halosearch.errors import StoreError
 from halosearch.record.backup import Backup, backup_of, digest_of, readable, recover, trusted
-from halosearch.record.store import Store
-from tests.record.test_store import filled
+from halosearch.record.table import Table
+from tests.record.test_table import filled
 
 
 def backed_up(folder):
@@ -25,7 +25,7 @@ def restore(journal, whole):
 
 def test_a_journal_cut_at_random_offsets_comes_back_whole_and_the_cut_file_is_kept(tmp_path):
     journal, whole = backed_up(tmp_path)
-    before = Store(journal, create=False, read_only=True).trials()
+    before = Table(journal, create=False, read_only=True).rows()
     chance = random.Random(1)
     for _ in range(25):
         cut = whole[: chance.randrange(len(whole))]
@@ -33,7 +33,7 @@ def test_a_journal_cut_at_random_offsets_comes_back_whole_and_the_cut_file_is_ke
         assert recover(journal)
         assert journal.read_bytes() == whole
         assert not cut or (tmp_path / "j.damaged-1").read_bytes() == cut
-        assert Store(journal, create=False).trials() == before
+        assert Table(journal, create=False).rows() == before
         restore(journal, whole)
 
 
@@ -72,7 +72,7 @@ def test_a_whole_journal_is_left_alone_and_its_unfinished_line_to_the_mender(tmp
     assert recover(journal) == ""
     journal.write_bytes(whole + b'{"op')
     assert recover(journal) == ""
-    assert Store(journal, create=False).cut_bytes == 4
+    assert Table(journal, create=False).cut_bytes == 4
 
 
 def test_two_readable_stories_are_refused_with_both_ways_out(tmp_path):

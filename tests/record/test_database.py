@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -14,19 +15,12 @@ import pytest
 
 from benchmarks.distributed.postgres import Server, programs
 from halosearch.errors import EnvironmentFault, StoreError, UsageError
-from halosearch.record.database import (
-    MARK,
-    Database,
-    Patient,
-    file_system_of,
-    open_database,
-    refuse_network_file,
-    shown,
-    url_of,
-)
-from halosearch.record.store import COMPLETE, RUNNING, Store
-from halosearch.record.study_lock import Holder
-from tests.record.test_store import COSTS, DIALS, DISTRIBUTIONS, RESULT
+from halosearch.record.address import MARK, Database, shown
+from halosearch.record.database import Patient, file_system_of, open_database, refuse_network_file, url_of
+from halosearch.record.evaluation import COMPLETE, RETEST, RUNNING, TRIAL, Evaluation
+from halosearch.record.study_lock import StudyLock
+from halosearch.record.table import DECIDED, Table
+from tests.record.test_table import COSTS, DIALS, DISTRIBUTIONS, RESULT
 
 needs_postgres = pytest.mark.skipif(programs() is None, reason="PostgreSQL is not installed")
 
@@ -50,7 +44,7 @@ def opened():
     stores = []
 
     def make(*words, **options):
-        stores.append(Store(*words, **options))
+        stores.append(Table(*words, **options))
         return stores[-1]
 
     yield make
@@ -58,77 +52,85 @@ def opened():
         store.close()
 
 
+def decided(number):
+    return Evaluation(number, TRIAL, DIALS, COSTS, 0, number, 0)
+
+
 def propose(store, number):
-    return store.propose(DIALS, COSTS, DISTRIBUTIONS, (number, 0, 0))
+    store.append(decided(number), DISTRIBUTIONS)
+    return number
+
+
+def finish(store, number, result=RESULT):
+    store.end(replace(decided(number), state=COMPLETE, result=result, runs=1))
 
 
 def test_what_is_written_is_read_back_by_another_reader(database, opened):
     store = opened(database, create=True)
-    store.note("inputs", {"seed": 1})
+    store.set_fact("inputs", {"seed": 1})
     assert [propose(store, n) for n in range(3)] == [0, 1, 2]
-    store.begin_run(0, 0)
-    store.pause(0, {"score": 0.1})
-    store.promote(0, (3, 1, 2))
-    store.finish(0, COMPLETE, RESULT)
+    finish(store, 0)
+    repeat = Evaluation(3, RETEST, DIALS, COSTS, 9, 0, repeat=2)
+    store.append(repeat, DISTRIBUTIONS)
     read = opened(database, create=False, read_only=True)
-    first, second, _ = read.trials()
+    first, second, _, last = read.rows()
     assert (first.state, second.state) == (COMPLETE, RUNNING)
-    assert first.moves == ((0, 0, 0), (3, 1, 2))
     assert first.result == RESULT
-    assert read.notes()["inputs"] == {"seed": 1}
-    assert [t.number for t in read.trials()] == [0, 1, 2]
+    assert last == repeat
+    assert read.facts()["inputs"] == {"seed": 1}
 
 
-def test_a_trial_whose_insertion_was_answered_by_silence_is_there_once(database, opened):
+def test_a_row_whose_insertion_was_answered_by_silence_is_there_once(database, opened):
     """Optuna repeats an insertion when the answer to its commit is lost."""
     store = opened(database, create=True)
     propose(store, 0)
     storage = store._storage
     backend = storage._backend if hasattr(storage, "_backend") else storage
+    attributes = {**{name: getattr(decided(1), name) for name in DECIDED}, "costs": COSTS, MARK: "evaluation-1"}
     trial = optuna.trial.create_trial(
-        state=optuna.trial.TrialState.RUNNING, params=DIALS, distributions=DISTRIBUTIONS, user_attrs={MARK: "move-1"}
+        state=optuna.trial.TrialState.RUNNING, params=DIALS, distributions=DISTRIBUTIONS, user_attrs=attributes
     )
-    study = store._study._study_id
+    study = store._study(TRIAL)._study_id
     first = backend.create_new_trial(study, template_trial=trial)
     assert backend.create_new_trial(study, template_trial=trial) == first
     assert propose(store, 2) == 2
-    assert len(opened(database, create=False, read_only=True).trials()) == 3
+    assert len(opened(database, create=False, read_only=True).rows()) == 3
 
 
 def test_studies_of_one_database_do_not_mix(database, opened):
     one, two = opened(database, create=True), opened(Database(database.url, database.study + "y"), create=True)
     propose(one, 0)
-    assert propose(two, 0) == 0
-    two.finish(0, COMPLETE, RESULT)
-    assert one.trials()[0].state == RUNNING
+    propose(two, 0)
+    finish(two, 0)
+    assert one.rows()[0].state == RUNNING
 
 
 def test_a_reader_of_a_study_that_is_not_there_writes_nothing(database, opened):
     written = opened(database, create=True)
     other = Database(database.url, "halosearch nobody")
-    assert opened(other, create=False, read_only=True).trials() == []
+    assert opened(other, create=False, read_only=True).rows() == []
     assert other.study not in [study.study_name for study in written._storage.get_all_studies()]
 
 
 @needs_postgres
 def test_a_second_driver_is_refused_and_a_killed_one_frees_the_study_at_once(server):
     code = (
-        "import time; from halosearch.record.database import url_of; from halosearch.record.study_lock import Holder; "
-        f"h=Holder(url_of({server.url!r}),'s'); print('held',flush=True); time.sleep(60)"
+        "import time; from halosearch.record.database import url_of; from halosearch.record.study_lock import StudyLock; "
+        f"h=StudyLock(url_of({server.url!r}),'s'); print('held',flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "held\n"
     with pytest.raises(StoreError, match="another process is running the study 's'"):
-        Holder(url_of(server.url), "s")
-    Holder(url_of(server.url), "another").release()
+        StudyLock(url_of(server.url), "s")
+    StudyLock(url_of(server.url), "another").release()
     other.send_signal(signal.SIGKILL)
     other.wait()
     other.stdout.close()
     end = time.monotonic() + 5
     while time.monotonic() < end:
         try:
-            Holder(url_of(server.url), "s").release()
+            StudyLock(url_of(server.url), "s").release()
             break
         except StoreError:
             time.sleep(0.05)
@@ -148,7 +150,7 @@ def test_an_outage_in_the_middle_of_a_study_costs_time_only(fault, opened):
         database = Database(server.url, "halosearch outage")
         store = opened(database, create=True)
         store._call.hang_s = 5.0
-        holder = Holder(url_of(server.url), database.study)
+        holder = StudyLock(url_of(server.url), database.study)
         store.held_by(holder.renew, holder.cut)
         propose(store, 0)
 
@@ -157,7 +159,7 @@ def test_an_outage_in_the_middle_of_a_study_costs_time_only(fault, opened):
         def work():
             while not enough.is_set() or len(written) < 20:
                 written.append(propose(store, len(written) + 1))
-                store.finish(written[-1], COMPLETE, RESULT)
+                finish(store, written[-1])
 
         thread = threading.Thread(target=work)  # the server ends with the thread that starts it, so this one is not it
         thread.start()
@@ -176,23 +178,21 @@ def test_an_outage_in_the_middle_of_a_study_costs_time_only(fault, opened):
         assert not thread.is_alive()
         number = len(written) + 1
         assert written == list(range(1, number))
-        read = opened(database, create=False, read_only=True).trials()
-        assert [t.moves[0][0] for t in read] == list(range(number))
-        assert [t.state for t in read] == [RUNNING] + [COMPLETE] * (number - 1)
+        read = opened(database, create=False, read_only=True).rows()
+        assert [row.id for row in read] == list(range(number))
+        assert [row.state for row in read] == [RUNNING] + [COMPLETE] * (number - 1)
         with pytest.raises(StoreError):
-            Holder(url_of(server.url), database.study)
+            StudyLock(url_of(server.url), database.study)
         holder.release()
 
 
 def _write_some(arguments):
     database, process = arguments
-    store = Store(database, create=True)
-    numbers = []
+    store = Table(database, create=True)
     for n in range(8):
-        numbers.append(propose(store, 100 * process + n))
-        store.finish(numbers[-1], COMPLETE, RESULT | {"by": process})
+        number = propose(store, 8 * process + n)
+        finish(store, number, RESULT | {"by": process})
     store.close()
-    return numbers
 
 
 @needs_postgres
@@ -200,11 +200,10 @@ def _write_some(arguments):
 def test_eight_processes_begin_and_write_one_study_at_the_same_time(opened):
     with Server() as server, multiprocessing.get_context("spawn").Pool(8) as pool:
         database = Database(server.url, "halosearch crowd")
-        numbers = [n for each in pool.map(_write_some, [(database, p) for p in range(8)], 1) for n in each]
-        assert sorted(numbers) == list(range(64))
-        read = opened(database, create=False, read_only=True).trials()
+        pool.map(_write_some, [(database, p) for p in range(8)], 1)
+        read = opened(database, create=False, read_only=True).rows()
         assert {t.state for t in read} == {COMPLETE}
-        assert sorted(t.result["by"] for t in read) == sorted(list(range(8)) * 8)
+        assert [row.result["by"] for row in read] == [row.id // 8 for row in read]
 
 
 def test_nobody_answers_is_said_with_a_way_out():

@@ -6,13 +6,15 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from halosearch.record.store import Trial
-from halosearch.search.checks import validation_of
-from halosearch.spec.session import Request, resolve
 from plotly.offline import get_plotlyjs
 
+from benchmarks.report_trials import rows_of
+from halosearch.analysis.validation_rows import validation_of
+from halosearch.record.trials import Trial
+from halosearch.report.evidence import Evidence
 from halosearch.report.page import render, write_report
-from halosearch.report.summary import Evidence, summarise
+from halosearch.report.summary import summarise
+from halosearch.run.begin import request, resolve
 
 DIALS = {
     "image_size": 64,
@@ -71,7 +73,7 @@ def evidence(
     description="procedural scenes, version scenes-easy-1, seed 0 (synthetic)",
     tmp="nowhere",
 ):
-    study = resolve(Request(params=20_000_000, name="x", device="cpu"), lambda _: "cpu")[0]
+    study = resolve(request(budget_params=20_000_000, name="x", device="cpu"), lambda _: "cpu")[0]
     spec = study.model_dump(mode="json") | {"name": name}
     data = {
         "description": description,
@@ -81,8 +83,9 @@ def evidence(
         "empty_classes": [],
         "unused": 0,
     }
-    validation = validation_of(study, trials, notes or {})
-    return Evidence(spec, trials, notes or {}, 1234, data, ["H4 is not compared with."], validation)
+    rows = rows_of(trials, notes or {})
+    validation = validation_of(rows, study.uniform)
+    return Evidence(spec, rows, trials, 1234, data, validation, ["H4 is not compared with."])
 
 
 MANY = [trial(i, score=0.1 + 0.03 * (i % 7), step=0.2 + 0.05 * (i % 5)) for i in range(12)] + [

@@ -3,7 +3,7 @@
 import os
 import time
 
-from halosearch.run.jobs import MachineFaultError, StoppedError
+from halosearch.run.protocol import MachineFaultError, StoppedError
 
 
 def die():
@@ -33,9 +33,9 @@ ACTIONS = {"die": die, "raise": fail, "hang": hang, "leak": leak, "full": fill_t
 
 
 def make(argument):
-    def evaluate(job, world):
+    def evaluate(row, world):
         world.report(1, 2, 0.5)
-        action = job.dials["do"]
+        action = row.candidate["do"]
         if action in ACTIONS:
             ACTIONS[action]()
         if action == "wait":

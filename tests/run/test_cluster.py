@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks.distributed.chaos import moves_of, summary_of
 from benchmarks.distributed.nodes import ROOT, Nodes, left_over
-from halosearch.record.store import Store
+from halosearch.record.table import Table
+from halosearch.record.trials import trials_of
 from tests.cli.process import error_of, halosearch, tiny_search
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
@@ -87,39 +88,13 @@ def test_killed_workers_and_drivers_change_nothing(nodes, undisturbed, tmp_path,
 
 
 @pytest.mark.long
-def test_a_driver_that_takes_over_finds_what_workers_finished_meanwhile(nodes, tmp_path):
-    words = [
-        "9",
-        "--sampler",
-        "nsga2",
-        "--workers",
-        "2",
-        "--retests",
-        "0",
-        "--engine",
-        "ray",
-        "--address",
-        nodes.address,
-    ]
-    driver = start(tmp_path, *words)
-    wait_for(lambda: "start trial-1" in said(tmp_path))
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    time.sleep(3)
-    assert nodes.workers()
-    driver = start(tmp_path, *words)
-    assert driver.wait(120) == 0, said(tmp_path)
-    assert "found again on a worker" in said(tmp_path)
-
-
-@pytest.mark.long
 def test_a_trial_that_hangs_and_one_that_leaks_are_rows_with_reasons(nodes, faults, tmp_path):
     (faults / "trial-1").write_text("hang")
     (faults / "trial-3").write_text("leak")
     words = ["6", "--workers", "2", "--retests", "0", "--trial-time", "12", "--trial-memory", str(700 * 2**20)]
     driver = start(tmp_path, *words, "--engine", "ray", "--address", nodes.address)
     assert driver.wait(120) == 0, said(tmp_path)
-    trials = Store(tmp_path / "studies/quick/trials.journal", create=False, read_only=True).trials()
+    trials = trials_of(Table(tmp_path / "studies/quick/trials.journal", create=False, read_only=True).rows())
     assert trials[1].state == "failed"
     assert "12 s, the time that a trial may take" in trials[1].reason
     assert trials[3].state == "infeasible"
@@ -151,7 +126,7 @@ def test_a_node_that_joins_takes_work_and_one_that_leaves_gives_it_back(nodes, t
     assert nodes.kill(nodes.nodes[-1])
     wait_for(lambda: "requeued" in said(tmp_path) or driver.poll() is not None, 60)
     assert driver.wait(280) == 0, said(tmp_path)
-    trials = Store(tmp_path / "studies/quick/trials.journal", create=False, read_only=True).trials()
+    trials = trials_of(Table(tmp_path / "studies/quick/trials.journal", create=False, read_only=True).rows())
     assert len(trials) == 300
     assert {t.state for t in trials} <= {"complete", "pruned"}
 
@@ -222,6 +197,6 @@ def test_a_head_that_dies_ends_the_study_in_order_and_the_same_line_goes_on_else
         assert driver.wait(200) == 4, said(tmp_path)
     assert "times in a row: no Ray head answers" in said(tmp_path)
     assert start(tmp_path, *words).wait(120) == 0, said(tmp_path)
-    trials = Store(tmp_path / "studies/quick/trials.journal", create=False, read_only=True).trials()
+    trials = trials_of(Table(tmp_path / "studies/quick/trials.journal", create=False, read_only=True).rows())
     assert len(trials) == 30
     assert {t.state for t in trials} <= {"complete", "pruned"}

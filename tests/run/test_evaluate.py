@@ -7,8 +7,8 @@ from halosearch.cost.timing import TimingPlan
 from halosearch.proxy.data.dataset import DataRequest
 from halosearch.proxy.data.scenes import Scenes
 from halosearch.proxy.recipe import Recipe
+from halosearch.record.evaluation import RETEST, Evaluation
 from halosearch.run.evaluate import Settings, _evaluate
-from halosearch.run.jobs import RETEST, Job
 
 DIALS = {
     "image_size": 48,
@@ -55,7 +55,7 @@ ERRORS = [
 def evaluated(data, tmp_path):
     request = DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path)
     settings = Settings(request, Recipe(batch=16), (64,), 0.125, TimingPlan(2, 2), "cpu", 1, tmp_path)
-    return _evaluate(settings, data, Job(RETEST, 0, DIALS, 0), World())
+    return _evaluate(settings, data, Evaluation(0, RETEST, DIALS, trial=0), World())
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["cuda", "cpu", "python"])

@@ -8,7 +8,8 @@ from halosearch.cost.candidate_pool import Limits, cell
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.space import DIALS, SearchSpace, config_from_dials
 from halosearch.search.pool import Pool, PoolExhaustedError
-from halosearch.search.sampler import POOL, SAMPLERS, Guide, Outcome, Proposer
+from halosearch.search.sampler import OPTUNA, Guide, Outcome, Proposer
+from halosearch.spec.study import POOL
 
 FEATURES = ["size", "ratio", "kind"]
 
@@ -26,7 +27,7 @@ def pool_of(n=60, seed=0):
 
 
 GUIDE = Guide("size", reference=-2.0)
-FAST = [POOL, *(name for name in SAMPLERS if name != "gp")]
+FAST = [POOL, *(name for name in OPTUNA if name != "gp")]
 
 
 def objective(row):

@@ -12,15 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
-
-HIDDEN = -1e4
-"""Added to the score of a key that a query does not see: its weight underflows to 0 in every dtype, and no product overflows."""
-
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class BlockGeometry:
     """One axis: `blocks` cuts of `slots` queries and `window` keys, of blocks `tile` and halos `halo` positions wide.
 
     `nominal` is the window of the relative tables, `merged` the blocks of a cut.
@@ -58,8 +52,8 @@ class Cut:
         return self.blocks * self.slots * self.window
 
 
-def cut(size: int, block_size: int, halo_size: int, stride: int) -> Cut:
-    """The affine cut of an axis with the fewest pairs; of two equals, the one with fewer blocks. See `cached_cut`."""
+def geometry_of(size: int, block_size: int, halo_size: int, stride: int) -> BlockGeometry:
+    """The affine cut of an axis with the fewest pairs; of two equals, the one with fewer blocks. See `block_geometry`."""
     tile = min(block_size, size)
     blocks = -(-size // tile)
     candidates = [_merged(size, tile, merge, block_size, halo_size, stride) for merge in sorted({1, 2, blocks})]
@@ -67,32 +61,10 @@ def cut(size: int, block_size: int, halo_size: int, stride: int) -> Cut:
     return sorted(affine, key=lambda each: (each.pairs, each.blocks))[0]  # compilers trace sorted, but not min
 
 
-cached_cut = lru_cache(maxsize=512)(cut)
+block_geometry = lru_cache(maxsize=512)(geometry_of)
 
 
-@lru_cache(maxsize=512)
-@torch.inference_mode(mode=False)  # what is cached must serve training, too
-def cached_hidden(side: Cut, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """`hidden`, made once, and for real even while tensors are faked."""
-    with unset_fake_temporarily():
-        return hidden(side, device).to(dtype)
-
-
-def hidden(side: Cut, device: torch.device) -> torch.Tensor:
-    """(I, A, W): 0 where the key lies in the map and in the window of the query's own block, HIDDEN elsewhere.
-
-    Slots behind the map, whose queries are cropped, see whatever their window holds.
-    """
-    blocks = torch.arange(side.blocks, device=device)[:, None]
-    position_IA = blocks * side.merged * side.tile + side.stride * torch.arange(side.slots, device=device)
-    key_I1W = (blocks * side.step - side.before + torch.arange(side.window, device=device))[:, None]
-    first_IA1 = (position_IA // side.tile * side.tile)[..., None]
-    near = (key_I1W >= first_IA1 - side.halo) & (key_I1W < first_IA1 + side.tile + side.halo)
-    seen_IAW = near & (key_I1W >= 0) & (key_I1W < side.size)
-    return torch.where(seen_IAW | ~seen_IAW.any(-1, keepdim=True), 0.0, HIDDEN)
-
-
-def _merged(size: int, tile: int, merge: int, block_size: int, halo_size: int, stride: int) -> Cut | None:
+def _merged(size: int, tile: int, merge: int, block_size: int, halo_size: int, stride: int) -> BlockGeometry | None:
     """Cuts of `merge` blocks each; None where their queries would not be affine."""
     wide = tile * merge
     blocks = -(-size // wide)
@@ -106,7 +78,7 @@ def _merged(size: int, tile: int, merge: int, block_size: int, halo_size: int, s
     highest = max(0, (blocks - 1) * (step - wide)) + window - 1
     centre = halo_size + nominal - 1 - before
     grow_before = max(0, -(centre + lowest))
-    return Cut(
+    return BlockGeometry(
         size=size,
         tile=tile,
         halo=halo_size,

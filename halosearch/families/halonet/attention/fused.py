@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from halosearch.families.halonet.attention import tiled
-from halosearch.families.halonet.attention.block_geometry import cached_cut
+from halosearch.families.halonet.attention.block_geometry import block_geometry
 from halosearch.families.halonet.attention.windows import nominal_macs
 
 ARGUMENTS = 5
@@ -122,7 +122,7 @@ def _(
 
 
 def _layer(k: Tensor, heads: int, block_size: int, halo_size: int, stride: int) -> tiled.Layer:
-    rows, columns = (cached_cut(int(side), block_size, halo_size, stride) for side in k.shape[1:3])
+    rows, columns = (block_geometry(int(side), block_size, halo_size, stride) for side in k.shape[1:3])
     return tiled.Layer(heads, rows, columns)
 
 

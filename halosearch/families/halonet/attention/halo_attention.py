@@ -88,7 +88,7 @@ def _check(
 
 
 def _queries(q_NPQC: Tensor, heads: int, rows: Axis, columns: Axis) -> Tensor:
-    """Cut the queries into blocks: (N, I, A, J, B, G, D)."""
+    """BlockGeometry the queries into blocks: (N, I, A, J, B, G, D)."""
     for dim, side in ((1, rows), (2, columns)):
         if not side.regular:
             q_NPQC = q_NPQC.index_select(dim, side.query_row_IA.flatten())

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from halosearch.families.halonet.attention import gather_scatter as moves
-from halosearch.families.halonet.attention.block_geometry import Cut, cached_cut, cached_hidden, cut, hidden
+from halosearch.families.halonet.attention.block_geometry import BlockGeometry, block_geometry, geometry_of
+from halosearch.families.halonet.attention.gather_scatter import cached_hidden, hidden
 
 FEATURE_MULTIPLE = 8
 """Head features are padded to a multiple of 8, which the fused CPU and CUDA kernels want."""
@@ -34,7 +35,7 @@ def attend(
     """See `attention.halo_attention`."""
     # a compiler has no use for caches, and decides itself what backward computes again
     compiling = torch.compiler.is_compiling()
-    along = cut if compiling else cached_cut
+    along = geometry_of if compiling else block_geometry
     rows, columns = (along(int(side), block_size, halo_size, stride) for side in k.shape[1:3])
     inputs = (q, k, v, rel_height, rel_width)
     if not compiling and torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
@@ -44,7 +45,14 @@ def attend(
 
 
 def _attend(
-    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Cut, columns: Cut
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    heads: int,
+    rows: BlockGeometry,
+    columns: BlockGeometry,
 ) -> Tensor:
     q_NIJGABF = _query_features(q, rel_height, rel_width, heads, rows, columns)
     k_NIJGXYF = _key_features(_windows(k, heads, rows, columns), rows, columns)
@@ -60,7 +68,9 @@ def _attend(
     return moves.join_queries(out.reshape(n, i, j, g, a, b, -1).permute(0, 1, 4, 2, 5, 3, 6), rows, columns)
 
 
-def _query_features(q: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: Cut, columns: Cut) -> Tensor:
+def _query_features(
+    q: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: BlockGeometry, columns: BlockGeometry
+) -> Tensor:
     q_NIAJBGD = moves.cut_queries(q, heads, rows, columns)
     shape, channels = q_NIAJBGD.shape[:-1], q_NIAJBGD.shape[-1]
     flat = q_NIAJBGD.reshape(-1, channels)
@@ -71,28 +81,28 @@ def _query_features(q: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int
     return torch.cat([scaled_NIJGABD, down, across + _hidden(columns, q)[:, None, None]], -1)
 
 
-def _hidden(side: Cut, like: Tensor) -> Tensor:
+def _hidden(side: BlockGeometry, like: Tensor) -> Tensor:
     """Made anew in a compiled graph, which has no use for a cache."""
     if torch.compiler.is_compiling():
         return hidden(side, like.device).to(like.dtype)
     return cached_hidden(side, like.device, like.dtype)
 
 
-def _key_features(k_NIJGXYD: Tensor, rows: Cut, columns: Cut) -> Tensor:
+def _key_features(k_NIJGXYD: Tensor, rows: BlockGeometry, columns: BlockGeometry) -> Tensor:
     shape = k_NIJGXYD.shape[:-1]
     row = torch.eye(rows.window, dtype=k_NIJGXYD.dtype, device=k_NIJGXYD.device)[:, None]
     column = torch.eye(columns.window, dtype=k_NIJGXYD.dtype, device=k_NIJGXYD.device)
     return torch.cat([k_NIJGXYD, row.expand(*shape, -1), column.expand(*shape, -1)], -1)
 
 
-def _windows(channels: Tensor, heads: int, rows: Cut, columns: Cut) -> Tensor:
+def _windows(channels: Tensor, heads: int, rows: BlockGeometry, columns: BlockGeometry) -> Tensor:
     if torch.compiler.is_compiling():  # tracers differentiate the view themselves
         return moves.windows(channels, heads, rows, columns)
     gathered: Tensor = _Windows.apply(channels, heads, rows, columns)  # type: ignore[no-untyped-call]
     return gathered
 
 
-def _skewed(products_NIAJBGT: Tensor, rows: Cut, columns: Cut) -> tuple[Tensor, Tensor]:
+def _skewed(products_NIAJBGT: Tensor, rows: BlockGeometry, columns: BlockGeometry) -> tuple[Tensor, Tensor]:
     if torch.compiler.is_compiling():
         return moves.skewed(products_NIAJBGT, rows, columns)
     down, across = _Skewed.apply(products_NIAJBGT, rows, columns)  # type: ignore[no-untyped-call]
@@ -103,7 +113,7 @@ class _Windows(torch.autograd.Function):
     """`moves.windows` whose backward is a sum in a fixed order instead of a scatter."""
 
     @staticmethod
-    def forward(ctx: Any, channels: Tensor, heads: int, rows: Cut, columns: Cut) -> Tensor:
+    def forward(ctx: Any, channels: Tensor, heads: int, rows: BlockGeometry, columns: BlockGeometry) -> Tensor:
         ctx.sides = rows, columns
         return moves.windows(channels, heads, rows, columns).clone(memory_format=torch.contiguous_format)
 
@@ -116,7 +126,9 @@ class _Skewed(torch.autograd.Function):
     """`moves.skewed`, whose elements never overlap within a view: backward writes each to its place."""
 
     @staticmethod
-    def forward(ctx: Any, products_NIAJBGT: Tensor, rows: Cut, columns: Cut) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, products_NIAJBGT: Tensor, rows: BlockGeometry, columns: BlockGeometry
+    ) -> tuple[Tensor, Tensor]:
         ctx.sides, ctx.shape = (rows, columns), products_NIAJBGT.shape
         down, across = moves.skewed(products_NIAJBGT, rows, columns)
         return down.clone(memory_format=torch.contiguous_format), across.clone(memory_format=torch.contiguous_format)

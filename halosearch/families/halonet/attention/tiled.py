@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from halosearch.families.halonet.attention import gather_scatter as moves
-from halosearch.families.halonet.attention.block_geometry import Cut, cached_hidden
+from halosearch.families.halonet.attention.block_geometry import BlockGeometry
+from halosearch.families.halonet.attention.gather_scatter import cached_hidden
 
 TILE_SCORES = 1 << 18
 """Scores of a tile: 1 MiB in float32, which a core's cache holds; 2^17 to 2^20 measured alike, without tiles 1.5 x slower."""
@@ -29,8 +30,8 @@ class Layer:
     """What a call computes with beside its tensors."""
 
     heads: int
-    rows: Cut
-    columns: Cut
+    rows: BlockGeometry
+    columns: BlockGeometry
 
     @property
     def queries(self) -> int:

@@ -8,7 +8,7 @@ from halosearch.cost.parts import parts_of
 from halosearch.cost.step_time import fit, part_terms
 from halosearch.families.halonet.counts import dials_of
 from halosearch.families.halonet.space import DIALS
-from halosearch.record.store import Trial
+from halosearch.record.trials import Trial
 from tests.cost.test_step_time import LAW, SETTING, random_candidates, timed_by_law
 
 

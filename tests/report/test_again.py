@@ -4,14 +4,13 @@ import shlex
 
 import pytest
 import yaml
-from halosearch.record.store import Store
-from halosearch.report.publish import command_of, evidence
-from halosearch.spec.session import Request, resolve
 
 from halosearch.cli import main, running
 from halosearch.record.folders import folders_of
+from halosearch.report.evidence import command_of, evidence_of
 from halosearch.report.page import study_yaml
 from halosearch.report.summary import summarise
+from halosearch.run.begin import request, resolve
 
 SAME = (
     "budget",
@@ -19,7 +18,7 @@ SAME = (
     "sampler",
     "trials",
     "retests",
-    "lookahead",
+    "max_in_flight",
     "device",
     "data",
     "preset",
@@ -28,23 +27,30 @@ SAME = (
 )
 
 
-def spec_of(**request):
-    return resolve(Request(**request), lambda _: "cpu")[0]
+def spec_of(**asked):
+    return resolve(request(**asked), lambda _: "cpu")[0]
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        {"params": 20_000_000},
-        {"params": 8_000_000, "tolerance": 0.02, "max_macs": 3 * 10**9, "seed": 5, "sampler": "nsga2", "trials": 31},
-        {"params": 20_000_000, "preset": "cpu-1h", "retests": 16, "lookahead": 6},
+        {"budget_params": 20_000_000},
+        {
+            "budget_params": 8_000_000,
+            "tolerance": 0.02,
+            "budget_macs": 3 * 10**9,
+            "seed": 5,
+            "sampler": "nsga2",
+            "max_trials": 31,
+        },
+        {"budget_params": 20_000_000, "preset": "cpu-1h", "retests": 16, "max_in_flight": 6},
     ],
 )
 def test_the_copied_command_asks_the_same_question(request_, monkeypatch, tmp_path):
     spec = spec_of(name="x", root=tmp_path, **request_)
     words = shlex.split(command_of(spec))
     taken = []
-    monkeypatch.setattr(running, "run_or_forecast", lambda flags, **_: taken.append(flags))
+    monkeypatch.setattr(running, "run_or_forecast", taken.append)
     with pytest.raises(SystemExit):
         main.main([*words[1:], "--dir", str(tmp_path)])
     again = resolve(taken[0].request(), lambda _: "cpu")[0]
@@ -60,8 +66,7 @@ def test_the_study_file_asks_the_same_question_and_a_written_space_needs_it(tmp_
     assert command_of(spec) == "halosearch study study.yaml"
     folders = folders_of(tmp_path, spec.name)
     folders.study.mkdir(parents=True)
-    store = Store(folders.journal, create=True)
-    summary = summarise(evidence(spec, folders, store, 10))
+    summary = summarise(evidence_of(spec, folders, [], 10))
     (tmp_path / "study.yaml").write_text(study_yaml(summary))
     assert yaml.safe_load(study_yaml(summary))["name"] == "my-again"
     again = spec_of(study=str(tmp_path / "study.yaml"), root=tmp_path)

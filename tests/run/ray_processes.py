@@ -12,11 +12,10 @@ from halosearch.run.engines.ray_client import (
     LOG,
     NEWS,
     NOTE,
-    RECORDED,
     STOP,
     SUBMIT,
 )
-from halosearch.run.jobs import DONE, PROGRESS, STOPPED, Event
+from halosearch.run.protocol import DONE, PROGRESS, STOPPED, Event
 
 
 def remember(plan, text):
@@ -25,32 +24,28 @@ def remember(plan, text):
 
 
 def obedient(pipe, plan):
-    """Answers every job with what it was given, at once, twice."""
+    """Answers every row with what it was given, at once, twice."""
     pipe.send((CAPACITY, 7))
-    serial = 0
     while True:
         kind, *rest = pipe.recv()
         if kind == CLOSE:
             remember(plan, "close")
             return
-        if kind == RECORDED:
-            remember(plan, f"recorded {rest[0]}")
         if kind == STOP:
             remember(plan, "stop")
         if kind == SUBMIT:
-            job, checkpoint = rest
-            serial += 1
-            if job.dials.get("do") == "wait":
+            row, checkpoint = rest
+            if row.candidate.get("do") == "wait":
                 continue
-            pipe.send((NEWS, None, Event(PROGRESS, job, {"images": 1, "total": 2, "loss": 0.5})))
-            pipe.send((LOG, job.key, b"said something\n"))
-            pipe.send((CHECKPOINT, job.key, b"state"))
+            pipe.send((NEWS, Event(PROGRESS, row, {"images": 1, "total": 2, "loss": 0.5})))
+            pipe.send((LOG, row.key, b"said something\n"))
+            pipe.send((CHECKPOINT, row.key, b"state"))
             for _ in range(2):
-                pipe.send((NEWS, serial, Event(DONE, job, {"state": "complete", "given": checkpoint})))
+                pipe.send((NEWS, Event(DONE, row, {"state": "complete", "given": checkpoint})))
 
 
 def falling(pipe, plan):
-    """Dies with the first job of its life; the third life is a good one."""
+    """Dies with the first row of its life; the third life is a good one."""
     lives = Path(plan.folder) / "lives"
     count = len(lives.read_text()) if lives.exists() else 0
     lives.write_text("x" * (count + 1))
@@ -96,14 +91,14 @@ def deaf(pipe, plan):
 
 
 def stopping(pipe, plan):
-    """Stops its job when asked."""
+    """Stops its row when asked."""
     pipe.send((CAPACITY, 1))
-    job = None
+    row = None
     while True:
         kind, *rest = pipe.recv()
         if kind == SUBMIT:
-            job = rest[0]
+            row = rest[0]
         if kind == STOP:
-            pipe.send((NEWS, 1, Event(STOPPED, job)))
+            pipe.send((NEWS, Event(STOPPED, row)))
         if kind == CLOSE:
             return

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from halosearch.analysis.proxy_validation import FAILED, UNKNOWN, VALID, noise_floor, validation
+from halosearch.analysis.proxy_validation import FAILED, UNKNOWN, VALID, noise_floor, validate
 
 
 def made(n, noise, seed=0, rungs=2):
@@ -21,17 +21,17 @@ def made(n, noise, seed=0, rungs=2):
 )
 def test_the_verdict_needs_both_agreement_and_candidates(n, noise, verdict):
     _, scores, repeats = made(n, noise)
-    found = validation(scores, repeats, {}, {})
+    found = validate(scores, repeats, {}, {})
     assert found["verdict"] == verdict
     assert str(n) in found["reason"]
 
 
 def test_a_score_that_never_differs_is_no_proxy():
-    assert validation({i: [0.5] for i in range(6)}, {i: [0.5] for i in range(6)}, {}, {})["verdict"] == FAILED
+    assert validate({i: [0.5] for i in range(6)}, {i: [0.5] for i in range(6)}, {}, {})["verdict"] == FAILED
 
 
 def test_a_second_seed_that_never_differs_is_no_proxy_either():
-    found = validation({i: [0.1 * i] for i in range(40)}, {i: [0.5] for i in range(40)}, {}, {})
+    found = validate({i: [0.1 * i] for i in range(40)}, {i: [0.5] for i in range(40)}, {}, {})
     assert found["verdict"] == FAILED
     assert "40 candidates have the same score" in found["reason"]
 
@@ -47,7 +47,7 @@ def test_the_noise_floor_is_the_deviation_that_made_the_scores():
 
 def test_trivial_rankings_and_rungs_are_told_with_n():
     truth, scores, repeats = made(30, 0.05)
-    found = validation(scores, repeats, {"truth": dict(enumerate(truth)), "flat": dict.fromkeys(range(30), 1.0)}, {})
+    found = validate(scores, repeats, {"truth": dict(enumerate(truth)), "flat": dict.fromkeys(range(30), 1.0)}, {})
     assert found["baselines"]["truth"]["tau"] > 0.9
     assert found["baselines"]["truth"]["n"] == 30
     assert found["baselines"]["flat"] is None
@@ -58,8 +58,8 @@ def test_trivial_rankings_and_rungs_are_told_with_n():
 def test_the_learning_rate_rule_fails_where_another_rate_gains_more_than_the_noise():
     _, scores, repeats = made(10, 0.1)
     rates = {0: {0.5: 0.3, 1.0: 0.4, 2.0: 0.41}}
-    assert validation(scores, repeats, {}, rates)["rates"]["holds"]
+    assert validate(scores, repeats, {}, rates)["rates"]["holds"]
     rates[1] = {0.5: 0.9, 1.0: 0.1, 2.0: 0.2}
-    found = validation(scores, repeats, {}, rates)["rates"]
+    found = validate(scores, repeats, {}, rates)["rates"]
     assert not found["holds"]
     assert found["worst_loss"] == pytest.approx(0.8)

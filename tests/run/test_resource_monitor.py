@@ -6,13 +6,15 @@ from collections import namedtuple
 import pytest
 
 from halosearch.errors import EnvironmentFault
-from halosearch.run.resource_monitor import STOP_FREE_BYTES, Watch, check_disk
+from halosearch.run.resource_monitor import STOP_FREE_BYTES, ResourceMonitor, check_disk
 
 Usage = namedtuple("Usage", "total used free")
 
 
 def watch(folder, now, free=10**12, **options):
-    return Watch(folder, folder / "spent.json", clock=lambda: now[0], usage=lambda _: Usage(0, 0, free), **options)
+    return ResourceMonitor(
+        folder, folder / "spent.json", clock=lambda: now[0], usage=lambda _: Usage(0, 0, free), **options
+    )
 
 
 def test_gpu_seconds_are_jobs_times_their_share_times_time(tmp_path):
@@ -62,7 +64,7 @@ def test_no_gpu_nothing_is_written(tmp_path):
 
 def test_a_disk_that_fills_up_is_noticed_within_seconds(tmp_path):
     now, free = [0.0], [10**12]
-    held = Watch(tmp_path, tmp_path / "s", clock=lambda: now[0], usage=lambda _: Usage(0, 0, free[0]))
+    held = ResourceMonitor(tmp_path, tmp_path / "s", clock=lambda: now[0], usage=lambda _: Usage(0, 0, free[0]))
     assert held.look(1) is None
     free[0] = STOP_FREE_BYTES - 1
     now[0] = 6.0

@@ -1,13 +1,15 @@
 import pytest
-from halosearch.search.candidates import cell_of, comparison_with_published, nearest_published, reference_dials
-from halosearch.spec.session import Request, resolve
 
+from halosearch.analysis.published_nearby import comparison_with_published, nearest_published
+from halosearch.cost.candidate_pool import cell_of
 from halosearch.cost.devices import is_out_of_memory
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.families.halonet.space import DIALS
 from halosearch.proxy.training import DivergedError
 from halosearch.record.folders import budget_name
+from halosearch.run.begin import request, resolve
 from halosearch.search.pool import Pool
+from halosearch.search.reference import reference_dials
 from halosearch.spec.presets import PRESETS, choose_preset
 
 
@@ -30,7 +32,7 @@ def test_the_tier_is_the_largest_that_fits_the_time():
 
 def test_everything_used_is_in_the_spec_and_flags_win_over_the_file(tmp_path):
     (tmp_path / "a.yaml").write_text("budget: {params: 6000000}\nseed: 5\nsampler: nsga2\nspace: {s: [48], rv: 1}\n")
-    spec, folders, exists = resolve(Request(str(tmp_path / "a.yaml"), tmp_path, seed=9), cpu)
+    spec, folders, exists = resolve(request(str(tmp_path / "a.yaml"), tmp_path, seed=9), cpu)
     assert (spec.name, spec.seed, spec.sampler, spec.budget.params, exists) == ("a", 9, "nsga2", 6_000_000, False)
     assert spec.space["image_size"] == [48]
     assert spec.space["value_ratio"] == [1]
@@ -42,27 +44,27 @@ def test_every_value_out_of_its_domain_is_refused(tmp_path):
     for text in (
         "trials: 0",
         "workers: 0",
-        "lookahead: 0",
+        "max_in_flight: 0",
         "name: a/b",
         "budget: {params: -5}",
         "budget: {params: 5000000, tolerance: 2}",
     ):
         (tmp_path / "a.yaml").write_text(("" if "budget" in text else "budget: {params: 5000000}\n") + text + "\n")
         with pytest.raises(UsageError):
-            resolve(Request(str(tmp_path / "a.yaml"), tmp_path), cpu)
+            resolve(request(str(tmp_path / "a.yaml"), tmp_path), cpu)
 
 
 def test_a_tier_that_cannot_contain_a_published_model_says_so():
-    spec, _, _ = resolve(Request(params=19_000_000), cpu)
+    spec, _, _ = resolve(request(budget_params=19_000_000), cpu)
     [sentence] = comparison_with_published(spec)
     assert "H4 needs 384-pixel images" in sentence
     assert "not compared" in sentence
-    spec, _, _ = resolve(Request(params=5_500_000, preset="gpu-1d", device="auto"), lambda _: "cuda")
+    spec, _, _ = resolve(request(budget_params=5_500_000, preset="gpu-1d", device="auto"), lambda _: "cuda")
     assert comparison_with_published(spec) == ["H0 (5,502,248 parameters) is a candidate of this study."]
 
 
 def test_the_reference_is_a_row_of_the_cell_near_the_published_model():
-    spec, _, _ = resolve(Request(params=20_000_000), cpu)
+    spec, _, _ = resolve(request(budget_params=20_000_000), cpu)
     pool = Pool(cell_of(spec), DIALS)
     dials = reference_dials(pool, 20_000_000)
     assert nearest_published(20_000_000) == "h4"
@@ -85,7 +87,7 @@ def test_running_out_of_memory_is_recognised_by_its_words():
 )
 def test_short_forms_of_a_study_file_are_read(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
-    spec, _, _ = resolve(Request(str(tmp_path / "a.yaml"), tmp_path), cpu)
+    spec, _, _ = resolve(request(str(tmp_path / "a.yaml"), tmp_path), cpu)
     assert spec.budget.params == 5_000_000
     assert spec.name == ("20" if "name" in text else "a")
 
@@ -94,34 +96,34 @@ def test_short_forms_of_a_study_file_are_read(tmp_path, text):
 def test_shapes_that_mean_nothing_are_refused_in_words(tmp_path, text):
     (tmp_path / "a.yaml").write_text(("" if "budget" in text else "budget: 5M\n") + text)
     with pytest.raises(UsageError):
-        resolve(Request(str(tmp_path / "a.yaml"), tmp_path), cpu)
+        resolve(request(str(tmp_path / "a.yaml"), tmp_path), cpu)
 
 
 def test_a_study_file_written_by_hand_in_its_place_begins_the_study(tmp_path):
     (tmp_path / "studies" / "hand").mkdir(parents=True)
     (tmp_path / "studies" / "hand" / "study.yaml").write_text("budget: 5M\nseed: 4\n")
-    spec, _, exists = resolve(Request("hand", tmp_path), cpu)
+    spec, _, exists = resolve(request("hand", tmp_path), cpu)
     assert (spec.seed, spec.name, exists) == (4, "hand", False)
 
 
 def test_a_space_of_which_nothing_can_be_built_is_an_empty_cell(tmp_path):
     for space in ("{rb: [0.3]}", "{rv: [1.03125], conv: [0]}"):
         (tmp_path / "a.yaml").write_text(f"budget: 5M\nspace: {space}\n")
-        spec, _, _ = resolve(Request(str(tmp_path / "a.yaml"), tmp_path), cpu)
+        spec, _, _ = resolve(request(str(tmp_path / "a.yaml"), tmp_path), cpu)
         with pytest.raises(InfeasibleError):
             cell_of(spec)
 
 
 def test_why_a_published_model_is_left_out_is_said_truly(tmp_path):
     (tmp_path / "a.yaml").write_text("budget: {params: 19.1M, tolerance: 0.05}\ntier: gpu-1d\nspace: {rb: [1]}\n")
-    spec, _, _ = resolve(Request(str(tmp_path / "a.yaml"), tmp_path), lambda _: "cuda")
+    spec, _, _ = resolve(request(str(tmp_path / "a.yaml"), tmp_path), lambda _: "cuda")
     assert "expansion_ratio 3.0" in comparison_with_published(spec)[0]
-    spec, _, _ = resolve(Request(params=20_000_000, tolerance=0.01, preset="gpu-1d"), lambda _: "cuda")
+    spec, _, _ = resolve(request(budget_params=20_000_000, tolerance=0.01, preset="gpu-1d"), lambda _: "cuda")
     assert "outside the budget" in comparison_with_published(spec)[0]
 
 
-@pytest.mark.parametrize(("workers", "lookahead"), [(None, 4), (1, 4), (4, 4), (5, 10), (8, 16), (40, 80)])
-def test_more_than_four_workers_widen_the_lookahead_of_a_new_study(workers, lookahead):
-    spec, _, _ = resolve(Request(params=6_000_000, name="x", device="cpu", workers=workers), lambda _: "cpu")
-    assert spec.lookahead == lookahead
+@pytest.mark.parametrize(("workers", "in_flight"), [(None, 4), (1, 4), (4, 4), (5, 10), (8, 16), (40, 80)])
+def test_more_than_four_workers_allow_more_decisions_in_flight_in_a_new_study(workers, in_flight):
+    spec, _, _ = resolve(request(budget_params=6_000_000, name="x", device="cpu", workers=workers), lambda _: "cpu")
+    assert spec.max_in_flight == in_flight
     assert workers is None or spec.workers == workers

@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from halosearch.record.evaluation import TRIAL, Evaluation
 from halosearch.run.engines.limits import Limits
 from halosearch.run.engines.local import LocalWorkers
-from halosearch.run.jobs import BROKEN, DIED, DONE, PROGRESS, STOPPED, TRIAL, Job
+from halosearch.run.protocol import BROKEN, DIED, DONE, PROGRESS, STOPPED
 from tests.run.evaluations import make, make_without_a_module
 
 
@@ -30,12 +31,12 @@ def news(workers, count=1, seconds=30):
     return events
 
 
-def job(do, number=0):
-    return Job(TRIAL, number, {"do": do}, 0)
+def row(do, number=0):
+    return Evaluation(number, TRIAL, {"do": do}, trial=number)
 
 
 def test_a_job_is_done_in_a_process_whose_output_goes_to_the_log(workers, tmp_path, capfd):
-    workers.submit(job("work"))
+    workers.submit(row("work"))
     [event] = news(workers)
     assert event.kind == DONE
     assert event.result["argument"] == "hello"
@@ -46,27 +47,27 @@ def test_a_job_is_done_in_a_process_whose_output_goes_to_the_log(workers, tmp_pa
 
 
 def test_a_killed_worker_costs_its_job_only_and_the_next_job_gets_a_new_one(workers):
-    workers.submit(job("die"))
-    workers.submit(job("work", 1))
-    kinds = {event.job.number: event for event in news(workers, 2)}
+    workers.submit(row("die"))
+    workers.submit(row("work", 1))
+    kinds = {event.row.trial: event for event in news(workers, 2)}
     assert kinds[0].kind == DIED
     assert "SIGKILL" in kinds[0].reason
     assert kinds[1].kind == DONE
-    workers.submit(job("work", 2))
+    workers.submit(row("work", 2))
     assert news(workers)[0].kind == DONE
 
 
 def test_whatever_an_evaluation_raises_is_a_failed_row_with_its_reason(workers, tmp_path):
-    workers.submit(job("raise"))
+    workers.submit(row("raise"))
     [event] = news(workers)
     assert event.result == {"state": "failed", "reason": "ValueError: boom"}
-    workers.submit(job("full"))
+    workers.submit(row("full"))
     assert news(workers)[0].kind == BROKEN
     assert "Traceback" in (tmp_path / "trial-0.log").read_text()
 
 
 def test_jobs_stop_when_asked(workers):
-    workers.submit(job("wait"))
+    workers.submit(row("wait"))
     workers.poll(5)
     workers.stop()
     assert news(workers)[0].kind == STOPPED
@@ -75,7 +76,7 @@ def test_jobs_stop_when_asked(workers):
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     code = (
         "import sys,time;from pathlib import Path;from halosearch.run.engines.local import LocalWorkers;"
-        "from tests.run.evaluations import make;from halosearch.run.jobs import Job\n"
+        "from tests.run.evaluations import make;from halosearch.run.protocol import Job\n"
         "if __name__=='__main__':\n"
         f" w=LocalWorkers(2,make,0,Path({str(tmp_path)!r}));[w.submit(Job('trial',i,{{'do':'wait'}},0)) for i in range(2)]\n"
         " print('\\n'.join(str(x.process.pid) for x in w._workers),flush=True);time.sleep(60)\n"
@@ -106,11 +107,11 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
 def test_a_job_that_hangs_is_ended_and_its_place_is_free(tmp_path):
     workers = LocalWorkers(1, make, "hello", tmp_path, Limits(seconds=6.0))
     try:
-        workers.submit(job("hang"))
+        workers.submit(row("hang"))
         [event] = news(workers)
         assert event.result["state"] == "failed"
         assert event.result["reason"] == "was ended after 6 s, the time that a trial may take"
-        workers.submit(job("work", 1))
+        workers.submit(row("work", 1))
         assert news(workers)[0].result["state"] == "complete"
     finally:
         workers.close()
@@ -119,11 +120,11 @@ def test_a_job_that_hangs_is_ended_and_its_place_is_free(tmp_path):
 def test_a_job_that_leaks_is_ended_before_the_machine_suffers(tmp_path):
     workers = LocalWorkers(1, make, "hello", tmp_path, Limits(memory_bytes=600 * 2**20))
     try:
-        workers.submit(job("leak"))
+        workers.submit(row("leak"))
         [event] = news(workers)
         assert event.result["state"] == "infeasible"
         assert "a trial may take 600" in event.result["reason"]
-        workers.submit(job("work", 1))
+        workers.submit(row("work", 1))
         assert news(workers)[0].result["state"] == "complete"
     finally:
         workers.close()
@@ -132,7 +133,7 @@ def test_a_job_that_leaks_is_ended_before_the_machine_suffers(tmp_path):
 def test_a_missing_module_is_the_machine_s_fault_not_a_candidate_s(tmp_path):
     workers = LocalWorkers(1, make_without_a_module, "hello", tmp_path)
     try:
-        workers.submit(job("work"))
+        workers.submit(row("work"))
         [event] = news(workers)
         assert event.kind == BROKEN
         assert event.reason == "a worker cannot begin: ModuleNotFoundError: No module named 'no_such_module'"
@@ -148,9 +149,9 @@ def test_workers_that_die_before_their_first_job_end_the_study(tmp_path, monkeyp
     monkeypatch.setattr(sys, "path", [str(broken), *sys.path])
     try:
         for number in range(2):
-            workers.submit(job("work", number))
+            workers.submit(row("work", number))
             assert news(workers)[0].kind == DIED
-        workers.submit(job("work", 3))
+        workers.submit(row("work", 3))
         [event] = news(workers)
         assert event.kind == BROKEN
         assert "exit code 7" in event.reason

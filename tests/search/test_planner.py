@@ -1,0 +1,156 @@
+"""The planner is a function of the rows: any order of completion, any kills, 1 to 16 workers, failures at any rung, the same rows."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from halosearch.errors import StoreError
+from halosearch.record.evaluation import ANCHOR, FAILED, HELD_OUT, RATE, REFERENCE, RETEST, RUNNING, TRIAL, Evaluation
+from halosearch.record.trials import trials_of
+from halosearch.search.planner import DECIDED, FINISHED, REFUSED, WAIT
+from tests.search.studies import FEATURES, KINDS, ROWS, UNIFORM, design_of, ended, planner, play
+
+FAILS = ((TRIAL, 2, 1), (TRIAL, 7, 0), (TRIAL, 9, 1), (RETEST, 1, -1), (TRIAL, 3, 0), (HELD_OUT, 1, -1))
+
+
+@cache
+def alone(kind, fails=()):
+    return play(design_of(*kind), fails=fails)[0]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.sampled_from(KINDS),
+    st.integers(1, 16),
+    st.integers(0, 10**6),
+    st.sampled_from([0.0, 0.05, 0.5]),
+    st.sets(st.sampled_from(FAILS)),
+)
+def test_any_order_of_completion_any_kills_any_number_of_workers_and_failures_give_the_same_rows(
+    kind, workers, seed, kills, fails
+):
+    fails = tuple(sorted(fails))
+    rows, _ = play(design_of(*kind), workers=workers, seed=seed, kills=kills, fails=fails)
+    assert rows == alone(kind, fails)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_planner_that_remembers_and_one_that_does_not_decide_the_same_from_every_prefix(kind):
+    rows = alone(kind)
+    mind = planner(design_of(*kind))
+    for length in range(0, len(rows), 3):
+        prefix = rows[:length]
+        assert mind.plan(prefix) == planner(design_of(*kind)).plan(prefix)
+    for length in (len(rows) - 1, 9, 20, 4):  # backwards, too
+        assert mind.plan(rows[:length]).row == replace(rows[length], state=RUNNING, result={}, reason="", runs=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_parts_of_a_study_follow_each_other_and_every_id_is_the_place_in_the_table(kind):
+    design, rows = design_of(*kind), alone(kind)
+    assert [row.id for row in rows] == list(range(len(rows)))
+    order = [row.kind for row in rows]
+    uniform = design.shape.uniform
+    assert order[:2] == [ANCHOR, REFERENCE]
+    assert order[2 : 2 + uniform] == [TRIAL] * uniform
+    checks = 4 + 3 * 1 + 2
+    assert set(order[2 + uniform : 2 + uniform + checks]) == {RETEST, RATE}
+    assert order[-4:] == [HELD_OUT] * 4
+    assert {row.known for row in rows[2 : 2 + uniform]} == {0}
+    assert all(row.after is None or rows[row.after].trial == row.trial for row in rows)
+
+
+@pytest.mark.parametrize(("eta", "top"), [(2, 1), (3, 2), (2, 3)])
+def test_rungs_are_climbed_one_by_one_and_by_one_in_eta_of_the_searched(eta, top):
+    trials = trials_of(play(design_of("pool", eta, top))[0])
+    climbs = {trial.number: [rung for _, rung, _ in trial.moves] for trial in trials}
+    assert all(climbs[n] == [top] for n in range(UNIFORM))
+    searched = [climbs[n] for n in range(UNIFORM, len(trials))]
+    assert all(rungs == list(range(len(rungs))) for rungs in searched)
+    for rung in range(top):
+        here, above = (sum(len(rungs) > r for rungs in searched) for r in (rung, rung + 1))
+        assert above == here // eta
+    assert {t.state for t in trials if len(climbs[t.number]) <= top and t.number >= UNIFORM} == {"pruned"}
+
+
+def test_what_is_decided_waits_for_what_it_must_know():
+    design = design_of("pool", 2, 1)
+    mind, rows = planner(design), []
+    rows.append(mind.plan(rows).row)
+    assert mind.plan(rows).status == WAIT  # the anchor is timed before anything else runs
+    rows[0] = ended(rows[0], 1)
+    while (plan := mind.plan(rows)).status == DECIDED:
+        rows.append(plan.row)
+    assert [row.kind for row in rows] == [ANCHOR, REFERENCE, *[TRIAL] * UNIFORM]
+    assert plan.status == WAIT
+
+
+def test_an_anchor_that_failed_is_timed_again():
+    mind = planner(design_of())
+    [first] = [mind.plan([]).row]
+    again = mind.plan([replace(first, state=FAILED, runs=1)])
+    assert (again.row.kind, again.row.id) == (ANCHOR, 1)
+
+
+def test_an_exhausted_pool_ends_the_study_with_its_finals():
+    rows, plan = play(design_of("pool", 2, 1, trials=80), workers=3)
+    assert plan.status == FINISHED
+    assert {trial.dials["x"] for trial in trials_of(rows)} == set(ROWS["x"])
+    assert rows[-1].kind == HELD_OUT
+
+
+def test_failed_trials_are_not_repeated_and_their_kin_take_their_place():
+    rows = alone(("pool", 2, 1), ((TRIAL, 2, 1), (TRIAL, 3, 0)))
+    retests = [row.trial for row in rows if row.kind == RETEST and row.repeat == 1]
+    assert retests == [0, 1, 3, 4]
+
+
+def test_a_proxy_that_does_not_rank_is_searched_only_by_force():
+    def spoil(row):
+        """Retests that turn the order round."""
+        done = ended(row, 0)
+        if row.kind == RETEST:
+            done.result["scores"][-1]["score"] = done.result["score"] = -done.result["score"]
+        return done
+
+    for force, status in ((False, REFUSED), (True, DECIDED)):
+        mind, rows = planner(design_of(retests=6, anchor_seeds=2, force=force)), []
+        while (plan := mind.plan(rows)).status in (DECIDED, WAIT) and not plan.note:
+            if plan.status == DECIDED:
+                rows.append(plan.row)
+            rows = [spoil(row) if row.state == RUNNING else row for row in rows]
+        assert plan.status == status
+        assert "R0 needs" in plan.note
+        assert ("--force" in plan.note) == force
+
+
+def test_a_study_that_is_prolonged_begins_with_the_same_rows_and_sends_as_many_on():
+    short, _ = play(design_of("pool", 2, 2, trials=14))
+    longer, _ = play(design_of("pool", 2, 2, trials=30), rows=list(short), workers=2)
+    assert longer[: len(short)] == short
+    whole, _ = play(design_of("pool", 2, 2, trials=30))
+
+    def climbed(rows):
+        return [sum(row.kind == TRIAL and row.trial >= UNIFORM and row.rung == rung for row in rows) for rung in (1, 2)]
+
+    assert climbed(longer) == climbed(whole)
+
+
+def test_a_trial_of_another_space_is_refused():
+    rows = list(alone(("pool", 0, 0)))
+    rows[4] = replace(rows[4], candidate={**rows[4].candidate, "x": 77})
+    with pytest.raises(StoreError, match="not in this study's candidate pool"):
+        planner(design_of("pool")).plan(rows)
+
+
+def test_a_row_can_be_sent_to_another_process_and_is_known_again():
+    import pickle
+
+    row = Evaluation(3, TRIAL, dict.fromkeys(FEATURES, 1), trial=2)
+    assert pickle.loads(pickle.dumps(row)) == row
+    assert row.key == "trial-2"
+    assert replace(row, kind=RETEST, repeat=2).key == "retest-2-2"
+    assert Evaluation(0, ANCHOR, {}).key == "anchor"
