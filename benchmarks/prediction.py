@@ -15,7 +15,7 @@ from scipy.stats import kendalltau
 from benchmarks.recording import HERE, provenance, table, write
 from halosearch.cost.candidate_pool import Limits, cell
 from halosearch.cost.devices import resolve_device
-from halosearch.cost.parts import measure_parts, setting_of
+from halosearch.cost.part_times import measure_parts, setting_of
 from halosearch.cost.step_time import TimedModel, fit
 from halosearch.cost.timing import TimingPlan, measure
 from halosearch.families.halonet.counts import dials_of

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
 from typer.exceptions import TyperException
 
 from halosearch.errors import HalosearchError
+
+NOT_OURS = {
+    errno.EACCES: "cannot write",
+    errno.EPERM: "cannot write",
+    errno.EROFS: "cannot write",
+    errno.ENOSPC: "the disk is full; cannot write",
+    errno.EDQUOT: "the disk is full; cannot write",
+}
+"""What a file or a disk did, and no bug."""
 
 
 def run_app(app: typer.Typer, arguments: list[str]) -> None:
@@ -29,6 +39,9 @@ def run_app(app: typer.Typer, arguments: list[str]) -> None:
     except Exception as error:  # the last resort: a bug of ours is one sentence too
         if "--debug" in words:
             raise
+        if isinstance(error, OSError) and error.errno in NOT_OURS:
+            where = f" {error.filename}" if error.filename else ""
+            _end(f"{NOT_OURS[error.errno]}{where}", "choose another folder with --dir or --output, or free some space", 4)
         _end(
             f"this is a bug in halosearch: {type(error).__name__}: {error}",
             "run it again with --debug before the command and report it",

@@ -117,12 +117,12 @@ class StudyCommand:
         return Request(self.options.study, self.options.root, said, say)
 
 
-def _device_type(name: str) -> str:
+def _device_here(name: str) -> str:
     if name == "cpu":
         return name
     from halosearch.cost.devices import resolve_device
 
-    return resolve_device(name).type
+    return str(resolve_device(name))
 
 
 def _resolver(place: Place) -> Callable[[str], str]:
@@ -130,14 +130,14 @@ def _resolver(place: Place) -> Callable[[str], str]:
 
     def resolve_there(name: str) -> str:
         if name == "auto":
-            return "cuda" if place.gpus_per_trial else _device_type(name)
+            return "cuda" if place.gpus_per_trial else _device_here(name)
         if name not in ("cpu", "cuda"):
             raise UsageError(
                 f"--device {name} cannot be asked of a cluster", "use cpu or cuda; each worker sees its own"
             )
         return name
 
-    return _device_type if place.engine == "local" else resolve_there
+    return _device_here if place.engine == "local" else resolve_there
 
 
 def run_or_forecast(command: StudyCommand) -> None:
@@ -155,7 +155,7 @@ def run_or_forecast(command: StudyCommand) -> None:
         raise UsageError("--max-gpu-hours limits GPUs, and this study uses none", "use --max-time instead")
     candidates = cell_of(spec)
     if command.options.dry_run:
-        _device_type(spec.device)  # what it would cost is measured here
+        _device_here(spec.device)  # what it would cost is measured here
         _print_forecast(spec, candidates, as_json=bool(json))
         return
     _run(spec, folders, candidates, command, exists=exists)

@@ -161,7 +161,7 @@ def _measure(
 
 def _floor(subject: Any, timed: Any, peaks: Any, device: Any) -> dict[str, Any]:
     """The practical floor of a candidate on this device's own peaks, and the share of the step that it is; not for timm."""
-    from halosearch.cost.parts import setting_of
+    from halosearch.cost.part_times import setting_of
     from halosearch.cost.roofline import floor_s
     from halosearch.families.halonet.counts import dials_of
 

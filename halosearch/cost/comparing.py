@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from scipy.stats import binom
 
 from halosearch.cost.devices import is_out_of_memory
 from halosearch.cost.steps import build_stepper, compiling, seconds_per_step
 from halosearch.cost.subjects import Subject
-from halosearch.cost.timing import WIDE, Measured, StepTime
+from halosearch.cost.timing import ENOUGH, Measured, StepTime, interval
 
-CONFIDENCE = 0.95
 MEMORY_SHARE = 0.85
 LARGEST_BATCH = 1024
 WORTH_DOUBLING = 1.02
@@ -41,19 +39,6 @@ class Comparison:
         return {"name": self.name, "against": self.against, "ratio": self.ratio.to_dict(), "verdict": self.verdict}
 
 
-def exact_interval(samples: np.ndarray) -> Measured | None:
-    """Median and the order-statistics interval that holds the true median with at least 95 %; None for too few samples.
-
-    It assumes no distribution (B. W. Lindgren, Statistical Theory, section 9.4: the signs about the median are binomial). A
-    bootstrap of seven medians would be too narrow: equal models would differ too often.
-    """
-    ordered, n = np.sort(np.asarray(samples, dtype=float)), len(samples)
-    ranks = [rank for rank in range(1, n // 2 + 1) if 1 - 2 * binom.cdf(rank - 1, n, 0.5) >= CONFIDENCE]
-    if not ranks:
-        return None
-    return Measured(float(np.median(ordered)), float(ordered[ranks[-1] - 1]), float(ordered[n - ranks[-1]]))
-
-
 def compare(times: list[StepTime]) -> list[Comparison]:
     """Every model against the first, which must have been measured in the same rounds."""
     first, kept = times[0], list(times[0].kept)
@@ -63,19 +48,16 @@ def compare(times: list[StepTime]) -> list[Comparison]:
 
 def _against(against: str, base: np.ndarray, other: StepTime, kept: list[int]) -> Comparison:
     ratios = np.array(other.samples_s)[kept] / base
-    interval = exact_interval(ratios)
-    if interval is None:
-        median = float(np.median(ratios))
-        spread = Measured(median, float(ratios.min()), float(ratios.max()))
-        return Comparison(other.name, against, spread, "too few rounds")
-    if interval.high < 1:
+    found = interval(ratios)
+    if len(ratios) < ENOUGH:
+        verdict = "too few rounds"
+    elif found.high < 1:
         verdict = "faster"
-    elif interval.low > 1:
+    elif found.low > 1:
         verdict = "slower"
     else:
-        narrow = (interval.high - interval.low) / 2 <= WIDE * interval.median
-        verdict = "no difference" if narrow else "unresolved"
-    return Comparison(other.name, against, interval, verdict)
+        verdict = "unresolved" if found.wide else "no difference"
+    return Comparison(other.name, against, found, verdict)
 
 
 def best_batch(

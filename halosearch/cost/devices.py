@@ -32,6 +32,9 @@ def resolve_device(name: str) -> torch.device:
         raise EnvironmentFault(f"unknown device {name!r}", "--device cpu, or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault(f"no CUDA device is available for --device {name}", "leave --device out to use the CPU")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise EnvironmentFault(f"--device {name} is not there: {there} CUDA device(s) are visible", "--device cuda:0")
     if device.type not in ("cpu", "cuda"):
         raise EnvironmentFault(f"device {name!r} is not supported", "--device cpu, or cuda")
     return device

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gc
-import os
-import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-import psutil
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from halosearch.cost.subjects import CLASSES, Subject
 
@@ -27,7 +27,7 @@ MAX_COMPILED = 256
 class Stepper:
     """`run` is the user's step: `step` on the next of the `batches`.
 
-    `memory_bytes`: peak of building the model and running its first step; `first_step_s` includes compiling.
+    `memory_bytes`: peak of building the model and running a step eagerly; `first_step_s` includes compiling.
     """
 
     run: Callable[[], None]
@@ -61,20 +61,22 @@ def build_stepper(
         batches = [
             torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last) for _ in range(BATCHES)
         ]
-        called = torch.compile(network, dynamic=False) if compiled else network  # every size its own kernels
-        step = _training_step(network, called, batch_size, device) if train else _forward(network, called)
-        turn = 0
-
-        def run() -> None:
-            nonlocal turn
-            turn += 1
-            step(batches[turn % len(batches)])
-
-        started = time.perf_counter()
-        run()
+        make_step = _training_step if train else _forward
+        make_step(network, network, batch_size, device)(batches[0])  # eagerly: what is compiled allocates out of sight
         synchronize(device)
-        first = time.perf_counter() - started
-    return Stepper(run, step, batches, peak[0], first)
+    called = torch.compile(network, dynamic=False) if compiled else network  # every size its own kernels
+    step = make_step(network, called, batch_size, device)
+    turn = 0
+
+    def run() -> None:
+        nonlocal turn
+        turn += 1
+        step(batches[turn % len(batches)])
+
+    started = time.perf_counter()
+    run()
+    synchronize(device)
+    return Stepper(run, step, batches, peak[0], time.perf_counter() - started)
 
 
 @contextmanager
@@ -150,7 +152,10 @@ def _training_step(
     return step
 
 
-def _forward(network: nn.Module, called: Callable[..., torch.Tensor]) -> Callable[[torch.Tensor], None]:
+def _forward(
+    network: nn.Module, called: Callable[..., torch.Tensor], batch_size: int, device: torch.device
+) -> Callable[[torch.Tensor], None]:
+    del batch_size, device
     network.eval()
 
     @torch.inference_mode()
@@ -163,7 +168,11 @@ def _forward(network: nn.Module, called: Callable[..., torch.Tensor]) -> Callabl
 
 @contextmanager
 def _peak_memory(device: torch.device) -> Iterator[list[int]]:
-    """Peak bytes above the level at entry: the allocator's on CUDA, resident memory sampled every 2 ms on a CPU."""
+    """Peak bytes that tensors take above the level at entry: the allocator's count on CUDA, that of live tensors on a CPU.
+
+    On a CPU it is taken at the ends of operators; what an operator takes and gives back within itself is not in it. Resident
+    memory says nothing here: a process keeps what it once had, and the next network finds it there.
+    """
     peak = [0]
     gc.collect()
     if device.type == "cuda":
@@ -172,17 +181,34 @@ def _peak_memory(device: torch.device) -> Iterator[list[int]]:
         yield peak
         peak[0] = torch.cuda.max_memory_allocated(device) - before
         return
-    process = psutil.Process(os.getpid())
-    level, done = process.memory_info().rss, threading.Event()
-
-    def sample() -> None:
-        while not done.wait(0.002):
-            peak[0] = max(peak[0], process.memory_info().rss - level)
-
-    sampler = threading.Thread(target=sample, daemon=True)
-    sampler.start()
-    try:
+    with _LiveTensors() as live:
         yield peak
-    finally:
-        done.set()
-        sampler.join()
+    peak[0] = live.peak
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Counts the bytes of all storages that operators have made and that still live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak, self._bytes = 0, 0
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self._take_note(tensor.untyped_storage())
+        return out
+
+    def _take_note(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._known:
+            return
+        size = storage.nbytes()
+        self._known.add(storage)
+        self._bytes += size
+        self.peak = max(self.peak, self._bytes)
+        weakref.finalize(storage, self._forget, size).atexit = False
+
+    def _forget(self, size: int) -> None:
+        self._bytes -= size

@@ -1,12 +1,13 @@
 """The clock: forward and training step of full candidates, interleaved with an anchor, with intervals.
 
 One round runs every model once or more, in turn and then in reverse, the anchor first and last; what drifts (clocks, other
-load) then falls on all alike. Reported: the median over rounds and a 95 % bootstrap interval of it, and the ratio to the
+load) then falls on all alike. Reported: the median over rounds and its order-statistics interval, and the ratio to the
 anchor of the same rounds. Input is random and resident; loading data is not part of a step.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ LAUNCH_BOUND = 1.1
 MIN_KEPT = 3
 NO_GRAPH = (None, "not measured")
 SETTLED, SETTLED_WITHIN, MAX_WINDOWS = 3, 0.01, 10
-BOOTSTRAPS = 2000
+CONFIDENCE = 0.95
+ENOUGH = 6
+"""Samples from which on an interval holds with 95 %."""
 MIN_TRAINING_BATCH = 2
 WIDE = 0.02
 """An interval of more than +-2 % does not separate neighbours; it is marked, not hidden."""
@@ -74,7 +77,7 @@ class TimingPlan:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A median with its 95 % interval over rounds."""
+    """A median with its interval over rounds (see `interval`)."""
 
     median: float
     low: float
@@ -236,8 +239,18 @@ def _summary(
 
 
 def interval(samples: Any) -> Measured:
-    """Median and 95 % percentile-bootstrap interval of the median; fixed seed, so the same samples give the same interval."""
-    values = np.asarray(samples, dtype=float)
-    draws = np.random.default_rng(0).choice(values, (BOOTSTRAPS, len(values)))
-    low, high = np.percentile(np.median(draws, 1), (2.5, 97.5))
-    return Measured(float(np.median(values)), float(low), float(high))
+    """Median and the order-statistics interval that holds the true median with at least 95 %; of fewer than six samples, their range.
+
+    It assumes no distribution (B. W. Lindgren, Statistical Theory, section 9.4: the signs about the median are binomial). A
+    bootstrap of seven samples is too narrow: it held the median in 88 % of the cases. The range of five holds it in 94 %.
+    """
+    ordered, n = np.sort(np.asarray(samples, dtype=float)), len(samples)
+    rank = 1
+    while rank < n // 2 and 1 - 2 * _share_below(rank + 1, n) >= CONFIDENCE:
+        rank += 1
+    return Measured(float(np.median(ordered)), float(ordered[rank - 1]), float(ordered[n - rank]))
+
+
+def _share_below(rank: int, n: int) -> float:
+    """Probability that fewer than `rank` of `n` samples lie below their median."""
+    return sum(math.comb(n, below) for below in range(rank)) / 2.0**n

@@ -63,7 +63,9 @@ def find_study(root: Path, study: str) -> Folders:
     """
     direct = Path(study).resolve()
     if (direct / FILE).exists():
-        beside = direct.parent.parent / "reports" / direct.name
+        beside = (root if root != Path() else direct.parent.parent) / "reports" / direct.name
+        if root != Path():
+            return Folders(direct, beside)
         return Folders(direct, beside if direct.parent.name == "studies" else direct / "report")
     folders = folders_of(root, study)
     if not (folders.study / FILE).exists():

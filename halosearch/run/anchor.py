@@ -5,6 +5,7 @@ The ratio is what survives other workers' load. The anchor's time is measured on
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from halosearch.errors import EnvironmentFault
@@ -30,10 +31,14 @@ def check_device(anchor: dict[str, Any], here: dict[str, Any]) -> None:
 
 
 def in_seconds(step_time: dict[str, Any], anchor: dict[str, Any]) -> dict[str, float]:
-    """A measured ratio, with its interval, in seconds of the anchor."""
-    ratio, seconds = step_time["ratio_to_anchor"], float(anchor["seconds"]["median"])
+    """A measured ratio in seconds of the anchor; its interval holds the doubt of both (added in squares, as logarithms)."""
+    ratio, seconds = step_time["ratio_to_anchor"], anchor["seconds"]
+    median = ratio["median"] * seconds["median"]
+    low, high = (
+        math.hypot(*(math.log(each[bound] / each["median"]) for each in (ratio, seconds))) for bound in ("low", "high")
+    )
     return {
-        "step_time_s": ratio["median"] * seconds,
-        "step_time_low_s": ratio["low"] * seconds,
-        "step_time_high_s": ratio["high"] * seconds,
+        "step_time_s": median,
+        "step_time_low_s": median * math.exp(-low),
+        "step_time_high_s": median * math.exp(high),
     }

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from halosearch.cost.devices import is_out_of_memory, resolve_device
-from halosearch.cost.parts import measure_parts, parts_of
+from halosearch.cost.part_times import measure_parts
+from halosearch.cost.parts import parts_of
 from halosearch.cost.timing import TimingPlan, anchor_config, measure
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.config import HaloNetConfig

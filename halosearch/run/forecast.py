@@ -53,7 +53,7 @@ def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
         "workers": spec.workers,
         "probes": probes,
         "study_seconds": [low, high],
-        "gpu_hours": [low / 3600, high / 3600] if spec.device == "cuda" else [0.0, 0.0],
+        "gpu_hours": [low / 3600, high / 3600] if spec.device.startswith("cuda") else [0.0, 0.0],
         "disk_bytes": [
             PAGE_BYTES + TRIAL_BYTES * price.rows,
             PAGE_BYTES + 2 * TRIAL_BYTES * price.rows + cache_bytes(spec),

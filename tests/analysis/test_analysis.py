@@ -18,6 +18,7 @@ from halosearch.analysis.frontier import (
     knee,
     reference_point,
 )
+from halosearch.analysis.kendall import kendall_tau
 
 points = st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8)), min_size=1, max_size=30)
 
@@ -132,3 +133,11 @@ def test_noise_and_spread_are_recovered_from_pairs():
     assert agreement is not None
     assert agreement.noise == pytest.approx(0.05, rel=0.15)
     assert agreement.spread == pytest.approx(0.2, rel=0.15)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=30))
+def test_kendall_s_tau_is_scipy_s(pairs):
+    first, second = zip(*pairs, strict=True)
+    expected = kendalltau(first, second).statistic
+    found = kendall_tau(first, second)
+    assert found == pytest.approx(expected) if np.isfinite(expected) else np.isnan(found)

@@ -12,7 +12,7 @@ from halosearch.bench.contenders import CONTENDERS, run
 from halosearch.bench.families import FAMILIES, counts_of, member
 from halosearch.bench.page import page, verdict
 from halosearch.bench.score import Ruler, measure, median_interval, ratio_interval, recommended
-from halosearch.bench.simulate import InPool, Replay, replay_asked, replay_in_pool
+from halosearch.bench.simulate import Asked, InPool, Replay, Search, replay_asked, replay_in_pool
 from halosearch.bench.table import Table, read_table, write_table
 from halosearch.cli.main import main
 from halosearch.errors import UsageError
@@ -53,7 +53,7 @@ def test_a_table_that_is_not_there_or_damaged_is_said(tmp_path):
 def test_one_worker_takes_the_sum_of_the_seconds_and_eight_an_eighth():
     made = table(32)
     for workers in (1, 8):
-        replay = replay_in_pool(InPool("random"), made, 0, workers, NEVER, np.ones(len(made.rows)))
+        replay = replay_in_pool(InPool("random"), made, Search(0, workers), NEVER, np.ones(len(made.rows)))
         assert replay.seconds - replay.sampler_seconds == pytest.approx(32 * 4 / workers, abs=0.2)
         assert sorted(row for _, row in replay.found) == list(range(32))
         times = [second for second, _ in replay.found]
@@ -62,7 +62,7 @@ def test_one_worker_takes_the_sum_of_the_seconds_and_eight_an_eighth():
 
 def test_a_stopped_trial_costs_its_rung_and_a_promoted_one_the_difference():
     made = table(32)
-    replay = replay_in_pool(InPool("random", eta=4), made, 0, 1, NEVER, np.ones(len(made.rows)))
+    replay = replay_in_pool(InPool("random", eta=4), made, Search(0, 1), NEVER, np.ones(len(made.rows)))
     assert len(replay.found) == 8
     assert replay.seconds - replay.sampler_seconds == pytest.approx(32 * 1 + 8 * 3, abs=0.2)
 
@@ -74,11 +74,11 @@ def test_asked_searches_keep_all_workers_busy_and_are_not_charged_for_asks_outsi
     def ask():
         return ("handle", None) if next(outside) else ("handle", next(order))
 
-    replay = replay_asked(ask, lambda *told_: told.append(told_[1]), made, 0, 3, NEVER, 1000)
+    replay = replay_asked(Asked(ask, lambda *told_: told.append(told_[1]), 1000), made, Search(0, 3), NEVER)
     assert (replay.asks, replay.outside, len(replay.proposed)) == (24, 12, 12)
     assert replay.seconds - replay.sampler_seconds == pytest.approx(12 * 4 / 3, abs=0.2)
     assert sorted(told) == list(range(12))
-    stopped = replay_asked(lambda: (0, None), lambda *_: None, made, 0, 3, NEVER, 50)
+    stopped = replay_asked(Asked(lambda: (0, None), lambda *_: None, 50), made, Search(0, 3), NEVER)
     assert (stopped.asks, stopped.proposed) == (50, [])
 
 

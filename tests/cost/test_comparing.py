@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from halosearch.cost.comparing import best_batch, compare, exact_interval
+from halosearch.cost.comparing import best_batch, compare
 from halosearch.cost.subjects import Subject, is_timm, subject_of
 from halosearch.cost.timing import TimingPlan, measure
 from halosearch.errors import EnvironmentFault
@@ -26,15 +26,6 @@ def timed():
 def with_samples(timed, a, b):
     kept = tuple(range(len(a)))
     return [replace(timed[0], samples_s=tuple(a), kept=kept), replace(timed[1], samples_s=tuple(b), kept=kept)]
-
-
-def test_the_exact_interval_covers_the_median_at_least_as_often_as_it_says_for_any_distribution():
-    rng = np.random.default_rng(0)
-    for draw, median in ((rng.standard_normal, 0.0), (rng.standard_exponential, np.log(2)), (rng.standard_cauchy, 0.0)):
-        for n in (6, 7, 11):
-            covered = [each.low <= median <= each.high for each in (exact_interval(draw(n)) for _ in range(600))]
-            assert np.mean(covered) > 0.94
-    assert exact_interval(np.ones(5)) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from halosearch.cost.candidate_pool import Limits, cell
-from halosearch.cost.parts import measure_parts, parts_of
+from halosearch.cost.part_times import measure_parts
+from halosearch.cost.parts import parts_of
 from halosearch.cost.roofline import Setting
 from halosearch.cost.step_time import TERMS, TimedModel, TimedPart, fit, kind_of, part_terms, predict_rows
 from halosearch.cost.timing import TimingPlan

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from halosearch.cost.timing import TimingPlan, anchor_config, interval, measure
+from halosearch.cost.steps import _LiveTensors, build_stepper
+from halosearch.cost.subjects import subject_of
+from halosearch.cost.timing import ENOUGH, Measured, TimingPlan, anchor_config, interval, measure
+from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.notation import parse_candidate
+from halosearch.run.anchor import in_seconds
+from halosearch.spec.presets import PRESETS
 
 TINY = "s=32,b=4,h=1,rb=0.5,l3=1,w=16,heads=1-1-1-1"
 
@@ -18,10 +23,48 @@ def test_interval_of_equal_samples_has_no_width_and_is_reproducible():
     assert interval(samples).low < np.median(samples) < interval(samples).high
 
 
-def test_the_interval_of_the_median_covers_the_true_median_about_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    hits = sum(m.low <= 1 <= m.high for m in (interval(rng.normal(1, 0.2, 15)) for _ in range(200)))
-    assert hits >= 0.88 * 200
+@pytest.mark.parametrize("n", [6, 7, 9, 14, 18])
+def test_the_interval_covers_the_median_at_least_as_often_as_it_says_for_any_distribution(n):
+    """7 rounds are the default, 9 those of larger presets; an anchor has twice as many."""
+    rng = np.random.default_rng(n)
+    for draw, median in ((rng.standard_normal, 0.0), (rng.standard_exponential, np.log(2)), (rng.standard_cauchy, 0.0)):
+        covered = [each.low <= median <= each.high for each in (interval(draw(n)) for _ in range(2000))]
+        assert np.mean(covered) > 0.945  # 0.95 less three standard errors of 2,000 draws would be 0.935
+
+
+def test_the_interval_of_few_samples_is_their_range():
+    assert interval([3.0, 1.0, 2.0]) == Measured(2.0, 1.0, 3.0)
+
+
+@pytest.mark.parametrize("preset", ["cpu-2m", "cpu-10m", "cpu-1h", "cpu-6h", "gpu-1h", "gpu-1d"])
+def test_the_interval_in_seconds_covers_with_the_anchor_s_own_doubt_in_it(preset):
+    """Rounds as the preset asks for them: a candidate's ratio, times an anchor that was timed once, in twice as many."""
+    rounds = PRESETS[preset].timing_rounds
+    assert rounds >= ENOUGH
+    rng, hits, draws = np.random.default_rng(rounds), 0, 2000
+    for _ in range(draws):
+        ratio = interval(3.0 * np.exp(0.05 * rng.standard_normal(rounds))).to_dict()
+        anchor = interval(0.5 * np.exp(0.08 * rng.standard_exponential(2 * rounds))).to_dict()
+        found = in_seconds({"ratio_to_anchor": ratio}, {"seconds": anchor})
+        assert found["step_time_s"] == pytest.approx(ratio["median"] * anchor["median"])
+        hits += found["step_time_low_s"] <= 3.0 * 0.5 * 2**0.08 <= found["step_time_high_s"]
+    assert hits / draws > 0.945
+
+
+def test_memory_is_what_live_tensors_take_and_the_same_again_in_one_process():
+    with _LiveTensors() as live:
+        a = torch.ones(1000, 1000)
+        b = a + 1  # 8 MB live
+        del a
+        c = b.view(10, -1) * 2  # a view takes nothing; 8 MB again
+        assert live.peak == 8_000_000
+        d = torch.cat([c, c])
+        del b, c, d
+    assert live.peak == 16_000_000
+    config = parse_candidate(TINY)
+    peaks = [build_stepper(subject_of(config), n, torch.device("cpu"), train=True).memory_bytes for n in (2, 4, 4, 2)]
+    assert peaks[0] == peaks[3] < peaks[1] == peaks[2]
+    assert peaks[0] > 3 * 4 * count(config).params  # weights, gradients, momentum
 
 
 def test_a_model_takes_longer_than_itself_at_a_fifth_of_the_size():

@@ -199,3 +199,11 @@ def test_unreadable_training_images_are_refused_before_anything_is_trained(tmp_p
         (tmp_path / "d" / "train" / name / "x.jpg").write_bytes(b"no image")
     with pytest.raises(EnvironmentFault, match="0 readable training images"):
         open_folder(tmp_path / "d", tmp_path / "cache", LIMITS)
+
+
+def test_a_crop_is_keyed_by_the_id_and_not_by_the_place_in_the_batch(tmp_path):
+    data = open_folder(make_tree(tmp_path / "photos"), tmp_path / "cache", LIMITS)
+    ids = np.array([5, 2, 7, 0])
+    whole = data.batch(TRAIN, ids, 48, (3, 9))[0]
+    for place, one in enumerate(ids):
+        assert (data.batch(TRAIN, np.array([one]), 48, (3, 9))[0][0] == whole[place]).all()

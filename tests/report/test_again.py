@@ -5,7 +5,7 @@ import shlex
 import pytest
 import yaml
 
-from halosearch.cli import main, running
+from halosearch.cli import main
 from halosearch.record.folders import folders_of
 from halosearch.report.evidence import command_of, evidence_of
 from halosearch.report.page import study_yaml
@@ -50,7 +50,7 @@ def test_the_copied_command_asks_the_same_question(request_, monkeypatch, tmp_pa
     spec = spec_of(name="x", root=tmp_path, **request_)
     words = shlex.split(command_of(spec))
     taken = []
-    monkeypatch.setattr(running, "run_or_forecast", taken.append)
+    monkeypatch.setattr(main, "run_or_forecast", taken.append)
     with pytest.raises(SystemExit):
         main.main([*words[1:], "--dir", str(tmp_path)])
     again = resolve(taken[0].request(), lambda _: "cpu")[0]

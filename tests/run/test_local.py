@@ -76,9 +76,9 @@ def test_jobs_stop_when_asked(workers):
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     code = (
         "import sys,time;from pathlib import Path;from halosearch.run.engines.local import LocalWorkers;"
-        "from tests.run.evaluations import make;from halosearch.run.protocol import Job\n"
+        "from tests.run.evaluations import make;from halosearch.record.evaluation import Evaluation as E\n"
         "if __name__=='__main__':\n"
-        f" w=LocalWorkers(2,make,0,Path({str(tmp_path)!r}));[w.submit(Job('trial',i,{{'do':'wait'}},0)) for i in range(2)]\n"
+        f" w=LocalWorkers(2,make,0,Path({str(tmp_path)!r}));[w.submit(E(i,'trial',{{'do':'wait'}})) for i in range(2)]\n"
         " print('\\n'.join(str(x.process.pid) for x in w._workers),flush=True);time.sleep(60)\n"
     )
     script = tmp_path / "driver.py"
@@ -91,17 +91,13 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     )
     assert driver.stdout is not None
     pids = [int(driver.stdout.readline()) for _ in range(2)]
-    time.sleep(3)
     assert all(psutil.pid_exists(pid) for pid in pids)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     driver.stdout.close()
-    end = time.monotonic() + 10
-    while time.monotonic() < end and any(
-        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids
-    ):
-        time.sleep(0.2)
-    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    _, alive = psutil.wait_procs(left, timeout=30)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_a_job_that_hangs_is_ended_and_its_place_is_free(tmp_path):

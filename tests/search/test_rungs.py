@@ -81,10 +81,3 @@ def test_the_best_of_one_objective_survives_to_the_top(eta):
     top = [n for n, s in standings.items() if s.sent_to == 2]
     assert len(top) == 27 // eta // eta
     assert int(np.argmax(scores)) in top
-
-
-def test_stopped_trials_still_count_and_never_go_on():
-    standings = {n: Standing((0.1 * n,), 1.0, True, 1 if n == 8 else 0, stopped=n < 8) for n in range(9)}
-    assert next_promotion(standings, 1, 3) is None
-    more = standings | {n: at([0.05 * n], 1.0, 0) for n in range(9, 12)}
-    assert next_promotion(more, 1, 3) == (11, 1)

@@ -48,13 +48,13 @@ class ArrayImages:
         self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None
     ) -> tuple[Tensor, Tensor]:
         """Images (N, 3, s, s) uint8 and labels (N, 1); whole images without a key, random crops and flips with one."""
-        rng = None if augment_key is None else np.random.Generator(np.random.Philox(key=list(augment_key)))
-        made = [self._image(split, int(i), image_size, rng) for i in ids]
+        made = [self._image(split, int(i), image_size, augment_key) for i in ids]
         return torch.from_numpy(np.stack(made)), torch.from_numpy(self._labels[split][ids].astype(np.int64)[:, None])
 
-    def _image(self, split: str, index: int, image_size: int, rng: np.random.Generator | None) -> np.ndarray:
-        if rng is not None:
-            return _resized(self._images[split][index], image_size, *random_crop(rng))
+    def _image(self, split: str, index: int, image_size: int, augment_key: tuple[int, int] | None) -> np.ndarray:
+        if augment_key is not None:  # a stream of its own for every id, whatever batch it comes in
+            stream = np.random.Philox(key=list(augment_key), counter=[0, 0, 0, index])
+            return _resized(self._images[split][index], image_size, *random_crop(np.random.Generator(stream)))
         kept = self._cache.get(split, index, image_size)
         if kept is None:
             kept = _resized(self._images[split][index], image_size, (0.0, 0.0, 1.0, 1.0), flip=False)

@@ -1,0 +1,93 @@
+"""Commands that read a study: quick, without torch, and without writing anything."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.process import error_of, halosearch, here
+
+EXAMPLE = Path(__file__).parents[2] / "studies" / "example-20M"
+FORMAT2 = Path(__file__).parents[1] / "record" / "format2"
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """A study on a file system that nobody can write to."""
+    folder = tmp_path / "ro"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a file system is not allowed here")
+    shutil.copytree(EXAMPLE, folder / "studies" / "x")
+    (folder / "studies" / "x" / "driver.lock").write_text("")
+    if os.geteuid() == 0:
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    else:
+        for path in [*folder.rglob("*"), folder]:
+            path.chmod(0o555)
+    yield folder
+    if os.geteuid() == 0:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+    else:
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755)
+
+
+def test_a_study_that_cannot_be_written_can_be_read_and_its_report_goes_elsewhere(locked, tmp_path, monkeypatch):
+    study = locked / "studies" / "x"
+    for words in (("status", study), ("frontier", study), ("export", study)):
+        assert here(*words, cwd=tmp_path, monkeypatch=monkeypatch).returncode == 0
+    refused = here("report", study, cwd=tmp_path, monkeypatch=monkeypatch)
+    assert (refused.returncode, "cannot write" in error_of(refused)) == (4, True)
+    done = here("report", study, "--dir", tmp_path / "elsewhere", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert done.returncode == 0
+    assert (tmp_path / "elsewhere" / "reports" / "x" / "index.html").exists()
+    assert error_of(here("study", study, cwd=tmp_path, monkeypatch=monkeypatch))
+
+
+def test_reading_a_study_imports_no_torch():
+    code = (
+        "import sys\nfrom halosearch.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules\nassert 'scipy.stats' not in sys.modules or sys.argv[1] == 'report'\n"
+    )
+    study = str(EXAMPLE)
+    for words in (
+        ["status", study], ["frontier", study], ["export", study], ["show", "h4"], ["cost", "h4"],
+        ["space", "--budget-params", "20M", "--tolerance", "1%"], ["predict", study, "h0"],
+    ):  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+        assert "AssertionError" not in done.stderr, (words, done.stderr[-600:])
+
+
+def test_a_record_of_format_2_says_what_the_version_that_wrote_it_said_and_is_not_continued(tmp_path, monkeypatch):
+    shutil.copytree(FORMAT2, tmp_path / "studies" / "old")
+    said = json.loads((FORMAT2 / "said_by_the_version_before.json").read_text())
+    run = lambda *words: here(*words, cwd=tmp_path, monkeypatch=monkeypatch)  # noqa: E731
+    found = json.loads(run("report", "old", "--json").stdout)["summary"]
+    for key in ("counts", "front", "decisions", "finals", "agreement"):
+        assert found[key] == said[key], key
+    assert found["validation"]["noise"] == said["noise"]
+    assert found["validation"]["rates"] == said["rates"]
+    for one, other in zip(found["trials"], said["trials"], strict=True):
+        assert {key: one[key] for key in other} == pytest.approx(other)
+    assert json.loads(run("status", "old", "--json").stdout)["counts"] == said["counts"]
+    assert run("export", "old").returncode == run("frontier", "old").returncode == 0
+    refused = run("study", "old")
+    assert refused.returncode == 6
+    assert "format 2, which this version only reads" in error_of(refused)
+
+
+@pytest.mark.slow
+def test_status_answers_in_a_second_of_one_processor():
+    """Processor time, not the wall's: the least of three starts."""
+    code = "import resource,subprocess,sys\nsubprocess.run([sys.executable,'-m','halosearch','status',sys.argv[1]],check=True,capture_output=True)\nu=resource.getrusage(resource.RUSAGE_CHILDREN)\nprint(u.ru_utime+u.ru_stime)"
+    halosearch("status", EXAMPLE, check=0)
+    spent = [float(subprocess.check_output([sys.executable, "-c", code, str(EXAMPLE)])) for _ in range(3)]
+    assert min(spent) < 2.0
