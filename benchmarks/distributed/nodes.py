@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -43,6 +44,8 @@ class Nodes:
 
     def __init__(self, others=2, cpus=2, gpus=0, environment=None, head_cpus=None):
         self.port, self.cpus, self.gpus = free_port(), cpus, gpus
+        if not Path("~/.ray/auth_token").expanduser().exists():  # drivers inherit it
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         self.temp = tempfile.mkdtemp(prefix="hr", dir="/tmp")  # Ray's sockets need a short path
         self.environment = {
             **os.environ,

@@ -41,7 +41,9 @@ def run_app(app: typer.Typer, arguments: list[str]) -> None:
             raise
         if isinstance(error, OSError) and error.errno in NOT_OURS:
             where = f" {error.filename}" if error.filename else ""
-            _end(f"{NOT_OURS[error.errno]}{where}", "choose another folder with --dir or --output, or free some space", 4)
+            _end(
+                f"{NOT_OURS[error.errno]}{where}", "choose another folder with --dir or --output, or free some space", 4
+            )
         _end(
             f"this is a bug in halosearch: {type(error).__name__}: {error}",
             "run it again with --debug before the command and report it",

@@ -190,7 +190,7 @@ class _LiveTensors(TorchDispatchMode):
     """Counts the bytes of all storages that operators have made and that still live."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak, self._bytes = 0, 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
