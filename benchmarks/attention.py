@@ -21,6 +21,7 @@ from halosearch.cost.devices import resolve_device
 from halosearch.cost.steps import synchronize
 from halosearch.cost.subjects import import_timm
 from halosearch.errors import EnvironmentFault
+from halosearch.families.halonet.attention.call import Shape
 from halosearch.families.halonet.attention.halo_attention import chosen_backend, halo_attention
 from halosearch.families.halonet.network import HaloNet
 from halosearch.families.halonet.published import FAMILY
@@ -41,7 +42,7 @@ class Layer(nn.Module):
 
     def __init__(self, channels, heads, block, halo, backend):
         super().__init__()
-        self.numbers = {"heads": heads, "block_size": block, "halo_size": halo, "backend": backend}
+        self.shape, self.backend = Shape(heads, block, halo), backend
         self.channels = channels
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         table_shape = (2 * (block + 2 * halo) - 1, channels // heads)
@@ -49,8 +50,8 @@ class Layer(nn.Module):
 
     def forward(self, x):
         q, k, v = self.qkv(x.permute(0, 2, 3, 1)).split(self.channels, -1)
-        tables = [each.to(q.dtype) for each in (self.rel_height, self.rel_width)]
-        return halo_attention(q, k, v, *tables, **self.numbers).permute(0, 3, 1, 2)
+        tables = self.rel_height.to(q.dtype), self.rel_width.to(q.dtype)
+        return halo_attention(q, k, v, tables, self.shape, self.backend).permute(0, 3, 1, 2)
 
 
 def backends(device):
@@ -69,11 +70,11 @@ def errors(shape, device):
         low = [each.to(dtype).requires_grad_() for each in inputs]
         exact = [each.detach().double().requires_grad_() for each in low]
         weight = torch.randn(2, side, side, channels, device=device).to(dtype)
-        numbers = {"heads": heads, "block_size": block, "halo_size": halo}
-        oracle = halo_attention(*exact, **numbers, backend="reference")
+        numbers = Shape(heads, block, halo)
+        oracle = halo_attention(*exact[:3], tuple(exact[3:]), numbers, "reference")
         oracles = torch.autograd.grad((oracle * weight.double()).sum(), exact)
         for backend in backends(device):
-            out = halo_attention(*low, **numbers, backend=backend)
+            out = halo_attention(*low[:3], tuple(low[3:]), numbers, backend)
             grads = torch.autograd.grad((out * weight).sum(), low)
             pairs = zip((out, *grads), (oracle, *oracles), strict=True)
             found[f"{backend} {str(dtype).removeprefix('torch.')}"] = max(

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from halosearch.families.halonet.attention import fused
 from halosearch.families.halonet.attention import halo_attention as attention
 from halosearch.families.halonet.attention.block_geometry import geometry_of
+from halosearch.families.halonet.attention.call import Shape
 from halosearch.families.halonet.attention.gather_scatter import hidden
 from halosearch.families.halonet.attention.halo_attention import BACKENDS, chosen_backend, halo_attention
 from halosearch.families.halonet.attention.windows import axis
@@ -77,7 +78,7 @@ def per_pixel(q, k, v, rel_height, rel_width, block, halo, stride):
 
 
 def run(inputs, block, halo, stride, backend):
-    return halo_attention(*inputs, heads=HEADS, block_size=block, halo_size=halo, stride=stride, backend=backend)
+    return halo_attention(*inputs[:3], tuple(inputs[3:]), Shape(HEADS, block, halo, stride), backend)
 
 
 def relative_error(a, b):
@@ -168,7 +169,7 @@ def test_the_registered_operator_passes_torch_s_own_checks_and_is_counted_as_the
     inputs = make(*geometry, torch.float32)
     block, halo, stride = geometry[2:]
     if geometry in GEOMETRIES[:2]:
-        torch.library.opcheck(fused.attend, (*inputs, HEADS, block, halo, stride, True))
+        torch.library.opcheck(fused.attend, (*inputs, [HEADS, block, halo, stride, 1]))
     counts = []
     for backend in ("reference", "tiled"):
         with FlopCounterMode(display=False) as counter:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from halosearch.families.halonet.attention import triton_kernels, triton_launch
+from halosearch.families.halonet.attention.call import Inputs, Shape
 from halosearch.families.halonet.attention.halo_attention import halo_attention
 
 GEOMETRIES = [  # height, width, block, halo, stride, heads, channels, values, images
@@ -52,13 +53,12 @@ def worst_error(geometry, dtype):
     q, k, v = qkv.split((heads * channels, heads * channels, heads * values), -1)
     q = q[:, ::stride, ::stride]
     inputs = [q, k, v, draw(table, channels), draw(table, channels)]
-    numbers = (heads, block, halo, stride)
-    out, sums = triton_launch.forward(*inputs, *numbers)
+    shape = Shape(heads, block, halo, stride)
+    out, sums = triton_launch.forward(Inputs(*inputs), shape)
     weight = draw(*out.shape)
-    grads = triton_launch.backward(weight, *inputs, out, sums, *numbers)
+    grads = triton_launch.backward(weight, Inputs(*inputs), (out, sums), shape)
     exact = [each.detach().double().requires_grad_() for each in inputs]
-    names = dict(zip(("heads", "block_size", "halo_size", "stride"), numbers, strict=True))
-    oracle = halo_attention(*exact, **names, backend="reference")
+    oracle = halo_attention(*exact[:3], tuple(exact[3:]), shape, "reference")
     oracles = torch.autograd.grad((oracle * weight.double()).sum(), exact)
     pairs = zip((out, *grads), (oracle, *oracles), strict=True)
     return max(((a.double() - b).norm() / b.norm()).nan_to_num(nan=1e9).item() for a, b in pairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from halosearch.families.halonet.attention.call import Shape
 from halosearch.families.halonet.attention.halo_attention import halo_attention
 from halosearch.families.halonet.config import ATTENTION, SE_RATIO, STAGES, HaloNetConfig
 
@@ -40,18 +41,9 @@ class HaloAttention(nn.Module):
         else:
             q = self.query(x_NHWC[:, :: self.stride, :: self.stride])
             k, v = self.key_value(x_NHWC).split((self.keys, self.values), -1)
-        out_NHWC = halo_attention(
-            q,
-            k,
-            v,
-            self.rel_height.to(q.dtype),
-            self.rel_width.to(q.dtype),
-            heads=self.heads,
-            block_size=self.block_size,
-            halo_size=self.halo_size,
-            stride=self.stride,
-            backend=self.backend,
-        )
+        tables = self.rel_height.to(q.dtype), self.rel_width.to(q.dtype)
+        shape = Shape(self.heads, self.block_size, self.halo_size, self.stride)
+        out_NHWC = halo_attention(q, k, v, tables, shape, self.backend)
         return out_NHWC.permute(0, 3, 1, 2)
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from halosearch.families.halonet.attention import fused, sdpa
+from halosearch.families.halonet.attention.call import Inputs, Shape
 from halosearch.families.halonet.attention.windows import Axis, axis
 
 TRITON_WINDOW = 32
@@ -24,17 +24,7 @@ TRITON_WINDOW = 32
 
 
 def halo_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
-    *,
-    heads: int,
-    block_size: int,
-    halo_size: int,
-    stride: int = 1,
-    backend: str = "auto",
+    q: Tensor, k: Tensor, v: Tensor, tables: tuple[Tensor, Tensor], shape: Shape, backend: str = "auto"
 ) -> Tensor:
     """Attention of every query to the window of its block, with factorised relative logits and padded keys masked.
 
@@ -42,13 +32,9 @@ def halo_attention(
         q: (N, ceil(H/stride), ceil(W/stride), heads·d); under stride 2 these are the queries of the even positions.
         k: (N, H, W, heads·d).
         v: (N, H, W, heads·d_v).
-        rel_height: (2·(block_size + 2·halo_size) - 1, d), shared by the heads; row of the key in its window minus row of
-            the query in its block plus window - 1.
-        rel_width: the same for columns.
-        heads: number of heads.
-        block_size: positions a side of a block of queries (in the stride-1 map); a larger one than the map is clipped.
-        halo_size: positions added on every side of a block.
-        stride: 1, or 2 for the downsampling layers.
+        tables: relative embeddings of rows and of columns, (2·window - 1, d) each, shared by the heads; row of the key in its
+            window minus row of the query in its block plus window - 1.
+        shape: number of heads, block size (one larger than the map is clipped), halo size, stride.
         backend: "reference" (explicit, what MACs are counted on), "sdpa" (portable), "tiled" (CPU), "triton" (CUDA), or
             "auto" (the fastest that the device has).
 
@@ -60,19 +46,19 @@ def halo_attention(
 
     Source: arXiv:2103.12731, section 3; a map that blocks do not tile is padded, its padding masked, and cropped.
     """
-    _check((q, k, v), (rel_height, rel_width), heads, 2 * (block_size + 2 * halo_size) - 1, stride)
+    inputs = Inputs(q, k, v, *tables)
+    _check(inputs, shape)
     try:
         attend = BACKENDS[backend]
     except KeyError:
         raise ValueError(f"unknown attention backend {backend!r}; backends are {', '.join(BACKENDS)}") from None
-    return attend(q, k, v, rel_height, rel_width, heads, block_size, halo_size, stride)
+    return attend(inputs, shape)
 
 
-def _check(
-    maps: tuple[Tensor, Tensor, Tensor], tables: tuple[Tensor, Tensor], heads: int, rows: int, stride: int
-) -> None:
+def _check(inputs: Inputs, shape: Shape) -> None:
     """A table of a wrong length or maps of another batch would give plausible, wrong numbers in some backends."""
-    q, k, v = maps
+    q, k, v, *tables = inputs
+    heads, stride, rows = shape.heads, shape.stride, 2 * shape.window - 1
     n, height, width, channels = k.shape
     whole = channels % heads == 0 and v.shape[3] % heads == 0
     belong = (
@@ -80,7 +66,7 @@ def _check(
         and v.shape[:3] == k.shape[:3]
         and all(table.shape == (rows, channels // heads) for table in tables)
     )
-    if not (whole and belong and len({each.dtype for each in (*maps, *tables)}) == 1):
+    if not (whole and belong and len({each.dtype for each in inputs}) == 1):
         raise ValueError(
             f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)} and tables {[tuple(t.shape) for t in tables]} do not belong "
             f"together at stride {stride} with {heads} heads and windows whose tables have {rows} rows, or differ in dtype"
@@ -128,21 +114,12 @@ def _assemble(out_NIJGABE: Tensor, rows: Axis, columns: Axis) -> Tensor:
     return whole
 
 
-def _reference(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
-    heads: int,
-    block_size: int,
-    halo_size: int,
-    stride: int,
-) -> Tensor:
+def _reference(inputs: Inputs, shape: Shape) -> Tensor:
     """Explicit matrix products over whole windows, padding included: the oracle, and what the counters trace."""
-    height, width = int(k.shape[1]), int(k.shape[2])  # under tracing, sizes are tensors and would miss the cache
-    rows = axis(height, block_size, halo_size, stride, k.device)
-    columns = axis(width, block_size, halo_size, stride, k.device)
+    q, k, v, rel_height, rel_width = inputs
+    heads, *numbers = shape
+    # under tracing, sizes are tensors and would miss the cache
+    rows, columns = (axis(int(side), *numbers, k.device) for side in k.shape[1:3])
     q_NIAJBGD = _queries(q, heads, rows, columns)
     k_NIJGKD, v_NIJGKE = _windows(k, heads, rows, columns), _windows(v, heads, rows, columns)
     q_NIJGABD = q_NIAJBGD.permute(0, 1, 3, 5, 2, 4, 6)
@@ -160,31 +137,24 @@ def _reference(
     return _assemble(out.reshape(n, i, j, g, a, b, -1), rows, columns)
 
 
-def _tiled(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
+def _tiled(inputs: Inputs, shape: Shape) -> Tensor:
     """The registered operator on a CPU."""
-    if k.device.type == "cuda":
+    if inputs.k.device.type == "cuda":
         raise ValueError("attention backend 'tiled' runs on a CPU; on CUDA take 'triton', 'sdpa' or 'auto'")
-    return _registered(q, k, v, rel_height, rel_width, *numbers)
+    return fused.halo_attention(inputs, shape)
 
 
-def _triton(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
+def _triton(inputs: Inputs, shape: Shape) -> Tensor:
     """The registered operator on CUDA."""
-    if k.device.type != "cuda" or not triton_is_there():
+    if inputs.k.device.type != "cuda" or not triton_is_there():
         raise ValueError("attention backend 'triton' needs a CUDA device and the package triton; take 'auto'")
-    return _registered(q, k, v, rel_height, rel_width, *numbers)
+    return fused.halo_attention(inputs, shape)
 
 
-def _registered(*arguments: Any) -> Tensor:
-    """Backward will come where gradients are recorded and something wants one."""
-    tensors, numbers = arguments[:5], arguments[5:]
-    out: Tensor = fused.attend(*tensors, *numbers, torch.is_grad_enabled() and any(t.requires_grad for t in tensors))[0]
-    return out
-
-
-def _auto(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, *numbers: int) -> Tensor:
-    _, block_size, halo_size, _ = numbers
-    window = min(block_size, max(k.shape[1:3])) + 2 * halo_size
-    return BACKENDS[chosen_backend(k.device, k.dtype, window)](q, k, v, rel_height, rel_width, *numbers)
+def _auto(inputs: Inputs, shape: Shape) -> Tensor:
+    k = inputs.k
+    window = min(shape.block_size, max(k.shape[1:3])) + 2 * shape.halo_size
+    return BACKENDS[chosen_backend(k.device, k.dtype, window)](inputs, shape)
 
 
 def chosen_backend(device: torch.device, dtype: torch.dtype = torch.float32, window: int = 0) -> str:
@@ -204,7 +174,7 @@ def triton_is_there() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-BACKENDS: dict[str, Callable[..., Tensor]] = {
+BACKENDS: dict[str, Callable[[Inputs, Shape], Tensor]] = {
     "reference": _reference,
     "sdpa": sdpa.attend,
     "tiled": _tiled,

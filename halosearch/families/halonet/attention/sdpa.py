@@ -15,46 +15,34 @@ from torch.utils.checkpoint import checkpoint
 
 from halosearch.families.halonet.attention import gather_scatter as moves
 from halosearch.families.halonet.attention.block_geometry import BlockGeometry, block_geometry, geometry_of
+from halosearch.families.halonet.attention.call import Inputs, Shape
 from halosearch.families.halonet.attention.gather_scatter import cached_hidden, hidden
 
 FEATURE_MULTIPLE = 8
 """Head features are padded to a multiple of 8, which the fused CPU and CUDA kernels want."""
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
-    heads: int,
-    block_size: int,
-    halo_size: int,
-    stride: int,
-) -> Tensor:
-    """See `attention.halo_attention`."""
+def attend(inputs: Inputs, shape: Shape) -> Tensor:
+    """See `halo_attention.halo_attention`."""
     # a compiler has no use for caches, and decides itself what backward computes again
     compiling = torch.compiler.is_compiling()
     along = geometry_of if compiling else block_geometry
-    rows, columns = (along(int(side), block_size, halo_size, stride) for side in k.shape[1:3])
-    inputs = (q, k, v, rel_height, rel_width)
+    heads, *numbers = shape
+    rows, columns = (along(int(side), *numbers) for side in inputs.k.shape[1:3])
+
+    def run(*tensors: Tensor) -> Tensor:
+        return _attend(Inputs(*tensors), heads, rows, columns)
+
     if not compiling and torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
-        out: Tensor = checkpoint(_attend, *inputs, heads, rows, columns, use_reentrant=False, preserve_rng_state=False)
+        out: Tensor = checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)
         return out
-    return _attend(*inputs, heads, rows, columns)
+    return run(*inputs)
 
 
-def _attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
-    heads: int,
-    rows: BlockGeometry,
-    columns: BlockGeometry,
-) -> Tensor:
-    q_NIJGABF = _query_features(q, rel_height, rel_width, heads, rows, columns)
+def _attend(inputs: Inputs, heads: int, rows: BlockGeometry, columns: BlockGeometry) -> Tensor:
+    q, k, v, rel_height, rel_width = inputs
+    tables = moves.join_tables(rel_height, rel_width, rows, columns)
+    q_NIJGABF = _query_features(q, tables, heads, rows, columns)
     k_NIJGXYF = _key_features(_windows(k, heads, rows, columns), rows, columns)
     v_NIJGXYE = _windows(v, heads, rows, columns)
     n, i, j, g, a, b, features = q_NIJGABF.shape
@@ -68,13 +56,11 @@ def _attend(
     return moves.join_queries(out.reshape(n, i, j, g, a, b, -1).permute(0, 1, 4, 2, 5, 3, 6), rows, columns)
 
 
-def _query_features(
-    q: Tensor, rel_height: Tensor, rel_width: Tensor, heads: int, rows: BlockGeometry, columns: BlockGeometry
-) -> Tensor:
+def _query_features(q: Tensor, tables: Tensor, heads: int, rows: BlockGeometry, columns: BlockGeometry) -> Tensor:
     q_NIAJBGD = moves.cut_queries(q, heads, rows, columns)
     shape, channels = q_NIAJBGD.shape[:-1], q_NIAJBGD.shape[-1]
     flat = q_NIAJBGD.reshape(-1, channels)
-    products = (flat @ moves.join_tables(rel_height, rel_width, rows, columns).t()).view(*shape, -1)
+    products = (flat @ tables.t()).view(*shape, -1)
     down, across = _skewed(products, rows, columns)
     scaled_NIJGABD = q_NIAJBGD.permute(0, 1, 3, 5, 2, 4, 6) * channels**-0.5
     down = down + _hidden(rows, q)[:, None, None, :, None]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from halosearch.families.halonet.attention import gather_scatter as moves
 from halosearch.families.halonet.attention.block_geometry import BlockGeometry
+from halosearch.families.halonet.attention.call import Inputs
 from halosearch.families.halonet.attention.gather_scatter import cached_hidden
 
 TILE_SCORES = 1 << 18
@@ -68,10 +69,9 @@ class Layer:
         return channels + self.rows.window + self.columns.window
 
 
-def forward(
-    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, layer: Layer, *, keep: bool
-) -> tuple[Tensor, Tensor]:
+def forward(inputs: Inputs, layer: Layer, *, keep: bool) -> tuple[Tensor, Tensor]:
     """(N, P, Q, G·E) in v's dtype, computed in float32 at least; and the weights to `keep` for backward, or an empty tensor."""
+    q, k, v, rel_height, rel_width = inputs
     exact = torch.promote_types(q.dtype, torch.float32)
     out = v.new_empty(q.shape[0], layer.rows.out, layer.columns.out, v.shape[3])
     tables = moves.join_tables(rel_height, rel_width, layer.rows, layer.columns).to(exact)
@@ -90,17 +90,9 @@ def forward(
     return out, kept
 
 
-def backward(
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
-    kept: Tensor,
-    layer: Layer,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def backward(g: Tensor, inputs: Inputs, kept: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and the tables for the gradient g of the output and the weights that forward kept."""
+    q, k, v, rel_height, rel_width = inputs
     exact = torch.promote_types(q.dtype, torch.float32)
     tables = moves.join_tables(rel_height, rel_width, layer.rows, layer.columns).to(exact)
     keys = _KeyFeatures(q, layer, exact)
@@ -114,7 +106,7 @@ def backward(
             weights, q_ZMF = None, _query_features(q_exact, tables, layer)
         k_ZKF, v_ZKE = keys.of(k[images]), _values(v[images].to(exact), layer)
         g_ZME = _cut(g[images].to(exact), layer)
-        dq_ZMF, dk_ZKD, dv_ZKE = _tiles_backward(g_ZME, q_ZMF, k_ZKF, v_ZKE, weights, keys.channels, layer)
+        dq_ZMF, dk_ZKD, dv_ZKE = _tiles_backward(g_ZME, (q_ZMF, k_ZKF, v_ZKE), weights, keys.channels, layer)
         dq[images] = _queries_backward(dq_ZMF, q_exact, tables, d_tables, layer)
         dk[images] = _windows_backward(dk_ZKD, k[images], layer)
         dv[images] = _windows_backward(dv_ZKE, v[images], layer)
@@ -123,9 +115,10 @@ def backward(
 
 
 def _tiles_backward(
-    g_ZME: Tensor, q_ZMF: Tensor, k_ZKF: Tensor, v_ZKE: Tensor, weights: Tensor | None, channels: int, layer: Layer
+    g_ZME: Tensor, cuts: tuple[Tensor, Tensor, Tensor], weights: Tensor | None, channels: int, layer: Layer
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the query features, the windows' keys and their values; without `weights` q_ZMF has all its features."""
+    q_ZMF, k_ZKF, v_ZKE = cuts
     dq_ZMF, dv_ZKE = q_ZMF.new_empty(*q_ZMF.shape[:2], k_ZKF.shape[2]), torch.empty_like(v_ZKE)
     dk_ZKD = k_ZKF.new_empty(*k_ZKF.shape[:2], channels)
     q_ZMD = q_ZMF[..., :channels]

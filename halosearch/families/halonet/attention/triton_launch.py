@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from halosearch.families.halonet.attention import triton_kernels
+from halosearch.families.halonet.attention.call import Inputs, Shape
 
 SMALLEST = 16
 """Smallest side of a tensor-core product."""
@@ -103,16 +104,15 @@ def _padded(size: int) -> int:
     return max(SMALLEST, 1 << (size - 1).bit_length())
 
 
-def _prepared(
-    tensors: tuple[Tensor, ...], heads: int, block_size: int, halo_size: int, stride: int
-) -> tuple[Problem, tuple[Tensor, ...]]:
+def _prepared(inputs: Inputs, shape: Shape) -> tuple[Problem, tuple[Tensor, ...]]:
     """What the kernels read for q, k, v and the tables: rows whole, blocks and tables clipped to the map."""
-    q, k, v = (each if each.stride(3) == 1 else each.contiguous() for each in tensors[:3])
+    heads, block_size, halo_size, stride = shape
+    q, k, v = (each if each.stride(3) == 1 else each.contiguous() for each in inputs[:3])
     height, width, channels = k.shape[1:]
     block = min(block_size, max(height, width))
     sizes = (height, width, q.shape[1], q.shape[2], heads, block, halo_size, stride)
     problem = Problem(*sizes, channels // heads, v.shape[3] // heads)
-    return problem, (q, k, v, *(_clipped(each, block_size, halo_size, block).contiguous() for each in tensors[3:]))
+    return problem, (q, k, v, *(_clipped(each, block_size, halo_size, block).contiguous() for each in inputs[3:]))
 
 
 def _clipped(table: Tensor, block_size: int, halo_size: int, to: int) -> Tensor:
@@ -120,67 +120,48 @@ def _clipped(table: Tensor, block_size: int, halo_size: int, to: int) -> Tensor:
     return table[block_size - to : block_size - to + 2 * (to + 2 * halo_size) - 1]
 
 
-def forward(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
-    heads: int,
-    block_size: int,
-    halo_size: int,
-    stride: int,
-) -> tuple[Tensor, Tensor]:
+def forward(inputs: Inputs, shape: Shape) -> tuple[Tensor, Tensor]:
     """Output (N, P, Q, G·E) and the base-2 logarithms of the softmax sums (N, G, P, Q)."""
-    problem, inputs = _prepared((q, k, v, rel_height, rel_width), heads, block_size, halo_size, stride)
-    images, (down, across) = k.shape[0], problem.blocks
+    q, k, v, *_ = inputs
+    problem, read = _prepared(inputs, shape)
+    images, (down, across), heads = k.shape[0], problem.blocks, problem.heads
     out = v.new_empty(images, problem.out_height, problem.out_width, v.shape[3])
     sums = q.new_empty(images, heads, problem.out_height, problem.out_width, dtype=torch.float32)
     triton_kernels.forward_kernel[down * across * heads, problem.query_tiles, images](
-        *inputs, out, sums, *_strides(*inputs[:3], out), *_sizes(problem), **problem.options("forward")
+        *read, out, sums, *_strides(*read[:3], out), *_sizes(problem), **problem.options("forward")
     )
     return out, sums
 
 
 def backward(
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
-    out: Tensor,
-    sums: Tensor,
-    heads: int,
-    block_size: int,
-    halo_size: int,
-    stride: int,
+    g: Tensor, inputs: Inputs, given: tuple[Tensor, Tensor], shape: Shape
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v and the two tables."""
-    g = g.contiguous()
-    problem, inputs = _prepared((q, k, v, rel_height, rel_width), heads, block_size, halo_size, stride)
-    images, (down, across) = k.shape[0], problem.blocks
+    """Gradients of q, k, v and the two tables; `given`: what `forward` gave."""
+    g, (out, sums) = g.contiguous(), given
+    q, k, v, rel_height, rel_width = inputs
+    problem, read = _prepared(inputs, shape)
+    images, (down, across), heads = k.shape[0], problem.blocks, problem.heads
     blocks, constants = down * across * heads, problem.constants("queries")
     dq, delta = q.new_empty(q.shape), torch.empty_like(sums)
-    strides, sizes = _strides(*inputs[:3], g), _sizes(problem)
-    programs, shape = problem.query_tiles * blocks, (2, constants["R2"], constants["DP"])
-    together = min(images, max(1, PARTIAL_BYTES // (programs * math.prod(shape) * 4)))
-    d_tables = sums.new_zeros(shape)
+    strides, sizes = _strides(*read[:3], g), _sizes(problem)
+    programs, table = problem.query_tiles * blocks, (2, constants["R2"], constants["DP"])
+    together = min(images, max(1, PARTIAL_BYTES // (programs * math.prod(table) * 4)))
+    d_tables = sums.new_zeros(table)
     for first in range(0, images, together):
         group = min(together, images - first)
-        partials = sums.new_empty(group * programs, *shape)
+        partials = sums.new_empty(group * programs, *table)
         triton_kernels.backward_queries_kernel[blocks, problem.query_tiles, group](
-            *inputs, out, g, sums, delta, dq, partials, *strides, first, *sizes, **problem.options("queries")
+            *read, out, g, sums, delta, dq, partials, *strides, first, *sizes, **problem.options("queries")
         )
         d_tables += partials.sum(0)
     windows = (images, down, across, problem.window, problem.window, heads)
     dk_windows, dv_windows = k.new_empty(*windows, problem.channels), v.new_empty(*windows, problem.values)
     tiles = -(-(problem.window**2) // problem.tiling("keys").keys)
     triton_kernels.backward_keys_kernel[blocks, tiles, images](
-        *inputs, g, sums, delta, dk_windows, dv_windows, *strides, *sizes, **problem.options("keys")
+        *read, g, sums, delta, dk_windows, dv_windows, *strides, *sizes, **problem.options("keys")
     )
     d_height, d_width = (
-        _unclipped(each[: 2 * problem.window - 1, : problem.channels], like, block_size - problem.block_size)
+        _unclipped(each[: 2 * problem.window - 1, : problem.channels], like, shape.block_size - problem.block_size)
         for each, like in zip(d_tables, (rel_height, rel_width), strict=True)
     )
     return dq, _folded(dk_windows, k, problem), _folded(dv_windows, v, problem), d_height, d_width

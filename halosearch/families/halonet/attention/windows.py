@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import torch
 
+from halosearch.families.halonet.attention.call import Shape
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -40,12 +42,13 @@ class Axis:
         return self.blocks * self.tile - self.size
 
 
-def nominal_macs(k_shape: Sequence[int], values: int, heads: int, block_size: int, halo_size: int, stride: int) -> int:
+def nominal_macs(k_shape: Sequence[int], values: int, shape: Shape) -> int:
     """Multiply-adds of the explicit form on keys of `k_shape` (N, H, W, G·D) and values of `values` channels.
 
     Whole windows on padded maps: scores, weighted values, and the relative logits, which do not depend on `heads`.
     """
     images, height, width, channels = (int(each) for each in k_shape)
+    heads, block_size, halo_size, stride = shape
     assert channels % heads == 0
     queries, pairs, window = images, images, 0
     for size in (height, width):
