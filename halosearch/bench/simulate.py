@@ -20,6 +20,7 @@ from halosearch.run.driver import Control, Driver
 from halosearch.run.protocol import DONE, Event
 from halosearch.search.planner import SearchDesign, SearchPlanner
 from halosearch.search.pool import Pool
+from halosearch.search.pool_sampler import UNIFORM_SHARE, Guidance
 from halosearch.search.sampler import Guide, Proposer
 from halosearch.search.schedule import Shape
 
@@ -62,7 +63,7 @@ class InPool:
     sampler: str
     eta: int = 0
     knows_seconds: bool = True
-    uniform_share: float | None = None
+    uniform_share: float = UNIFORM_SHARE
     uniform: int = 8
 
 
@@ -140,7 +141,7 @@ def replay_in_pool(contender: InPool, table: Table, search: Search, until: Until
     virtual = VirtualWorkers(search.workers, table, table.seen(search.seed), replay, until)
     top = len(table.rungs) - 1
     seconds = expected if contender.knows_seconds else None
-    guide = Guide(COST, tuple(map(float, table.rungs)), seconds, uniform_share=contender.uniform_share)
+    guide = Guide(COST, Guidance(tuple(map(float, table.rungs)), seconds, uniform_share=contender.uniform_share))
     uniform = 0 if contender.sampler == "random" else contender.uniform
     shape = Shape(len(table.rows), uniform, top, contender.eta, search.workers - 1)
 

@@ -87,8 +87,10 @@ def show_candidate(text: str, root: Path, *, as_json: bool) -> None:
         f"{cost.params:,} parameters, {cost.macs:,} MACs, {cost.activations:,} activations per {config.image_size}-pixel image"
     )
     if published is not None:
-        top1 = f", top-1 {published.top1_percent} % ({published.top1_source})" if published.top1_percent else ""
-        put(f"published: {published.params_m} M parameters ({published.params_source}){top1}")
+        put(
+            f"published: {published.params_m:g} M parameters, top-1 {published.top1_percent} % on {published.data} "
+            f"({published.source}; {published.confidence})"
+        )
 
 
 def cost_candidate(text: str, root: Path, *, as_json: bool, by_layer: bool, audited: bool, classes: int) -> None:

@@ -104,14 +104,14 @@ def _norm(part: str, layer: Layer, setting: Setting, elements: Count = None) -> 
 def _attention_stage(d: Dials, stage: int, setting: Setting) -> Iterator[Kernel]:
     """The attention kernels and the norms behind them, of the strided first layer and of the others."""
     side = up(d.image_size, 4 << max(stage - 1, 0))
-    yield from _attention(d, stage, "0", side, 2 if stage else 1, 1, setting)
-    yield from _attention(d, stage, "rest", up(side, 2) if stage else side, 1, d.depths[stage] - 1, setting)
+    yield from _attention(d, stage, f"stages.{stage}.0", side, 1, setting)
+    yield from _attention(
+        d, stage, f"stages.{stage}.rest", up(side, 2) if stage else side, d.depths[stage] - 1, setting
+    )
 
 
-def _attention(
-    d: Dials, stage: int, which: str, side: Count, stride: int, repeat: Count, setting: Setting
-) -> Iterator[Kernel]:
-    part = f"stages.{stage}.{which}"
+def _attention(d: Dials, stage: int, part: str, side: Count, repeat: Count, setting: Setting) -> Iterator[Kernel]:
+    stride = 2 if stage and part.endswith(".0") else 1
     width = d.base_width << stage
     keys, values = _channels(d.query_ratio, width), _channels(d.value_ratio, width)
     out = up(side, stride)

@@ -6,6 +6,7 @@ Nothing of it was measured here. The family's own exact counts are in `halosearc
 from __future__ import annotations
 
 import csv
+import functools
 from dataclasses import dataclass
 from importlib import resources
 
@@ -30,6 +31,7 @@ class PublishedModel:
         return f"{self.family} {self.model}"
 
 
+@functools.cache
 def published_models() -> tuple[PublishedModel, ...]:
     """All rows of `published_models.csv`, in its order."""
     text = resources.files(__package__).joinpath("published_models.csv").read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ import numpy as np
 from halosearch.cost.candidate_pool import twin_macs
 from halosearch.search.planner import SearchDesign
 from halosearch.search.pool import Pool
+from halosearch.search.pool_sampler import Guidance
 from halosearch.search.reference import reference_dials
 from halosearch.search.repeats import ANCHORS, RATES, Repeats
 from halosearch.search.sampler import Guide
@@ -30,12 +31,8 @@ def trial_seconds(macs: np.ndarray) -> np.ndarray:
 def design_of(spec: StudySpec, pool: Pool, *, force: bool = False) -> SearchDesign:
     """The design of a search study; the pool is all that its budget admits."""
     preset = spec.preset
-    guide = Guide(
-        GUIDE_COST,
-        tuple(map(float, preset.rungs)),
-        trial_seconds(twin_macs(pool.rows, preset.width_multiplier)) if spec.sampler == POOL else None,
-        reference=0.0,
-    )
+    seconds = trial_seconds(twin_macs(pool.rows, preset.width_multiplier)) if spec.sampler == POOL else None
+    guide = Guide(GUIDE_COST, Guidance(tuple(map(float, preset.rungs)), seconds, reference=0.0))
     eta = preset.eta if spec.sampler == POOL else 0
     return SearchDesign(
         Shape(spec.trials, spec.uniform, len(preset.rungs) - 1, eta, spec.max_in_flight - 1),

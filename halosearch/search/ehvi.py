@@ -55,14 +55,13 @@ def expected_hypervolume_improvement(
         np.concatenate([[-np.inf], np.unique(known[:, axis]), [front.reference_costs[axis]]])
         for axis in range(costs.shape[1])
     ]
+    boxes = _Boxes(edges, scores, known, front.reference_score)
     spread = np.zeros_like(costs) if cost_sd is None else cost_sd
     out = np.empty(len(mean))
     for start in range(0, len(mean), ROWS_AT_A_TIME):
         part = slice(start, start + ROWS_AT_A_TIME)
         sides = [_overlaps(costs[part, axis], spread[part, axis], cuts) for axis, cuts in enumerate(edges)]
-        out[part] = _sum_boxes(
-            sides, edges, scores, known, mean[part], sd[part], front.reference_score, np.ones(len(scores), dtype=bool)
-        )
+        out[part] = boxes.total(sides, mean[part], sd[part], np.ones(len(scores), dtype=bool))
     return out
 
 
@@ -80,24 +79,23 @@ def _overlaps(cost: np.ndarray, sd: np.ndarray, cuts: np.ndarray) -> np.ndarray:
     return np.diff(below, axis=0, prepend=np.zeros((1, len(cost))))
 
 
-def _sum_boxes(
-    sides: list[np.ndarray],
-    edges: list[np.ndarray],
-    scores: np.ndarray,
-    known: np.ndarray,
-    mean: np.ndarray,
-    sd: np.ndarray,
-    reference: float,
-    reached: np.ndarray,
-) -> np.ndarray:
-    """Sum over the boxes of the axes that are left; `reached` are the points whose costs on the others lie at or below the box."""
-    axis = known.shape[1] - len(sides)
-    if not sides:
-        best = max([reference, *scores[reached]])
-        return expected_excess(best, mean, sd)
-    total = np.zeros(len(mean))
-    for i, side in enumerate(sides[0]):
-        if side.any():
-            here = reached & (known[:, axis] <= edges[axis][i])
-            total += side * _sum_boxes(sides[1:], edges, scores, known, mean, sd, reference, here)
-    return total
+@dataclass(frozen=True, slots=True)
+class _Boxes:
+    """The boxes into which the undominated points cut the axes of cost: `edges` by axis; `scores` and costs `known` of the points."""
+
+    edges: list[np.ndarray]
+    scores: np.ndarray
+    known: np.ndarray
+    reference: float
+
+    def total(self, sides: list[np.ndarray], mean: np.ndarray, sd: np.ndarray, reached: np.ndarray) -> np.ndarray:
+        """Sum over the boxes of the axes that are left; `reached` are the points whose costs on the others lie at or below the box."""
+        axis = self.known.shape[1] - len(sides)
+        if not sides:
+            return expected_excess(max([self.reference, *self.scores[reached]]), mean, sd)
+        total = np.zeros(len(mean))
+        for i, side in enumerate(sides[0]):
+            if side.any():
+                here = reached & (self.known[:, axis] <= self.edges[axis][i])
+                total += side * self.total(sides[1:], mean, sd, here)
+        return total

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,27 @@ REFIT_GROWTH = 1.1
 ROWS_AT_A_TIME = 65_536
 
 
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What a `PoolSampler` may be told beyond features and costs.
+
+    Args:
+        fidelities: lengths of trials, rising, if they run in rungs. A trial's scores so far are then read from its user
+            attribute "scores", a list with one number per rung; values are told for the last rung only.
+        seconds: expected seconds of a trial of every row (a column's name or an array); gains are divided by them.
+        reference: worst score that counts as a gain; by default a tenth of the observed range below the worst one seen.
+        noise: standard deviation of one score where it is known; learned otherwise.
+        startup: first trials, spread over the pool (maximin). uniform_share: share of later ones that are drawn evenly.
+    """
+
+    fidelities: Sequence[float] = (1.0,)
+    seconds: str | Sequence[float] | np.ndarray | None = None
+    reference: float | None = None
+    noise: float | None = None
+    startup: int = 8
+    uniform_share: float = UNIFORM_SHARE
+
+
 class PoolSampler(BaseSampler):
     """Proposes rows of a pool.
 
@@ -50,13 +72,8 @@ class PoolSampler(BaseSampler):
         features: columns that the surrogate and Optuna see: numbers or words.
         costs: which objective of the study is which column of the pool. Objectives that are in neither place are measured;
             the first of them is the score, every other one gets a surrogate of its own. Positive columns count on a log scale.
-        seconds: expected seconds of a trial of every row (a column's name or an array); gains are divided by them.
-        fidelities: lengths of trials, rising, if they run in rungs. A trial's scores so far are then read from its user
-            attribute "scores", a list with one number per rung; values are told for the last rung only.
-        reference: worst score that counts as a gain; by default a tenth of the observed range below the worst one seen.
-        noise: standard deviation of one score where it is known; learned otherwise.
-        startup: first trials, spread over the pool (maximin). uniform_share: share of later ones that are drawn evenly.
         seed: proposals depend on it, on the trial's number and on what the study holds, on nothing else.
+        guidance: see `Guidance`.
 
     Raises:
         ValueError: a column is missing, costs are not finite, or fidelities do not rise.
@@ -68,15 +85,12 @@ class PoolSampler(BaseSampler):
         features: Sequence[str],
         costs: Mapping[int, str] | None = None,
         *,
-        seconds: str | Sequence[float] | np.ndarray | None = None,
-        fidelities: Sequence[float] = (1.0,),
-        reference: float | None = None,
-        noise: float | None = None,
-        startup: int = 8,
-        uniform_share: float = UNIFORM_SHARE,
         seed: int = 0,
+        guidance: Guidance | None = None,
     ) -> None:
         """Scale features and costs once."""
+        guidance = guidance or Guidance()
+        seconds, fidelities = guidance.seconds, guidance.fidelities
         self.costs = dict(costs or {})
         missing = [name for name in [*features, *self.costs.values()] if name not in pool.columns]
         if missing or not len(pool):
@@ -94,8 +108,8 @@ class PoolSampler(BaseSampler):
         self._seconds = np.ones(len(pool)) if given is None else np.asarray(given, dtype=float)
         if self._seconds.shape != (len(pool),) or not (self._seconds > 0).all():
             raise ValueError("seconds must be positive, one per row")
-        self.fidelities, self.reference, self.noise = tuple(map(float, fidelities)), reference, noise
-        self.startup, self.uniform_share, self.seed = startup, uniform_share, seed
+        self.fidelities, self.reference, self.noise = tuple(map(float, fidelities)), guidance.reference, guidance.noise
+        self.startup, self.uniform_share, self.seed = guidance.startup, guidance.uniform_share, seed
         self._lock = threading.Lock()
         self._fits: dict[tuple[int, ...], Hyperparameters] = {}
 

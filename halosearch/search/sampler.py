@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from halosearch.search.pool import Pool, PoolExhaustedError
-from halosearch.search.pool_sampler import ROW_ATTR, SCORES_ATTR, UNIFORM_SHARE, PoolSampler
+from halosearch.search.pool_sampler import ROW_ATTR, SCORES_ATTR, Guidance, PoolSampler
 from halosearch.spec.study import POOL
 
 GP_STARTUP = 10
@@ -103,13 +103,10 @@ OPTUNA: dict[str, Callable[[int], BaseSampler]] = {
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """What `PoolSampler` is told of a pool: the cost column of the second objective, the rungs, expected seconds, worst score."""
+    """The cost column of a search's second objective, and what `PoolSampler` is told beside it."""
 
     cost: str
-    fidelities: tuple[float, ...] = (1.0,)
-    seconds: np.ndarray | None = None
-    reference: float | None = None
-    uniform_share: float | None = None
+    guidance: Guidance = field(default_factory=Guidance)
 
 
 class Proposer:
@@ -120,10 +117,10 @@ class Proposer:
         sampler: "pool", or a key of `OPTUNA`.
         seed: of the study.
         uniform: first trials, drawn evenly from the pool's rows (with "random", all are).
-        guide: needed by "pool".
+        guide: the cost beside the score, and what "pool" is told.
     """
 
-    def __init__(self, pool: Pool, sampler: str, seed: int, uniform: int, guide: Guide | None = None) -> None:
+    def __init__(self, pool: Pool, sampler: str, seed: int, uniform: int, guide: Guide) -> None:
         """Start with no trial."""
         self.pool, self.sampler, self.seed, self.uniform = pool, sampler, seed, uniform
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -133,17 +130,8 @@ class Proposer:
         self._trials: list[optuna.Trial] = []
         self._pool_sampler = None
         if sampler == POOL:
-            assert guide is not None
             self._pool_sampler = PoolSampler(
-                pool.rows,
-                pool.features,
-                {1: guide.cost},
-                fidelities=guide.fidelities,
-                seconds=guide.seconds,
-                reference=guide.reference,
-                startup=0,
-                uniform_share=UNIFORM_SHARE if guide.uniform_share is None else guide.uniform_share,
-                seed=seed,
+                pool.rows, pool.features, {1: guide.cost}, seed=seed, guidance=replace(guide.guidance, startup=0)
             )
 
     @property

@@ -8,6 +8,7 @@ import pandas as pd
 from halosearch.record.evaluation import ANCHOR, COMPLETE, FAILED, PRUNED, RUNNING, TRIAL
 from halosearch.search.planner import DECIDED, FINISHED, REFUSED, SearchDesign, SearchPlanner
 from halosearch.search.pool import Pool
+from halosearch.search.pool_sampler import Guidance
 from halosearch.search.repeats import Repeats
 from halosearch.search.sampler import Guide
 from halosearch.search.schedule import Shape
@@ -27,7 +28,7 @@ KINDS = [("tpe", 0, 0), ("pool", 0, 0), ("pool", 2, 1), ("pool", 3, 2), ("nsga2"
 
 
 def design_of(sampler="pool", eta=0, top=0, trials=18, force=True, lag=3, **repeats):
-    guide = Guide("macs", tuple(float(4**r) for r in range(top + 1)), reference=0.0)
+    guide = Guide("macs", Guidance(tuple(float(4**r) for r in range(top + 1)), reference=0.0))
     uniform = trials if sampler == "random" else UNIFORM
     asked = Repeats(**({"retests": 4, "anchor_seeds": 3, "rates": 1, "finalists": 2, "final_seeds": 2} | repeats))
     return SearchDesign(

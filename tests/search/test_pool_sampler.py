@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from halosearch.search.pool import PoolExhaustedError
-from halosearch.search.pool_sampler import SCORES_ATTR, PoolSampler
+from halosearch.search.pool_sampler import SCORES_ATTR, Guidance, PoolSampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 FEATURES = ["depth", "width", "kind"]
@@ -152,7 +152,7 @@ def test_a_pool_of_one_row_and_a_pool_exhausted():
 
 def test_rows_with_equal_features_are_different_rows():
     pool = pd.concat([pool_of(10)] * 3, ignore_index=True)
-    sampler = PoolSampler(pool, FEATURES, {1: "macs"}, startup=3)
+    sampler = PoolSampler(pool, FEATURES, {1: "macs"}, guidance=Guidance(startup=3))
     rows = drive(sampler, study_with(sampler), lambda r: [float(r % 3), pool["macs"][r]], len(pool))
     assert sorted(rows) == list(range(len(pool)))
 
@@ -211,7 +211,7 @@ def test_enqueued_parts_of_a_row_are_completed_from_the_pool_or_refused():
 
 def test_threads_that_ask_at_once_get_different_rows():
     pool = pool_of()
-    sampler = PoolSampler(pool, FEATURES, {1: "macs"}, startup=4)
+    sampler = PoolSampler(pool, FEATURES, {1: "macs"}, guidance=Guidance(startup=4))
     study = study_with(sampler)
 
     def value(trial):
@@ -227,7 +227,7 @@ def test_threads_that_ask_at_once_get_different_rows():
 @pytest.mark.parametrize("costs", [{0: "macs"}, {}])
 def test_rungs_before_the_first_full_trial_are_no_error(costs):
     pool = pool_of()
-    sampler = PoolSampler(pool, FEATURES, costs, fidelities=(1, 4), startup=2, uniform_share=0.0)
+    sampler = PoolSampler(pool, FEATURES, costs, guidance=Guidance((1, 4), startup=2, uniform_share=0.0))
     study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
     for number in range(10):
         trial = study.ask(sampler.distributions)
@@ -240,7 +240,9 @@ def test_scores_of_lower_rungs_guide_the_search():
     truth = truth_of(pool, 6)
     found = {}
     for told in (True, False):
-        sampler = PoolSampler(pool, FEATURES, {1: "macs"}, fidelities=(512, 2048), startup=6, uniform_share=0.0, seed=1)
+        sampler = PoolSampler(
+            pool, FEATURES, {1: "macs"}, seed=1, guidance=Guidance((512, 2048), startup=6, uniform_share=0.0)
+        )
         study = study_with(sampler)
         rows = []
         for number in range(24):
@@ -262,7 +264,9 @@ def test_dear_rows_are_put_off():
     truth, seconds = truth_of(pool, 7), pool["macs"].to_numpy() ** 1.5
     spent = {}
     for known in (None, seconds):
-        sampler = PoolSampler(pool, FEATURES, {1: "macs"}, seconds=known, startup=6, uniform_share=0.0, seed=2)
+        sampler = PoolSampler(
+            pool, FEATURES, {1: "macs"}, seed=2, guidance=Guidance(seconds=known, startup=6, uniform_share=0.0)
+        )
         rows = drive(sampler, study_with(sampler), lambda r: [truth[r], pool["macs"][r]], 20)
         spent[known is None] = seconds[rows[6:]].sum()
     assert spent[False] < spent[True]
@@ -273,8 +277,8 @@ def test_dear_rows_are_put_off():
     [
         ({"features": ["nothing"]}, "no column 'nothing'"),
         ({"costs": {1: "none"}}, "no column 'none'"),
-        ({"fidelities": (4, 2)}, "must rise"),
-        ({"seconds": np.zeros(3)}, "positive"),
+        ({"guidance": Guidance((4, 2))}, "must rise"),
+        ({"guidance": Guidance(seconds=np.zeros(3))}, "positive"),
         ({"pool": pool_of().head(0)}, "no row"),
     ],
 )
@@ -297,7 +301,7 @@ def test_a_proposal_from_a_hundred_thousand_rows_after_a_thousand_trials_takes_t
     pool = pd.DataFrame(rng.random((100_000, 9)), columns=[f"f{i}" for i in range(9)])
     pool["macs"] = np.exp(3 * pool["f0"] + pool["f1"])
     truth = (np.sin(4 * pool["f0"]) + pool["f2"] * pool["f3"] + pool["f1"]).to_numpy()
-    sampler = PoolSampler(pool, list(pool.columns[:9]), {1: "macs"}, seed=0, uniform_share=0.0)
+    sampler = PoolSampler(pool, list(pool.columns[:9]), {1: "macs"}, seed=0, guidance=Guidance(uniform_share=0.0))
     study = study_with(sampler)
     for row in rng.choice(len(pool), 1000, replace=False):
         study.add_trial(

@@ -8,6 +8,7 @@ from halosearch.cost.candidate_pool import Limits, cell
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.space import DIALS, SearchSpace, config_from_dials
 from halosearch.search.pool import Pool, PoolExhaustedError
+from halosearch.search.pool_sampler import Guidance
 from halosearch.search.sampler import OPTUNA, Guide, Outcome, Proposer
 from halosearch.spec.study import POOL
 
@@ -26,7 +27,7 @@ def pool_of(n=60, seed=0):
     return Pool(rows.drop_duplicates(ignore_index=True), FEATURES)
 
 
-GUIDE = Guide("size", reference=-2.0)
+GUIDE = Guide("size", Guidance(reference=-2.0))
 FAST = [POOL, *(name for name in OPTUNA if name != "gp")]
 
 
@@ -102,7 +103,7 @@ def test_the_nearest_unseen_row_is_the_nearest_of_all_unseen(size, ratio, kind, 
 
 def test_a_pool_of_one_row_with_constant_features_works():
     pool = Pool(pd.DataFrame({"size": [64], "ratio": [1.5], "kind": ["a"]}), FEATURES)
-    assert Proposer(pool, "tpe", 0, 0).propose() == 0
+    assert Proposer(pool, "tpe", 0, 0, GUIDE).propose() == 0
     assert Proposer(Pool(pool.rows, FEATURES), POOL, 0, 0, GUIDE).propose() == 0
     assert pool.params(0) == {"size": 64, "ratio": 1.5, "kind": "a"}
 
@@ -114,7 +115,7 @@ def test_over_twenty_seeds_every_proposal_is_inside_the_budget_and_none_comes_tw
     space = SearchSpace().with_overrides({"s": [48, 64, 96]})
     rows = cell(space, Limits(6_000_000, 0.05))
     for seed in range(20):
-        proposer = Proposer(Pool(rows, DIALS), sampler, seed, 4, Guide("macs", reference=0.0))
+        proposer = Proposer(Pool(rows, DIALS), sampler, seed, 4, Guide("macs", Guidance(reference=0.0)))
         taken = []
         for number in range(12):
             taken.append(proposer.propose())

@@ -74,17 +74,21 @@ def _whole(value: Any) -> Count:
     return value.astype(np.int64) if isinstance(value, np.ndarray) else int(value)
 
 
-def _conv(
-    block: str, name: str, repeat: Count, side: Count, fan_in: Count, width: Count, *, norm: bool = True
-) -> Layer:
-    """A convolution without bias (fan_in = its kernel x input channels), with batch norm's two vectors where it has one."""
+def _conv(block: str, name: str, repeat: Count, side: Count, fan_in: Count, width: Count) -> Layer:
+    """A convolution without bias (fan_in = its kernel x input channels), with batch norm's two vectors."""
     out = side * side * width
-    return Layer(block, name, "conv", repeat, side, width, Cost((fan_in + 2 * norm) * width, out * fan_in, out))
+    return Layer(block, name, "conv", repeat, side, width, Cost((fan_in + 2) * width, out * fan_in, out))
 
 
-def _linear(block: str, name: str, repeat: Count, positions: Count, fan_in: Count, width: Count, bias: int) -> Layer:
+def _linear(block: str, name: str, repeat: Count, positions: Count, fan_in: Count, width: Count) -> Layer:
+    """A linear layer without bias, on every position."""
     out = positions * width
-    return Layer(block, name, "linear", repeat, 1, width, Cost((fan_in + bias) * width, out * fan_in, out))
+    return Layer(block, name, "linear", repeat, 1, width, Cost(fan_in * width, out * fan_in, out))
+
+
+def _with_bias(block: str, name: str, repeat: Count, fan_in: Count, width: Count) -> Layer:
+    """A linear layer with bias, once for each image."""
+    return Layer(block, name, "linear", repeat, 1, width, Cost((fan_in + 1) * width, width * fan_in, width))
 
 
 def _attention(d: Dials, block: str, stage: int, repeat: Count, side: Count, stride: int) -> Iterator[Layer]:
@@ -92,8 +96,8 @@ def _attention(d: Dials, block: str, stage: int, repeat: Count, side: Count, str
     width = d.base_width * 2**stage
     keys, values = _whole(d.query_ratio * width), _whole(d.value_ratio * width)
     out = up(side, stride)
-    yield _linear(block, "query", repeat, out * out, width, keys, 0)
-    yield _linear(block, "key_value", repeat, side * side, width, keys + values, 0)
+    yield _linear(block, "query", repeat, out * out, width, keys)
+    yield _linear(block, "key_value", repeat, side * side, width, keys + values)
     tile = np.minimum(d.block_size, side) if isinstance(side, np.ndarray) else min(d.block_size, side)
     window = tile + 2 * d.halo_size
     queries = (up(side, tile) * up(tile, stride)) ** 2
@@ -119,8 +123,8 @@ def _spatial(d: Dials, block: str, stage: int, repeat: Count, side: Count, strid
     width = d.base_width * 2**stage
     squeezed = max(1, width // SE_RATIO)
     yield _conv(block, "conv3x3", repeat, up(side, stride), 9 * width, width)
-    yield _linear(block, "squeeze", repeat, 1, width, squeezed, 1)
-    yield _linear(block, "excite", repeat, 1, squeezed, width, 1)
+    yield _with_bias(block, "squeeze", repeat, width, squeezed)
+    yield _with_bias(block, "excite", repeat, squeezed, width)
 
 
 def _block(d: Dials, block: str, stage: int, repeat: Count, side: Count, entry: Count | None) -> Iterator[Layer]:
@@ -154,7 +158,7 @@ def layers(d: Dials, classes: int = IMAGENET_CLASSES) -> Iterator[Layer]:
     has_final = (d.final_width > 0) * 1
     yield _conv("final", "final", has_final, side, channels, d.final_width)
     head = d.final_width + (1 - has_final) * channels
-    yield _linear("head", "classifier", 1, 1, head, classes, 1)
+    yield _with_bias("head", "classifier", 1, head, classes)
 
 
 def total(d: Dials, classes: int = IMAGENET_CLASSES) -> Cost:

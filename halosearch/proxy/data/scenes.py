@@ -125,7 +125,7 @@ def render(draws_NP: np.ndarray, image_size: int, difficulty: Difficulty, dtype:
     image = _background(u, x, y, difficulty.background)
     ink, other = _colours(u, classes[:, 2])
     main_x, main_y, far_x, far_y = _positions(u)
-    mask = _contour(u, x - main_x, y - main_y, classes[:, 0], difficulty.amplitude, 0.24 + 0.05 * u[:, 8:9], image_size)
+    mask = _contour(u, (x - main_x, y - main_y), classes[:, 0], difficulty.amplitude, image_size)
     stripes = _stripes(u, x, y, classes[:, 1], image_size)
     shade = (1 - difficulty.texture_contrast / 2) + difficulty.texture_contrast / 2 * stripes
     image = image * (1 - mask) + mask * ink * shade
@@ -166,9 +166,8 @@ def _positions(u: Tensor) -> tuple[Tensor, ...]:
     )
 
 
-def _contour(
-    u: Tensor, dx: Tensor, dy: Tensor, shape: Tensor, amplitude: float, radius: Tensor, image_size: int
-) -> Tensor:
+def _contour(u: Tensor, offset: tuple[Tensor, Tensor], shape: Tensor, amplitude: float, image_size: int) -> Tensor:
+    (dx, dy), radius = offset, 0.24 + 0.05 * u[:, 8:9]
     numbers = torch.tensor(CONTOURS, dtype=u.dtype)[shape][:, :, None, None]
     theta, distance = torch.atan2(dy, dx), torch.hypot(dx, dy)
     wobble = torch.cos(numbers[:, 0:1] * theta + 6.2832 * u[:, 30:31]) + 0.5 * torch.cos(

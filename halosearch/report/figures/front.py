@@ -9,12 +9,14 @@ import plotly.graph_objects as go
 
 from halosearch.analysis.frontier import frontier
 from halosearch.families.halonet.counts import count
-from halosearch.families.halonet.published import EFFICIENTNETS, FAMILY
+from halosearch.families.halonet.published import FAMILY
+from halosearch.families.published import published_models
 from halosearch.report.columns import BY_NAME, SCORE
 from halosearch.report.figures.marks import STATES, points
 from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, styled, words
 
 MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
+RIVALS = "EfficientNet AA"
 REACH = 1.5
 """How far beyond the trials' own costs a published model is still marked, as a factor."""
 
@@ -50,7 +52,11 @@ def published_marks(cost: str, values: list[float]) -> dict[str, list[tuple[str,
         return {}
     low, high = min(values) / REACH, max(values) * REACH
     ours = [(name.upper(), float(getattr(count(FAMILY[name]), cost))) for name in FAMILY if name[1:].isdigit()]
-    rivals = [(n.upper(), b.params_m * 1e6 if cost == "params" else b.macs_g * 1e9) for n, b in EFFICIENTNETS.items()]
+    printed = [
+        (m.model, m.params_m if cost == "params" else m.macs_g) for m in published_models() if m.family == RIVALS
+    ]
+    scale = 1e6 if cost == "params" else 1e9
+    rivals = [(name, scale * value) for name, value in printed if value is not None]
     return {
         MARKED[0]: [mark for mark in ours if low <= mark[1] <= high],
         MARKED[1]: [mark for mark in rivals if low <= mark[1] <= high],
@@ -73,9 +79,8 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
         )
     for state, group in data["groups"].items():
         rows = group if trials else group.iloc[:0]
-        title, colour, symbol, size = STATES[state]
-        figure.add_trace(points(rows, cost.name, title, colour, symbol, size, meta={"kind": "points", "state": state}))
-    front = points(data["front"], cost.name, "front", FRONT, "diamond", 11)
+        figure.add_trace(points(rows, cost.name, STATES[state], {"kind": "points", "state": state}))
+    front = points(data["front"], cost.name, ("front", FRONT, "diamond", 11))
     front.update(mode="lines+markers", line={"color": FRONT, "width": 1.5, "shape": "hv"})
     if cost.name == "step_time_s":
         front.update(error_x=_bars(data["front"]))

@@ -15,10 +15,13 @@ STATES = {
 }
 
 
-def points(
-    rows: pd.DataFrame, x: str, name: str, colour: str, symbol: str, size: int, meta: dict[str, Any] | None = None
-) -> Any:
+Look = tuple[str, str, str, int]
+"""Name in the legend, colour, symbol, size."""
+
+
+def points(rows: pd.DataFrame, x: str, look: Look, meta: dict[str, Any] | None = None) -> Any:
     """A trace of score against column `x`, labelled with trial and candidate."""
+    name, colour, symbol, size = look
     empty = rows.empty
     return go.Scatter(
         x=[] if empty else rows[x].tolist(),

@@ -61,7 +61,7 @@ def draw_slices(data: dict[str, Any], *, trials: bool = True) -> Any:
                 group.assign(**{column.name: group[column.name].astype(str).map(choices.index)}) if choices else group
             )
             meta = {"kind": "points", "state": state, "x": column.name, "choices": choices}
-            trace = points(rows_x, column.name, title, colour, symbol, size - 2, meta)
+            trace = points(rows_x, column.name, (title, colour, symbol, size - 2), meta)
             trace.update(showlegend=place == 0)
             figure.add_trace(trace, row=place // columns + 1, col=place % columns + 1)
         ticks = {"tickvals": list(range(len(choices))), "ticktext": choices} if choices else {}
