@@ -13,7 +13,7 @@ import torch
 from scipy.stats import kendalltau
 
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.cost.candidate_pool import Limits, cell
+from halosearch.cost.candidate_pool import Limits, candidate_pool
 from halosearch.cost.devices import resolve_device
 from halosearch.cost.part_times import measure_parts, setting_of
 from halosearch.cost.step_time import TimedModel, fit
@@ -43,7 +43,7 @@ def main():
     cuda = device.type == "cuda"
     steps = 20 if cuda else 1
     plan = TimingPlan(64 if cuda else 4, arguments.rounds, steps, steps, anchor_size=224 if cuda else 32)
-    rows = cell(SearchSpace(image_size=SIZES[device.type]), Limits(BUDGET))
+    rows = candidate_pool(SearchSpace(image_size=SIZES[device.type]), Limits(BUDGET))
     picked = rows.iloc[
         np.random.default_rng(arguments.seed).choice(len(rows), arguments.known + arguments.unseen, False)
     ]

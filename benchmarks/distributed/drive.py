@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.distributed import quick
-from halosearch.cost.candidate_pool import cell_of
+from halosearch.cost.candidate_pool import pool_of
 from halosearch.errors import HalosearchError
 from halosearch.run.begin import request, resolve
 from halosearch.run.choose_engine import workers_at
@@ -82,7 +82,7 @@ def main():
     talk = Talk()
     try:
         ended = run_study(
-            Run(spec, folders, cell_of(spec), talk, control, place, workers_at(place, quick.make), force=True)
+            Run(spec, folders, pool_of(spec), talk, control, place, workers_at(place, quick.make), force=True)
         )
     except HalosearchError as error:
         sys.stderr.write(f"error: {error.sentence}\nhelp: {error.hint}\n")

@@ -1,6 +1,6 @@
-"""How good a whole cell is: the distribution of scores among candidates drawn evenly (Radosavovic et al., arXiv:1905.13214).
+"""How good a whole pool is: the distribution of scores among candidates drawn evenly (Radosavovic et al., arXiv:1905.13214).
 
-Only the trials that were drawn evenly stand for the cell; those that a sampler chose are better than it and would flatter it.
+Only the trials that were drawn evenly stand for the pool; those that a sampler chose are better than it and would flatter it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether a proxy may be searched with: agreement of two seeds, noise floor, trivial rankings, rungs, learning rates.
 
-Everything here is about candidates drawn evenly from the cell: those that a search has chosen say nothing of the rest.
+Everything here is about candidates drawn evenly from the pool: those that a search has chosen say nothing of the rest.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from halosearch.analysis.kendall import kendall_tau
 
 MIN_PAIRS = 5
 VALID_TAU, VALID_PAIRS = 0.7, 40
-"""Statement R0: a search in a cell means something if test-retest agreement reaches .7 on 40 uniform candidates."""
+"""Statement R0: a search in a pool means something if test-retest agreement reaches .7 on 40 uniform candidates."""
 
 
 @dataclass(frozen=True, slots=True)

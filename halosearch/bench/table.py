@@ -1,4 +1,4 @@
-"""A recorded table: candidates drawn evenly from a cell, each trained with several seeds and scored at every rung."""
+"""A recorded table: candidates drawn evenly from a pool, each trained with several seeds and scored at every rung."""
 
 from __future__ import annotations
 
@@ -119,9 +119,9 @@ def describe(table: Table) -> str:
             f"A synthetic family: every seed is another problem of about {len(table.rows)} rows, rungs {table.rungs}, "
             f"noise {table.facts['noise']:g} of the truth's spread; judged by the truth."
         )
-    preset, cell = table.facts.get("preset", {}), table.facts.get("pool_size")
+    preset, pool = table.facts.get("preset", {}), table.facts.get("pool_size")
     return (
-        f"Recorded from real trainings: {len(table.rows)} candidates drawn evenly from a cell of {cell:,} "
+        f"Recorded from real trainings: {len(table.rows)} candidates drawn evenly from a pool of {pool:,} "
         f"({table.budget[0]:,} to {table.budget[1]:,} parameters), {table.scores.shape[1]} seeds each, twins of "
         f"{preset.get('width_multiplier')} of the width, {' and '.join(f'{images:,}' for images in table.rungs)} images of "
         f"{table.facts.get('data')}, on {table.facts.get('device', {}).get('device', 'an unnamed device')}. A replay with seed k sees "

@@ -11,13 +11,13 @@ from halosearch.errors import NothingUsableError, UsageError
 
 
 def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: bool, output: Path | None) -> None:
-    """Predicted training steps of candidates, or of the study's whole cell.
+    """Predicted training steps of candidates, or of the study's whole pool.
 
     Raises:
         NothingUsableError: the study has timed too few candidates.
     """
     if texts and output is not None:
-        raise UsageError("--output holds the rows of the whole cell", "leave the candidates out, or use --json")
+        raise UsageError("--output holds the rows of the whole pool", "leave the candidates out, or use --json")
     import numpy as np
 
     from halosearch.analysis.step_times import audited, setting_for, timed_trials
@@ -48,14 +48,14 @@ def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: boo
             predicted = model.predict(dials_of(config), keys)
             if not np.isfinite(predicted.ratio[0]):
                 raise NothingUsableError(
-                    f"{text} has a kind of block that study {study!r} never timed", "predict candidates of its own cell"
+                    f"{text} has a kind of block that study {study!r} never timed", "predict candidates of its own pool"
                 )
             seconds = [anchor * float(value[0]) for value in (predicted.ratio, predicted.low, predicted.high)]
             names = ("predicted_step_time_s", "predicted_step_time_low_s", "predicted_step_time_high_s")
             found = dict(zip(names, seconds, strict=True)) | {"extrapolated": bool(predicted.extrapolated[0])}
             document["candidates"].append({"candidate": text, **found})
     else:
-        document["cell"] = _cell(opened.spec, model, anchor, output)
+        document["pool"] = _cell(opened.spec, model, anchor, output)
     if as_json:
         put_json(document)
     else:
@@ -67,10 +67,10 @@ def _cell(spec: Any, model: Any, anchor: float, output: Path | None) -> dict[str
     import pandas as pd
 
     from halosearch.analysis.step_times import predicted_seconds
-    from halosearch.cost.candidate_pool import cell_of
+    from halosearch.cost.candidate_pool import pool_of
     from halosearch.files import write_text
 
-    rows = cell_of(spec)
+    rows = pool_of(spec)
     predicted = predicted_seconds(model, rows, anchor)
     if output is not None:
         text = io.StringIO()
@@ -93,13 +93,13 @@ def _print(document: dict[str, Any], output: Path | None) -> None:
         ]
         put(format_table(["candidate", "predicted s", "low s", "high s", "range"], rows))
     else:
-        cell = document["cell"]
+        pool = document["pool"]
         put(
-            f"{cell['size']:,} candidates ({cell['not_predicted']:,} of a kind never timed, {cell['extrapolated']:,} beyond what was timed); "
+            f"{pool['size']:,} candidates ({pool['not_predicted']:,} of a kind never timed, {pool['extrapolated']:,} beyond what was timed); "
             "predicted training step in seconds:"
         )
-        shares = [[f"{100 * float(share):g} %", value] for share, value in cell["predicted_step_time_s"].items()]
-        put(format_table(["share of the cell up to", "predicted s"], shares))
+        shares = [[f"{100 * float(share):g} %", value] for share, value in pool["predicted_step_time_s"].items()]
+        put(format_table(["share of the pool up to", "predicted s"], shares))
     audit = document["audit"]
     put(
         f"predicted for {document['device']['device']}, {document['batch_size']} images a step, not measured"
@@ -110,5 +110,5 @@ def _print(document: dict[str, Any], output: Path | None) -> None:
             else "; too few trials to say how well"
         )
     )
-    if output is not None and "cell" in document:
+    if output is not None and "pool" in document:
         put(f"all rows: {output}")

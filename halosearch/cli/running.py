@@ -147,13 +147,13 @@ def run_or_forecast(command: StudyCommand) -> None:
         raise UsageError(f"--json={json} is unknown", "use --json or --json=lines")
     place = command.place()
     request = command.request()
-    from halosearch.cost.candidate_pool import cell_of
+    from halosearch.cost.candidate_pool import pool_of
     from halosearch.run.begin import resolve
 
     spec, folders, exists = resolve(request, _resolver(place))
     if spec.max_gpu_hours is not None and not place.share(spec):
         raise UsageError("--max-gpu-hours limits GPUs, and this study uses none", "use --max-time instead")
-    candidates = cell_of(spec)
+    candidates = pool_of(spec)
     if command.options.dry_run:
         _device_here(spec.device)  # what it would cost is measured here
         _print_forecast(spec, candidates, as_json=bool(json))
@@ -161,10 +161,10 @@ def run_or_forecast(command: StudyCommand) -> None:
     _run(spec, folders, candidates, command, exists=exists)
 
 
-def _print_forecast(spec: StudySpec, cell: pd.DataFrame, *, as_json: bool) -> None:
+def _print_forecast(spec: StudySpec, pool: pd.DataFrame, *, as_json: bool) -> None:
     from halosearch.run.forecast import forecast
 
-    document = forecast(spec, cell)
+    document = forecast(spec, pool)
     if as_json:
         put_json(document)
         return

@@ -20,7 +20,7 @@ def show_space(
     wanted = None if params is None else parse_count(params, "--budget-params")
     ceiling = None if macs is None else parse_count(macs, "--budget-macs")
     share = 0.05 if tolerance is None else parse_tolerance(tolerance)
-    from halosearch.cost.candidate_pool import Limits, cell
+    from halosearch.cost.candidate_pool import Limits, candidate_pool
     from halosearch.families.halonet.space import DIALS, SearchSpace
 
     space = SearchSpace()
@@ -34,7 +34,7 @@ def show_space(
         ceiling = ceiling or spec.budget.max_macs
     if wanted is None:
         raise UsageError("space needs a budget", "for example: halosearch space --budget-params 20M")
-    rows = cell(space, Limits(wanted, share, ceiling))
+    rows = candidate_pool(space, Limits(wanted, share, ceiling))
     document: dict[str, Any] = {
         "budget_params": wanted,
         "tolerance": share,

@@ -1,7 +1,7 @@
-"""The cell of a budget: every candidate that it admits, enumerated exactly, with exact costs.
+"""The candidate pool of a budget: every candidate that it admits, enumerated exactly, with exact costs.
 
 Parameters are a sum of two parts: the body (ratios, depth, final width) and the relative tables (window, heads, depth).
-So the cell is found from two small tables, and only its own rows are ever written down.
+So the pool is found from two small tables, and only its own rows are ever written down.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def twin_macs(rows: pd.DataFrame, width_multiplier: float) -> np.ndarray:
     return out
 
 
-def cell(space: SearchSpace, limits: Limits) -> pd.DataFrame:
+def candidate_pool(space: SearchSpace, limits: Limits) -> pd.DataFrame:
     """Every candidate of `space` within `limits`: one row each, a column per dial, then params, macs, activations.
 
     Rows are canonical, unique and always in the same order for the same space and limits.
@@ -268,10 +268,10 @@ def _nearest_params(space: SearchSpace, target: int) -> tuple[int, int | None, i
     return least, None if below < 0 else below, None if above == 2**62 else above, most
 
 
-def cell_of(spec: StudySpec) -> pd.DataFrame:
+def pool_of(spec: StudySpec) -> pd.DataFrame:
     """The rows that a study's budget admits.
 
     Raises:
         InfeasibleError: none.
     """
-    return cell(spec.search_space(), Limits(spec.budget.params, spec.budget.tolerance, spec.budget.max_macs))
+    return candidate_pool(spec.search_space(), Limits(spec.budget.params, spec.budget.tolerance, spec.budget.max_macs))

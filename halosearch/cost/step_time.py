@@ -38,7 +38,7 @@ TERMS = (
     "kernels",
 )
 MIN_PARTS = {ATTENTION: 12, CONV: 4, "head": 2, "stem": 1}
-"""Distinct timed parts of a kind below which a regression says nothing (a cell may have a single image size, so one stem)."""
+"""Distinct timed parts of a kind below which a regression says nothing (a pool may have a single image size, so one stem)."""
 MIN_MODELS = 4
 CONFIDENCE = 0.95
 TOO_FEW = 1.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -34,7 +35,9 @@ def rows_of(trials: Sequence[FrozenTrial], notes: Mapping[str, Any]) -> list[Eva
         note = notes["reference"]
         found.append(Evaluation(0, REFERENCE, note["dials"], **_end(note)))
     moves = [(move, trial) for trial in trials for move in trial.user_attrs.get("moves", ())]
-    found += [_move(trial, *map(int, move)) for move, trial in sorted(moves, key=lambda pair: int(pair[0][0]))]
+    found += [
+        _move(trial, int(move[1]), int(move[2])) for move, trial in sorted(moves, key=lambda pair: int(pair[0][0]))
+    ]
     by_number = {trial.number: trial for trial in trials}
     for key in sorted(notes):
         kind, _, rest = key.partition("-")
@@ -47,28 +50,24 @@ def rows_of(trials: Sequence[FrozenTrial], notes: Mapping[str, Any]) -> list[Eva
                     trial.number, repeat=int(repeat or 1), rate=float(note["rate"]), **_end(note),
                 )
             )  # fmt: skip
-    return [_numbered(row, place) for place, row in enumerate(found)]
-
-
-def _numbered(row: Evaluation, place: int) -> Evaluation:
-    from dataclasses import replace
-
-    return replace(row, id=place)
+    return [replace(row, id=place) for place, row in enumerate(found)]
 
 
 def _end(note: Mapping[str, Any]) -> dict[str, Any]:
     return {"state": note["state"], "result": note["result"], "reason": note.get("reason", ""), "runs": 1}
 
 
-def _move(trial: FrozenTrial, number: int, rung: int, known: int) -> Evaluation:
+def _move(trial: FrozenTrial, rung: int, known: int) -> Evaluation:
     """One move of a trial; of rungs before the last only the scores were kept."""
-    del number
     attributes = trial.user_attrs
     end, paused = attributes.get("end", {}), attributes.get("pause", {})
     last = rung == max(int(move[1]) for move in attributes["moves"])
     scores = end.get("result", {}).get("scores") or paused.get("scores") or []
     if last and end:
-        state, result, reason = end["state"], end["result"], end["reason"]
+        state, result, reason = end["state"], dict(end["result"]), end["reason"]
+        # the record holds what the rungs before took beside training, a row does not
+        if len(paused.get("scores", ())) == rung > 0 and "seconds" in result:
+            result["seconds"] -= paused["seconds"] - paused["train_seconds"]
     elif len(scores) > rung:
         state, reason = PRUNED, ""
         kept = paused if len(paused.get("scores", ())) == rung + 1 else {"seconds": 0.0, "train_seconds": 0.0}

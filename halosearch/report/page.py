@@ -152,7 +152,7 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     images = " then ".join(f"{rung:,}" for rung in preset["rungs"])
     return [
         ("version", f"halosearch {provenance['halosearch']}, record format {spec['format']}"),
-        ("space", f"{provenance['space_hash']}, {summary['pool_size']:,} candidates in the cell"),
+        ("space", f"{provenance['space_hash']}, {summary['pool_size']:,} candidates in the pool"),
         ("data", f"{provenance['task']}, {provenance['task_hash'] or 'no hash'}"),
         ("proxy", f"preset {preset['name']}: twin at {preset['width_multiplier']:g} of the width, {images} images"),
         ("seed", f"{provenance['seed']} for proposals, weights and data order; repeats have further seeds"),

@@ -46,9 +46,9 @@ class Opened:
         known = facts.get("pool") or facts.get("cell")  # format 2
         if known:
             return int(known["size"])
-        from halosearch.cost.candidate_pool import cell_of
+        from halosearch.cost.candidate_pool import pool_of
 
-        return len(cell_of(self.spec))
+        return len(pool_of(self.spec))
 
 
 def open_study(root: Path, name: str) -> Opened:

@@ -18,7 +18,7 @@ def rediscovery(summary: dict[str, Any]) -> list[dict[str, str]]:
     validation = summary["validation"]
     first = {
         "id": "R0",
-        "statement": "the proxy ranks the candidates of this cell",
+        "statement": "the proxy ranks the candidates of this pool",
         "passes": f"test-retest Kendall tau of at least {VALID_TAU:g} on {VALID_PAIRS} candidates drawn evenly",
         "verdict": _VERDICTS.get(validation["verdict"], UNDECIDED),
         "why": validation["reason"],

@@ -30,11 +30,11 @@ ACTIVATION_COPIES = 4
 """Tensors kept per counted activation in a training step: output, its norm, its non-linearity, its gradient."""
 
 
-def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
+def forecast(spec: StudySpec, pool: pd.DataFrame) -> dict[str, Any]:
     """Cell size, probed step times and twin speeds at the 10, 50, 90 % quantiles of MACs, and ranges for the whole study."""
     torch.set_num_threads(spec.threads)
     device = torch.device(spec.device)
-    probes = [_probe(spec, _at_quantile(cell, quantile), device) for quantile in QUANTILES]
+    probes = [_probe(spec, _at_quantile(pool, quantile), device) for quantile in QUANTILES]
     price = price_of(spec)
     share = spec.preset.rungs[0] / spec.preset.rungs[-1]
     jobs = price.whole + share * (price.searched - price.promoted)
@@ -46,7 +46,7 @@ def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
         "preset": spec.preset.name,
         "device": spec.device,
         "space_size": space_size(spec),
-        "pool_size": len(cell),
+        "pool_size": len(pool),
         "trials": spec.trials,
         "price": price.words(),
         "retests": spec.retests,
@@ -58,7 +58,7 @@ def forecast(spec: StudySpec, cell: pd.DataFrame) -> dict[str, Any]:
             PAGE_BYTES + TRIAL_BYTES * price.rows,
             PAGE_BYTES + 2 * TRIAL_BYTES * price.rows + cache_bytes(spec),
         ],
-        "share_not_fitting": share_not_fitting(spec, cell, device),
+        "share_not_fitting": share_not_fitting(spec, pool, device),
         "published": comparison_with_published(spec),
     }
 
@@ -77,8 +77,8 @@ def cache_bytes(spec: StudySpec) -> int:
     )
 
 
-def share_not_fitting(spec: StudySpec, cell: pd.DataFrame, device: torch.device) -> float:
-    """Share of the cell whose training step is estimated not to fit the device's memory."""
+def share_not_fitting(spec: StudySpec, pool: pd.DataFrame, device: torch.device) -> float:
+    """Share of the pool whose training step is estimated not to fit the device's memory."""
     available = (
         torch.cuda.get_device_properties(device).total_memory
         if device.type == "cuda"
@@ -86,15 +86,15 @@ def share_not_fitting(spec: StudySpec, cell: pd.DataFrame, device: torch.device)
     )
     element = 2 if device.type == "cuda" else 4
     need = (
-        cell["activations"].to_numpy(float) * spec.preset.timing_batch * element * ACTIVATION_COPIES
-        + cell["params"].to_numpy(float) * 16
+        pool["activations"].to_numpy(float) * spec.preset.timing_batch * element * ACTIVATION_COPIES
+        + pool["params"].to_numpy(float) * 16
     )
     return float((need * (min(spec.workers, spec.max_in_flight) if device.type == "cpu" else 1) > available).mean())
 
 
-def _at_quantile(cell: pd.DataFrame, quantile: float) -> HaloNetConfig:
-    order = np.argsort(cell["macs"].to_numpy(), kind="stable")
-    row = cell.iloc[order[int(quantile * (len(order) - 1))]]
+def _at_quantile(pool: pd.DataFrame, quantile: float) -> HaloNetConfig:
+    order = np.argsort(pool["macs"].to_numpy(), kind="stable")
+    row = pool.iloc[order[int(quantile * (len(order) - 1))]]
     return config_from_dials(row.to_dict())
 
 

@@ -1,1 +1,1 @@
-"""Which candidate comes next: samplers kept inside a cell, workers, the loop of ask, evaluate, tell."""
+"""Which candidate comes next: samplers kept inside a pool, workers, the loop of ask, evaluate, tell."""

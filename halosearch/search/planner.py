@@ -151,13 +151,14 @@ class SearchPlanner:
         costs = {name: self._pool.rows[name].iloc[place].item() for name in self._design.costs}
         return Evaluation(len(rows), kind, self._pool.params(place), costs, trial=trial)
 
-    def _repeat(self, rows: Sequence[Evaluation]) -> Callable[..., Evaluation]:
-        """Makes rows about a trial."""
-
-        def make(kind: str, trial: int, **differs: Any) -> Evaluation:
-            return replace(self._row(rows, self._schedule.row_of(trial), kind, trial), **differs)
-
-        return make
+    def _decide(self, wanted: Sequence[Evaluation], rows: Sequence[Evaluation]) -> Plan | None:
+        """The first of the wanted repeats that is not in the table yet."""
+        there = {row.repeats for row in rows}
+        first = next((row for row in wanted if row.repeats not in there), None)
+        if first is None:
+            return None
+        whole = self._row(rows, self._schedule.row_of(first.trial), first.kind, first.trial)
+        return Plan(DECIDED, replace(first, id=whole.id, candidate=whole.candidate, costs=whole.costs))
 
     def _check(self, rows: Sequence[Evaluation], outcomes: dict[int, Outcome]) -> Plan | None:
         """A check of the proxy that is still to be made, or to be waited for."""
@@ -165,9 +166,10 @@ class SearchPlanner:
         even = {move.trial: outcomes[move.number] for move in moves if move.number in outcomes}
         shape, seed = self._design.shape, self._design.seed
         uniform = min(shape.uniform, shape.trials)
-        wanted = checks(self._design.repeats, uniform, seed, even, self._repeat(rows))
-        if (row := _first_left(wanted, rows)) is not None:
-            return Plan(DECIDED, row)
+        dials = lambda trial: self._pool.params(self._schedule.row_of(trial))  # noqa: E731
+        plan = self._decide(checks(self._design.repeats, uniform, seed, even, dials), rows)
+        if plan is not None:
+            return plan
         waiting = not self._schedule.begun_to_search and any(row.state == RUNNING for row in rows)
         return Plan(WAIT) if waiting else None
 
@@ -183,17 +185,12 @@ class SearchPlanner:
 
     def _search(self, rows: Sequence[Evaluation], outcomes: dict[int, Outcome]) -> Plan:
         if not self._schedule.finished:
-            plan = self._next_move(rows, outcomes)
-            if plan.status != FINISHED:
-                return plan
+            move = self._next_move(rows, outcomes)
+            if move.status != FINISHED:
+                return move
         if any(row.kind == TRIAL and row.state == RUNNING for row in rows):
             return Plan(WAIT)
-        row = _first_left(finals(self._design.repeats, self._design.seed, rows, self._repeat(rows)), rows)
-        if row is not None:
-            return Plan(DECIDED, row)
+        plan = self._decide(finals(self._design.repeats, self._design.seed, rows), rows)
+        if plan is not None:
+            return plan
         return Plan(WAIT if any(row.state == RUNNING for row in rows) else FINISHED)
-
-
-def _first_left(wanted: Sequence[Evaluation], rows: Sequence[Evaluation]) -> Evaluation | None:
-    there = {row.repeats for row in rows}
-    return next((row for row in wanted if row.repeats not in there), None)

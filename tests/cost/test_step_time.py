@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from halosearch.cost.candidate_pool import Limits, cell
+from halosearch.cost.candidate_pool import Limits, candidate_pool
 from halosearch.cost.part_times import measure_parts
 from halosearch.cost.parts import parts_of
 from halosearch.cost.roofline import Setting
@@ -25,7 +25,7 @@ LAW = dict(zip(TERMS, (1e-9, 3e-8, 1.2e-9, 2e-9, 4e-8, 2e-9, 5e-8, 0, 8e-7, 2e-8
 
 @functools.cache
 def whole_cell():
-    return cell(SearchSpace(image_size=(48, 64, 96, 128)), Limits(10_000_000, 0.01))
+    return candidate_pool(SearchSpace(image_size=(48, 64, 96, 128)), Limits(10_000_000, 0.01))
 
 
 def random_candidates(n, seed):

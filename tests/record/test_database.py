@@ -163,7 +163,8 @@ def test_an_outage_in_the_middle_of_a_study_costs_time_only(fault, opened):
 
         thread = threading.Thread(target=work)  # the server ends with the thread that starts it, so this one is not it
         thread.start()
-        time.sleep(0.5)
+        while not written:
+            time.sleep(0.01)
         if fault == "freeze":
             frozen = server.freeze()
             time.sleep(12)

@@ -1,7 +1,7 @@
 import pytest
 
 from halosearch.analysis.published_nearby import comparison_with_published, nearest_published
-from halosearch.cost.candidate_pool import cell_of
+from halosearch.cost.candidate_pool import pool_of
 from halosearch.cost.devices import is_out_of_memory
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.families.halonet.space import DIALS
@@ -65,7 +65,7 @@ def test_a_tier_that_cannot_contain_a_published_model_says_so():
 
 def test_the_reference_is_a_row_of_the_cell_near_the_published_model():
     spec, _, _ = resolve(request(budget_params=20_000_000), cpu)
-    pool = Pool(cell_of(spec), DIALS)
+    pool = Pool(pool_of(spec), DIALS)
     dials = reference_dials(pool, 20_000_000)
     assert nearest_published(20_000_000) == "h4"
     assert dials["expansion_ratio"] == 3
@@ -111,7 +111,7 @@ def test_a_space_of_which_nothing_can_be_built_is_an_empty_cell(tmp_path):
         (tmp_path / "a.yaml").write_text(f"budget: 5M\nspace: {space}\n")
         spec, _, _ = resolve(request(str(tmp_path / "a.yaml"), tmp_path), cpu)
         with pytest.raises(InfeasibleError):
-            cell_of(spec)
+            pool_of(spec)
 
 
 def test_why_a_published_model_is_left_out_is_said_truly(tmp_path):

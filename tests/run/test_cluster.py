@@ -73,7 +73,6 @@ def test_killed_workers_and_drivers_change_nothing(nodes, undisturbed, tmp_path,
     words = [*WORDS, "--engine", engine, "--address", nodes.address]
     driver = start(tmp_path, *words)
     wait_for(lambda: "start trial-2" in said(tmp_path))
-    time.sleep(0.3)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     driver = start(tmp_path, *words)

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from benchmarks.report_trials import rows_of
-from halosearch.record.evaluation import HELD_OUT, RATE, RETEST, Evaluation
+from halosearch.record.evaluation import HELD_OUT, RATE, RETEST
 from halosearch.run.begin import request, resolve
 from halosearch.search.design import price_of, repeats_of
 from halosearch.search.repeats import checks, finals
@@ -21,12 +21,8 @@ def dials(number):
     return {"stage3_depth": 1 + number % 7, "expansion_ratio": 1.0 + number % 5}
 
 
-def make(kind, trial, **differs):
-    return Evaluation(0, kind, dials(trial), trial=trial, **differs)
-
-
 def asked(spec, known):
-    return checks(repeats_of(spec), min(spec.uniform, spec.trials), spec.seed, known, make)
+    return checks(repeats_of(spec), min(spec.uniform, spec.trials), spec.seed, known, dials)
 
 
 def outcomes(count, failed=()):
@@ -76,7 +72,7 @@ def test_only_the_sampler_random_draws_all_evenly():
 def test_finalists_are_the_best_of_the_front_each_with_new_seeds():
     spec = spec_of("cpu-6h")
     trials = [trial(n, score=0.1 + 0.01 * n, step=1.0 + (n % 3)) for n in range(10)]
-    rows = finals(repeats_of(spec), spec.seed, rows_of(trials, {}), make)
+    rows = finals(repeats_of(spec), spec.seed, rows_of(trials, {}))
     assert [row.trial for row in rows[:: spec.preset.final_seeds]] == [9, 8, 7, 6]  # 9 is the whole front
     assert {row.kind for row in rows} == {HELD_OUT}
     assert len({row.seed for row in rows}) == spec.preset.final_seeds

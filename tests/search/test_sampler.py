@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halosearch.cost.candidate_pool import Limits, cell
+from halosearch.cost.candidate_pool import Limits, candidate_pool
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.space import DIALS, SearchSpace, config_from_dials
 from halosearch.search.pool import Pool, PoolExhaustedError
@@ -76,7 +76,7 @@ def test_every_row_is_proposed_once_and_then_the_pool_is_exhausted(sampler):
 
 
 def test_other_seeds_propose_otherwise():
-    rows = [Proposer(pool_of(), "random", seed, 1).propose() for seed in range(12)]
+    rows = [Proposer(pool_of(), "random", seed, 1, GUIDE).propose() for seed in range(12)]
     assert len(set(rows)) > 4
 
 
@@ -113,7 +113,7 @@ def test_a_pool_of_one_row_with_constant_features_works():
 def test_over_twenty_seeds_every_proposal_is_inside_the_budget_and_none_comes_twice(sampler):
     """The real cell of 6 M parameters, with failures and trials that are still running."""
     space = SearchSpace().with_overrides({"s": [48, 64, 96]})
-    rows = cell(space, Limits(6_000_000, 0.05))
+    rows = candidate_pool(space, Limits(6_000_000, 0.05))
     for seed in range(20):
         proposer = Proposer(Pool(rows, DIALS), sampler, seed, 4, Guide("macs", Guidance(reference=0.0)))
         taken = []

@@ -8,24 +8,16 @@ from typing import Any
 from halosearch.errors import UsageError
 from halosearch.families.halonet.config import ATTENTION, CONV, PUBLISHED_HEADS, HaloNetConfig, halve, heads_by_width
 from halosearch.families.halonet.published import NAMED
-from halosearch.families.halonet.space import AS_PUBLISHED, BY_WIDTH, WHOLE_MAP, stage_kinds
+from halosearch.families.halonet.space import AS_PUBLISHED, BY_WIDTH, SHORT_NAMES, WHOLE_MAP, stage_kinds
 
 REQUIRED = ("s", "b", "h", "rb", "l3")
-LONG = {
-    "image_size": "s",
-    "block_size": "b",
-    "halo_size": "h",
-    "value_ratio": "rv",
-    "expansion_ratio": "rb",
-    "stage3_depth": "l3",
-    "final_width": "df",
-    "conv_stages": "conv",
+LONG = {name: short for short, name in SHORT_NAMES.items()} | {
     "query_ratio": "rqk",
     "base_width": "w",
     "stage_depths": "depths",
     "stage_kinds": "kinds",
 }
-KEYS = (*REQUIRED, "rv", "df", "heads", "conv", "kinds", "depths", "rqk", "w")
+KEYS = tuple(LONG.values())
 EXAMPLE = "s=384,b=12,h=2,rv=1,rb=3,l3=12,df=1280"
 
 

@@ -115,7 +115,7 @@ def stage_kinds(conv_stages: int) -> tuple[str, str, str, str]:
 
 
 def config_from_dials(dials: dict[str, Any]) -> HaloNetConfig:
-    """The network that one row of a cell describes (canonical form).
+    """The network that one row of a pool describes (canonical form).
 
     Args:
         dials: a value for every name in `DIALS`; `final_width` 0 is none, `heads` is "published" or "width".
