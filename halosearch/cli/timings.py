@@ -209,8 +209,8 @@ def _print(document: dict[str, Any]) -> None:
     first = document["measurements"][0]
     fingerprint = first["device"]
     put(
-        f"on {fingerprint['device']}, torch {fingerprint['torch']}, {len(first['samples_s'])} rounds; 95 % bootstrap intervals of the median, "
-        "wide = more than ±2 %; ratios with order-statistics intervals over the same rounds"
+        f"on {fingerprint['device']}, torch {fingerprint['torch']}, {len(first['samples_s'])} rounds; order-statistics intervals "
+        "of the median (95 % from six rounds on), wide = more than ±2 %; ratios over the same rounds"
     )
     for remark, key in (
         ("launch-bound (over 10 % above the device's step)", "launch_bound"),
