@@ -87,8 +87,8 @@ class SearchPlanner:
         if first is not None:
             return first
         trials = [row for row in rows if row.kind == TRIAL]
-        self._follow(trials)
         outcomes = {place: self._outcome(row) for place, row in enumerate(trials) if row.state != RUNNING}
+        self._follow(trials, outcomes)
         if self._schedule.in_uniform_part:
             return self._next_move(rows, outcomes)
         check = self._check(rows, outcomes)
@@ -109,14 +109,13 @@ class SearchPlanner:
             return Plan(DECIDED, Evaluation(len(rows), REFERENCE, reference, seed=self._design.seed))
         return None
 
-    def _follow(self, trials: Sequence[Evaluation]) -> None:
+    def _follow(self, trials: Sequence[Evaluation], outcomes: dict[int, Outcome]) -> None:
         """Bring the schedule to where the rows are."""
         mine = [(move.trial, move.rung, move.known) for move in self._schedule.moves]
         said = [(row.trial, row.rung, row.known) for row in trials]
         if mine[: len(said)] != said[: len(mine)] or len(mine) > len(said):
             self._begin_anew()
             mine = []
-        outcomes = {place: self._outcome(row) for place, row in enumerate(trials) if row.state != RUNNING}
         for place, row in enumerate(trials[len(mine) :], len(mine)):
             self._schedule.replay(Move(place, row.trial, self.row_of(row), row.rung, row.known), outcomes)
 
