@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import moocore
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COST, SCORE = "step_time_s", "score"
 REFERENCE_MARGIN = 1.1
@@ -22,7 +27,12 @@ def front_mask(rows: pd.DataFrame, cost: str = COST) -> np.ndarray:
     """Which rows no other row beats: at least as good in both and better in one. Equal rows are all kept."""
     if rows.empty:
         return np.zeros(0, dtype=bool)
-    points = np.column_stack([-rows[SCORE].to_numpy(float), rows[cost].to_numpy(float)])
+    return undominated(rows[SCORE].tolist(), rows[cost].tolist())
+
+
+def undominated(scores: Sequence[float], costs: Sequence[float]) -> np.ndarray:
+    """The same of plain numbers, one at least."""
+    points = np.column_stack([-np.asarray(scores, dtype=float), np.asarray(costs, dtype=float)])
     return np.asarray(moocore.is_nondominated(points, keep_weakly=True), dtype=bool)
 
 
@@ -64,6 +74,8 @@ def hypervolume(rows: pd.DataFrame, reference: tuple[float, float], cost: str = 
 
 def hypervolume_history(trials: pd.DataFrame, cost: str = COST) -> list[tuple[int, float]]:
     """(trial number, hypervolume of all complete trials up to it), against one reference point for all."""
+    import pandas as pd
+
     rows = complete(trials)
     if rows.empty:
         return []

@@ -88,7 +88,7 @@ def show_status(study: str, root: Path, *, as_json: bool) -> None:
         f"{document['retests_wanted']} retests; reference {'done' if document['reference'] else 'not done'}"
     )
     put(f"the proxy here: {document['validation']['verdict']}; {document['validation']['reason']}")
-    put(str(document["answer"]))
+    put(document["answer"][0])
 
 
 def show_frontier(study: str, root: Path, *, as_json: bool) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from halosearch.record.evaluation import ANCHOR, COMPLETE, REFERENCE, TRIAL, Evaluation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def reference_of(rows: Sequence[Evaluation]) -> Evaluation | None:
 
 def table(trials: list[Trial]) -> pd.DataFrame:
     """One row per trial: number, state, dials, exact costs, score, step time with interval, accuracies, seconds, reason."""
+    import pandas as pd  # half a second that a status does not have
+
     return pd.DataFrame([flat(trial) for trial in trials])
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halosearch.analysis.published_nearby import comparison_with_published
 from halosearch.analysis.validation_rows import forced, validation_of
 from halosearch.record.evaluation import Evaluation
 from halosearch.record.folders import Folders
@@ -42,7 +41,9 @@ class Evidence:
 
 def evidence_of(spec: StudySpec, folders: Folders, rows: Sequence[Evaluation], pool_size: int) -> Evidence:
     """What the report is made of; the step-time prediction is fitted over and over, which takes seconds in long studies."""
-    from halosearch.analysis.step_times import prediction_of  # its fits take a second to import
+    # what takes a second to import, and a status does not need
+    from halosearch.analysis.published_nearby import comparison_with_published
+    from halosearch.analysis.step_times import prediction_of
 
     facts_file = folders.study / DATA_FILE
     facts = json.loads(facts_file.read_text()) if facts_file.exists() else {"description": spec.data}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from halosearch.analysis.attainment import DRAWS, attainment
 from halosearch.record.evaluation import COMPLETE, HELD_OUT, RETEST, Evaluation
 from halosearch.record.trials import Trial, repeats
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST_DRAWS, MOST_NUMBERS = 400, 4_000_000
 """Draws times trials: seconds in studies of thousands of trials, whose report says how many draws it made."""

@@ -16,7 +16,6 @@ from halosearch.record.storage import is_driven, open_for_reading
 from halosearch.record.table import Table
 from halosearch.record.trials import Trial, trials_of
 from halosearch.report.evidence import evidence_of
-from halosearch.report.summary import summarise
 from halosearch.spec.study import FILE, StudySpec, make_spec, read_yaml
 
 
@@ -65,12 +64,14 @@ def open_study(root: Path, name: str) -> Opened:
 
 def summary_of(opened: Opened) -> dict[str, Any]:
     """The study's summary, computed from its record."""
+    from halosearch.report.summary import summarise  # pandas: half a second that `status` does not need
+
     return summarise(evidence_of(opened.spec, opened.folders, opened.rows, opened.pool_size))
 
 
 def rewrite_report(opened: Opened) -> tuple[dict[str, Any], Path]:
     """Write the page anew."""
-    from halosearch.report.page import write_report  # plotly and matplotlib: a second that `status` does not need
+    from halosearch.report.page import write_report  # plotly and matplotlib
 
     summary = summary_of(opened)
     return summary, write_report(opened.folders.report, summary)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,14 +14,13 @@ from halosearch.analysis.published_nearby import nearest_published
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import DIALS, config_from_dials
-from halosearch.record.evaluation import Evaluation
 from halosearch.record.trials import Trial, anchor_of, reference_of, table
 from halosearch.report.evidence import Evidence
 from halosearch.report.finals import final_scores, front_certainty, mean_scores
 from halosearch.report.redaction import redact_all
 from halosearch.report.rediscovery import rediscovery
 from halosearch.report.trial_rows import trial_rows
-from halosearch.report.wording import answer_sentences, first_sentence
+from halosearch.report.wording import BEST, answer_sentences
 
 POINT = 0.01
 """A point of score, whatever its noise."""
@@ -45,7 +43,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             "spec": evidence.spec,
             "command": evidence.command,
             "pool_size": evidence.pool_size,
-            "counts": counts_of(rows),
+            "counts": _counts(rows),
             "front": [int(number) for number in front["trial"]] if len(front) else [],
             "decisions": _decisions(done, front, noise, finals),
             "hypervolume": _hypervolume(rows),
@@ -70,24 +68,8 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     return summary
 
 
-def counts_of(rows: pd.DataFrame) -> dict[str, int]:
-    """Trials by state."""
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
     return {str(state): int(n) for state, n in rows["state"].value_counts().sort_index().items()} if len(rows) else {}
-
-
-def answer_of(spec: dict[str, Any], rows: Sequence[Evaluation], trials: list[Trial], validation: dict[str, Any]) -> str:
-    """The first sentence of a study's answer, from its rows alone."""
-    known = table(trials)
-    done, noise = complete(known), validation["noise"]
-    finals = final_scores(trials, rows, noise)
-    summary = {
-        "spec": spec,
-        "finals": finals,
-        "decisions": _decisions(done, frontier(known), noise, finals),
-        "counts": counts_of(known),
-        "trials": trial_rows(trials, {}),
-    }
-    return first_sentence(summary)
 
 
 def _hypervolume(rows: pd.DataFrame) -> list[list[float]]:
@@ -140,7 +122,7 @@ def _decisions(
         return []
     best = done.sort_values(["score", "step_time_s", "trial"], ascending=[False, True, True]).iloc[0]
     chosen = [("recommended (held-out images)", int(finals[0]["trial"]))] if finals else []
-    chosen.append(("best score", int(best["trial"])))
+    chosen.append((BEST, int(best["trial"])))
     close = done[done["score"] >= best["score"] - POINT]
     chosen.append(("fastest within 0.01 of it", int(close.sort_values(["step_time_s", "trial"])["trial"].iloc[0])))
     if noise is not None:

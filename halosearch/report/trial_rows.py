@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import json
 import math
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import config_from_dials
 from halosearch.record.trials import Trial, flat
 from halosearch.report.redaction import redacted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOT_IN_TABLE = ("curve", "accuracy")
 
@@ -35,6 +36,8 @@ def _row(trial: Trial, facts: dict[str, Any]) -> dict[str, Any]:
 
 def flat_table(summary: dict[str, Any]) -> pd.DataFrame:
     """The summary's trials as a table of plain columns; whole numbers stay whole where some are missing."""
+    import pandas as pd
+
     rows = [{key: value for key, value in trial.items() if key not in NOT_IN_TABLE} for trial in summary["trials"]]
     table = pd.DataFrame(rows)
     for name in table.columns:
@@ -52,6 +55,8 @@ def csv_text(table: pd.DataFrame) -> str:
 
 def json_rows(table: pd.DataFrame) -> str:
     """The table as a JSON list of objects, None where nothing is known."""
+    import pandas as pd
+
     rows = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in table.to_dict("records")]
     return json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 

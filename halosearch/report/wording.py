@@ -7,6 +7,8 @@ from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
 
+BEST = "best score"
+"""The role of the trial with the best score in the search."""
 MOST_LISTED = 30
 """Trials that a sentence lists by number."""
 
@@ -102,7 +104,7 @@ def _differs(first: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def _best_trial(summary: dict[str, Any]) -> dict[str, Any]:
     """The trial with the best score in the search."""
-    number = next(d["trial"] for d in summary["decisions"] if d["role"] == "best score")
+    number = next(d["trial"] for d in summary["decisions"] if d["role"] == BEST)
     return trial_of(summary, number)
 
 

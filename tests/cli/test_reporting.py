@@ -39,7 +39,7 @@ def test_the_same_study_twice_gives_the_same_bytes_and_one_summary_for_page_and_
     assert set(pages[0]) == {"index.html", "summary.json", "trials.csv"}
     summary = json.loads(pages[0]["summary.json"])
     status = here("status", "one", "--json", cwd=place, monkeypatch=monkeypatch)
-    assert json.loads(status.stdout)["answer"] == summary["answer"]
+    assert json.loads(status.stdout)["answer"] == summary["answer"][:1]
     assert summary["answer"][0].split(":")[0] in pages[0]["index.html"].decode()
     for private in (str(place), str(ROOT), "/home/", "/root/"):
         assert private.encode() not in pages[0]["index.html"] + pages[0]["summary.json"]
