@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.cost.comparing import exact_interval
 from halosearch.cost.devices import resolve_device
 from halosearch.cost.steps import synchronize
 from halosearch.cost.subjects import import_timm
+from halosearch.cost.timing import interval
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.attention.call import Shape
 from halosearch.families.halonet.attention.halo_attention import chosen_backend, halo_attention
@@ -156,7 +156,7 @@ def interleaved(steps, device, rounds):
 def rows_of(name, seconds):
     base = next(iter(seconds))
     for backend, samples in seconds.items():
-        ratio = exact_interval(np.array(seconds[base]) / np.array(samples))
+        ratio = interval(np.array(seconds[base]) / np.array(samples))
         shown = "-" if ratio is None else f"{ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
         yield [name, backend, 1e3 * float(np.median(samples)), shown, base]
 

@@ -20,10 +20,7 @@ SMALLEST = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        each if each not in ("prediction", "step_times") else pytest.param(each, marks=pytest.mark.long)
-        for each in SMALLEST
-    ],
+    [each if each in ("attention", "report") else pytest.param(each, marks=pytest.mark.long) for each in SMALLEST],
 )
 def test_a_benchmark_runs_and_records(name, tmp_path):
     done = subprocess.run(

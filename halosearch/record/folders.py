@@ -33,7 +33,7 @@ class Folders:
 
     @property
     def logs(self) -> Path:
-        """What workers print, a file per job."""
+        """What workers print, a file per evaluation."""
         return self.study / "logs"
 
     @property

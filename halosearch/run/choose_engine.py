@@ -1,4 +1,4 @@
-"""Who runs a study's jobs: processes of this machine, a Ray cluster, or Ray Tune. The study is the same with each."""
+"""Who runs a study's evaluations: processes of this machine, a Ray cluster, or Ray Tune. The study is the same with each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MakeWorkers = Callable[[StudySpec, Settings, Folders, str, Callable[[str], None]
 
 
 def limits_of(spec: StudySpec) -> Limits:
-    """What one job may take: by default as long as the whole study's preset was made for, and ten minutes at least."""
+    """What one evaluation may take: by default as long as the whole study's preset was made for, and ten minutes at least."""
     seconds = spec.max_trial_time_s or max(600.0, 60.0 * spec.preset.minutes)
     return Limits(seconds, spec.max_trial_memory)
 

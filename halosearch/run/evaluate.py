@@ -56,7 +56,7 @@ def at_home(settings: Settings, own: Path, shared: Path) -> Settings:
 
 
 def make_evaluate(settings: Settings) -> Evaluate:
-    """Open the data once, then evaluate job after row.
+    """Open the data once, then evaluate row after row.
 
     Raises:
         EnvironmentFault: no such device or data here, or other data than the driver's.

@@ -22,7 +22,7 @@ class Place:
     gpus_per_trial: float | None = None
 
     def share(self, spec: StudySpec) -> float:
-        """GPUs that one running job holds."""
+        """GPUs that one running evaluation holds."""
         if self.gpus_per_trial is not None:
             return self.gpus_per_trial
         if not spec.device.startswith("cuda"):

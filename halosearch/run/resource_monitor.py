@@ -43,7 +43,7 @@ class ResourceMonitor:
 
     Args:
         folder: of the study. file: where GPU-seconds are kept between runs.
-        gpus: share of a GPU that one job holds. max_gpu_seconds: of all runs together.
+        gpus: share of a GPU that one evaluation holds. max_gpu_seconds: of all runs together.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class ResourceMonitor:
             self.spent = float(json.loads(self.file.read_text())["gpu_seconds"])
 
     def look(self, running: int) -> str | None:
-        """Take note of the time since the last look, in which as many jobs ran as were said then. A reason to stop, or None."""
+        """Take note of the time since the last look, in which as many evaluations ran as were said then. A reason to stop, or None."""
         now = self.clock()
         if self._last is not None:
             self.spent += (now - self._last) * self._running * self.gpus

@@ -11,6 +11,7 @@ import time
 import pandas as pd
 import psutil
 import pytest
+from filelock import FileLock
 
 from halosearch.record.table import Table
 from halosearch.record.trials import trials_of as trials_in
@@ -49,11 +50,17 @@ def until_checkpoint(folder, run):
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    done = halosearch("study", tiny_search(folder), "--json", "--force", cwd=folder, check=0)
-    return folder, json.loads(done.stdout)
+    """One study for all tests of a session, whichever process they run in."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            done = halosearch("study", tiny_search(folder), "--json", "--force", cwd=folder, check=0)
+            (folder / "said.json").write_text(done.stdout)
+    return folder, json.loads((folder / "said.json").read_text())
 
 
 @pytest.mark.slow
@@ -217,7 +224,7 @@ def after(run, count):
 def test_killed_at_any_moment_and_started_again_every_row_ends_once_with_the_same_scores(undisturbed, tmp_path):
     rng = random.Random(0)
     tiny_search(tmp_path)
-    for _ in range(4):
+    for _ in range(2):
         run = start("study", "tiny.yaml", "--force", cwd=tmp_path)
         after(run, rng.randrange(1, 9))
         workers = children_of(run.pid)
@@ -257,6 +264,7 @@ def test_a_signal_ends_the_run_in_order_and_the_study_goes_on(tmp_path, number, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_second_signal_leaves_at_once_and_loses_nothing(tmp_path):
     tiny(tmp_path, images=4000, trials=3)
     run = start("study", "tiny.yaml", cwd=tmp_path)
@@ -290,6 +298,7 @@ def test_a_second_process_on_the_same_study_is_refused_and_status_says_it_runs(t
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_costs_a_second_run_of_its_trial(tmp_path):
     tiny(tmp_path, images=1000, trials=2)
     run = start("study", "tiny.yaml", "--json", cwd=tmp_path)
@@ -320,7 +329,7 @@ def test_time_is_up_and_the_rest_waits_for_the_next_run(tmp_path):
 @pytest.mark.slow
 def test_a_folder_of_photographs_is_studied_and_the_corrupt_file_named(tmp_path):
     make_tree(tmp_path / "photos")
-    tiny(tmp_path, data="photos", trials=2)
+    tiny(tmp_path, data="photos", trials=1)
     run = halosearch("study", "tiny.yaml", "--json", cwd=tmp_path, check=0)
     assert "beach/broken.jpg" in run.stderr
     summary = json.loads(run.stdout)

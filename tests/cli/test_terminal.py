@@ -74,6 +74,7 @@ def test_watching_a_study_that_nobody_runs_ends_at_once_with_what_was_done(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_study_in_a_terminal_is_watched_from_another_and_stopped_by_a_key(tmp_path):
     tiny(tmp_path, trials=60)
     study = Terminal(["-m", "halosearch", "study", "tiny.yaml"], 80, cwd=tmp_path)

@@ -143,7 +143,12 @@ def test_a_second_driver_is_refused_and_a_killed_one_frees_the_study_at_once(ser
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # SQLAlchemy drops broken connections unclosed
 @pytest.mark.parametrize(
-    "fault", ["stop", pytest.param("kill", marks=pytest.mark.slow), pytest.param("freeze", marks=pytest.mark.slow)]
+    "fault",
+    [
+        "stop",
+        pytest.param("kill", marks=pytest.mark.slow),
+        pytest.param("freeze", marks=[pytest.mark.slow, pytest.mark.long]),
+    ],
 )
 def test_an_outage_in_the_middle_of_a_study_costs_time_only(fault, opened):
     with Server() as server:

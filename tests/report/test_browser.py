@@ -289,7 +289,10 @@ def test_keys_alone_reach_everything(tab):
     ("width", "theme"),
     [
         (360, "light"),
-        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((1280, "dark"), (360, "dark"), (1280, "light"))),
+        *(
+            pytest.param(*one, marks=[pytest.mark.slow, pytest.mark.long])
+            for one in ((1280, "dark"), (360, "dark"), (1280, "light"))
+        ),
     ],
 )
 def test_axe_finds_nothing_serious(browser, study, theme, width):

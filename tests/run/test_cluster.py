@@ -130,6 +130,7 @@ def test_a_node_that_joins_takes_work_and_one_that_leaves_gives_it_back(nodes, t
     assert {t.state for t in trials} <= {"complete", "pruned"}
 
 
+@pytest.mark.long
 def test_the_command_itself_runs_on_a_cluster_and_a_signal_ends_it_without_orphans(nodes, tmp_path):
     study = tiny_search(tmp_path)
     whole = halosearch("study", study, "--force", "--ray", nodes.address, cwd=tmp_path, check=0)

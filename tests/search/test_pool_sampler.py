@@ -319,4 +319,4 @@ def test_a_proposal_from_a_hundred_thousand_rows_after_a_thousand_trials_takes_t
         taken.append(time.process_time() - started)
         row = sampler.row(trial)
         study.tell(trial, [truth[row], pool["macs"][row]])
-    assert min(taken) < 2.0, taken
+    assert min(taken) < 6.0, taken  # 1.5 to 2 s where nothing else runs; what scales otherwise takes 15 s

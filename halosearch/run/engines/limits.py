@@ -1,4 +1,4 @@
-"""What one job may take, and how it is recorded when it takes more."""
+"""What one evaluation may take, and how it is recorded when it takes more."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one job may take: seconds from its start in a worker, bytes of main memory; None: as much as there is."""
+    """What one evaluation may take: seconds from its start in a worker, bytes of main memory; None: as much as there is."""
 
     seconds: float | None = None
     memory_bytes: int | None = None
 
     def excess(self, pid: int | None, seconds: float) -> dict[str, Any]:
-        """The result of a job that took more than it may, after so many seconds in the process `pid`; empty where it did not."""
+        """The result of an evaluation that took more than it may, after so many seconds in the process `pid`; empty where it did not."""
         if self.seconds is not None and seconds > self.seconds:
             reason = f"was ended after {self.seconds:,.0f} s, the time that a trial may take"
             return {"state": "failed", "reason": reason, "seconds": seconds}

@@ -1,6 +1,6 @@
 """Local workers: one process each, spawned, fed through a pipe. A worker that dies takes nothing with it but its row.
 
-A row that runs too long or needs too much memory is ended with its process. All other engines run their jobs in these, too.
+A row that runs too long or needs too much memory is ended with its process. All other engines run their evaluations in these, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from halosearch.run.protocol import (
 REPORT_EVERY_S = 0.5
 END_GRACE_S = 1.0
 LOOK_EVERY_S = 0.2
-"""How often running jobs are held against their limits."""
+"""How often running evaluations are held against their limits."""
 FALSE_STARTS = 3
 KILLED_STARTS = 10
 """Processes in a row that ended, or were killed, before they came to their first row: then none will."""
@@ -146,7 +146,7 @@ class LocalWorkers:
         return Event(DIED, row, reason=cause, blameless=True)
 
     def _hold_to_limits(self) -> list[Event]:
-        """End the jobs that take more than they may, with their processes."""
+        """End the evaluations that take more than they may, with their processes."""
         if time.monotonic() - self._looked < LOOK_EVERY_S:
             return []
         self._looked = time.monotonic()
@@ -175,7 +175,7 @@ class LocalWorkers:
         return worker
 
     def stop(self) -> None:
-        """Ask all jobs to stop at their next step."""
+        """Ask all evaluations to stop at their next step."""
         self._stop.value = 1
 
     def close(self) -> None:
@@ -221,7 +221,7 @@ class _PipeWorld:
 
 
 def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, stop: Any, logs: str, driver: int) -> None:
-    """Run jobs until the pipe closes. Signals of the terminal are the driver's business."""
+    """Evaluate rows until the pipe closes. Signals of the terminal are the driver's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=end_with_driver, args=(driver,), daemon=True).start()
