@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ import typer
 
 from halosearch.cli.options import Json, Root
 from halosearch.cli.output import format_table, put, put_json, say
-from halosearch.errors import NothingUsableError, UsageError
+from halosearch.errors import NothingUsableError, StoreError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,10 +109,6 @@ class StudyCommand:
         from halosearch.spec.study import StudySpec
 
         said = nested(StudySpec, self.said)
-        if said.get("storage") is not None:
-            from halosearch.record.storage import check_address
-
-            check_address(said["storage"])
         from halosearch.run.begin import Request
 
         return Request(self.options.study, self.options.root, said, say)
@@ -244,7 +241,8 @@ def _count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:
     from halosearch.record.storage import open_for_reading
 
     if spec.storage is not None or folders.journal.exists():
-        count_rows(tally, open_for_reading(spec, folders).rows())
+        with contextlib.suppress(StoreError):  # the run itself recovers it, or says what is wrong
+            count_rows(tally, open_for_reading(spec, folders).rows())
 
 
 def _catch_signals(control: Control, message: Any) -> list[signal.Signals]:
@@ -273,9 +271,10 @@ def _end(
     json, summary = command.options.json, ended.summary
     root = folders.study.parent.parent
     where = "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
-    if ended.refused and not received and summary is not None:
+    if ended.refused and not received:
+        reason = "" if summary is None else f": {summary['validation']['reason']}"
         raise NothingUsableError(
-            f"the proxy does not rank the candidates of this pool: {summary['validation']['reason']}",
+            f"the proxy does not rank the candidates of this pool{reason}",
             f"a longer preset (--preset) or other data may; to search anyway: halosearch study {spec.name} --force; the page: {ended.page}",
         )
     if summary is None:

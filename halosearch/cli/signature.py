@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from halosearch.errors import UsageError
 from halosearch.spec.flags import options_of
 from halosearch.spec.study import StudySpec
 
@@ -50,6 +51,8 @@ def with_study_fields(value: type, make: Callable[..., Any]) -> Callable[[Callab
             for key in [key for key in said if key.endswith(OLD)]:
                 old = said.pop(key)
                 if old is not None:
+                    if said.get(key.removesuffix(OLD)) is not None:
+                        raise UsageError("an option is given under its old and its new name", "leave the old name out")
                     _say_deprecated(key.removesuffix(OLD))
                     said[key.removesuffix(OLD)] = old
             command(make(value(**mine), said))

@@ -89,7 +89,7 @@ def check(journal: Path) -> int:
 
 
 def mend(journal: Path) -> int:
-    """BlockGeometry an unterminated last line; returns the bytes cut. Call under `hold_study`.
+    """Cut an unterminated last line; returns the bytes cut. Call under `hold_study`.
 
     Raises:
         StoreError: as `check`.

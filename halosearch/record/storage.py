@@ -36,7 +36,7 @@ def check_address(storage: str | None) -> None:
 
     if carries_a_password(storage):
         raise UsageError(
-            "the address in --storage carries a password, and study.yaml would show it",
+            "the address of the storage carries a password, and study.yaml would show it",
             "leave it out and put it into ~/.pgpass or PGPASSWORD",
         )
     url_of(storage)

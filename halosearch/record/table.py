@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from halosearch.record.database import Patient
 
 STUDY = "halosearch"
+READS = 5
+"""How often a reader reads while a driver appends, before it calls the record damaged."""
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
 OBJECTIVES = {TRIAL: {"score": MAXIMIZE, "step_time_s": MINIMIZE}, ANCHOR: {"step_time_s": MINIMIZE}}
 TITLES = {
@@ -145,6 +147,14 @@ class Table:
         Raises:
             StoreError: a row is missing.
         """
+        for _ in range(READS if self._read_only else 1):
+            found = self._read_rows()
+            if [row.id for row in found] == list(range(len(found))):
+                return found
+        raise StoreError("rows of the record are missing or there twice", "restore it from a backup")
+
+    def _read_rows(self) -> list[Evaluation]:
+        """The rows of every kind, kind by kind: beside a driver, one kind may be newer than another."""
         frozen: list[FrozenTrial] = self._call(self._study(TRIAL).get_trials, deepcopy=False)
         if self.facts().get("format") == format2.FORMAT:
             return format2.rows_of(frozen, self.facts())
@@ -154,8 +164,6 @@ class Table:
                 frozen = frozen + self._call(self._study(kind).get_trials, deepcopy=False)
         frozen = sorted((trial for trial in frozen if "id" in trial.user_attrs), key=lambda t: int(t.user_attrs["id"]))
         self._places = {int(t.user_attrs["id"]): (str(t.user_attrs["kind"]), t._trial_id) for t in frozen}
-        if list(self._places) != list(range(len(frozen))):
-            raise StoreError("rows of the record are missing or there twice", "restore it from a backup")
         return [_row(trial) for trial in frozen]
 
     def append(self, row: Evaluation, distributions: Mapping[str, BaseDistribution]) -> None:

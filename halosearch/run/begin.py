@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from halosearch import __version__
 from halosearch.errors import UsageError, VersionError
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.record.folders import Folders, budget_name, find_study, folders_of
+from halosearch.record.storage import check_address
 from halosearch.spec.flags import merged, nested
 from halosearch.spec.presets import PRESETS, Preset, choose_preset
 from halosearch.spec.study import (
@@ -107,6 +109,8 @@ def _with_full_path(values: dict[str, Any]) -> dict[str, Any]:
 
 def _new(values: dict[str, Any], resolve_device: ResolveDevice) -> StudySpec:
     """A whole spec: what was said over the preset's numbers, everything written out."""
+    values = {key: value for key, value in values.items() if value is not None}
+    _check_types(values)
     given = values.get("preset") or {}
     named = given.get("name")
     if named and named != "custom" and named not in PRESETS:
@@ -124,6 +128,8 @@ def _new(values: dict[str, Any], resolve_device: ResolveDevice) -> StudySpec:
         "trials": preset.trials,
         "workers": default_workers(device, in_flight),
         **values,
+        "format": FORMAT,
+        "halosearch": __version__,
         "device": device,
         "preset": preset.model_dump(),
         "retests": retests,
@@ -131,7 +137,20 @@ def _new(values: dict[str, Any], resolve_device: ResolveDevice) -> StudySpec:
         "space": space.to_dict(),
         "space_hash": space.hash(),
     }
-    return make_spec(_with_full_path(whole))
+    return _made(whole)
+
+
+def _made(values: dict[str, Any]) -> StudySpec:
+    spec = make_spec(_with_full_path(values))
+    check_address(spec.storage)
+    return spec
+
+
+def _check_types(values: dict[str, Any]) -> None:
+    """What is used before the whole spec can be validated."""
+    for key, kind, example in (("device", str, "cpu"), ("data", str, "photos"), ("max_time_s", (int, float), "7200")):
+        if key in values and not isinstance(values[key], kind):
+            raise UsageError(f"study: {key} cannot be {values[key]!r}", f"for example {key}: {example}")
 
 
 def default_in_flight(workers: Any) -> int:
@@ -172,7 +191,7 @@ def _continued(asked: Request, values: dict[str, Any], folders: Folders, resolve
     if said.get("space"):
         space = spec.search_space().with_overrides(said["space"])
         whole |= {"space": space.to_dict(), "space_hash": space.hash()}
-    now = make_spec(_with_full_path(whole))
+    now = _made(whole)
     _check_same(spec, now)
     if now.sampler != "random" and now.retests > max(now.preset.uniform, spec.retests):
         raise UsageError(

@@ -212,7 +212,9 @@ class Driver:
         self.rows[row.id] = ended
         self._stale = True
         if row.kind == ANCHOR and state != COMPLETE:
-            raise EnvironmentFault(f"the anchor's step time cannot be measured: {reason}", "try --device cpu")
+            raise EnvironmentFault(
+                f"the anchor's step time cannot be measured: {reason}", "try --device cpu under another --name"
+            )
         self.listener.event("pause" if state == PRUNED else "end", row, {"state": state, "reason": reason, **kept})
         self.ended(ended)
 

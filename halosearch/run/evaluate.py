@@ -121,7 +121,7 @@ def measured_anchor(plan: TimingPlan, device: torch.device) -> dict[str, Any]:
 
 
 def step_time(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> dict[str, Any]:
-    """Training-step time of the full candidate beside the anchor's, in the same rounds (see `clock.in_seconds`)."""
+    """Training-step time of the full candidate beside the anchor's, in the same rounds (see `anchor.in_seconds`)."""
     return {"step_time": measure({"candidate": config}, plan, device)[0].to_dict()}
 
 

@@ -31,7 +31,7 @@ ACTIVATION_COPIES = 4
 
 
 def forecast(spec: StudySpec, pool: pd.DataFrame) -> dict[str, Any]:
-    """Cell size, probed step times and twin speeds at the 10, 50, 90 % quantiles of MACs, and ranges for the whole study."""
+    """Pool size, probed step times and twin speeds at the 10, 50, 90 % quantiles of MACs, and ranges for the whole study."""
     torch.set_num_threads(spec.threads)
     device = torch.device(spec.device)
     probes = [_probe(spec, _at_quantile(pool, quantile), device) for quantile in QUANTILES]

@@ -90,7 +90,9 @@ class SearchPlanner:
         outcomes = {place: self._outcome(row) for place, row in enumerate(trials) if row.state != RUNNING}
         self._follow(trials, outcomes)
         if self._schedule.in_uniform_part:
-            return self._next_move(rows, outcomes)
+            move = self._next_move(rows, outcomes)
+            if move.status == DECIDED or self._schedule.in_uniform_part:
+                return move  # else the pool ended among the rows drawn evenly: checks and finals follow
         check = self._check(rows, outcomes)
         if check is not None:
             return check
@@ -164,7 +166,7 @@ class SearchPlanner:
         moves = self._schedule.moves[: self._design.shape.uniform]
         even = {move.trial: outcomes[move.number] for move in moves if move.number in outcomes}
         shape, seed = self._design.shape, self._design.seed
-        uniform = min(shape.uniform, shape.trials)
+        uniform = min(shape.uniform, self._schedule.proposed)
         dials = lambda trial: self._pool.params(self._schedule.row_of(trial))  # noqa: E731
         plan = self._decide(checks(self._design.repeats, uniform, seed, even, dials), rows)
         if plan is not None:

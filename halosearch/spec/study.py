@@ -170,6 +170,8 @@ def read_yaml(path: Path, tell: Callable[[str], None] = lambda _: None) -> dict[
             "continue the study with the version of halosearch that began it, or start anew under another --name",
         )
     for old in [key for key in OLD_KEYS if key in values]:
+        if OLD_KEYS[old] in values:
+            raise UsageError(f"{path.name} says both {old} and {OLD_KEYS[old]}", f"{old} is the old name: leave it out")
         tell(f"{path.name}: {old} is now called {OLD_KEYS[old]}; the old name goes on working")
         values = {OLD_KEYS[old] if key == old else key: value for key, value in values.items()}
     values = _whole_mappings(values, path.name)

@@ -278,3 +278,21 @@ def test_objectives_have_names_for_the_dashboard(tmp_path):
         names = optuna.load_study(study_name="halosearch", storage=open_storage(path)).metric_names
     assert names == ["score", "step_time_s"]
     assert path.read_bytes().count(b"study:metric_names") <= 1
+
+
+def test_a_reader_beside_a_driver_reads_again_where_one_kind_was_newer_than_another(tmp_path):
+    writer = Table(tmp_path / "j", create=True)
+    writer.append(DECIDED[0], DISTRIBUTIONS)
+    reader = Table(tmp_path / "j", create=False, read_only=True)
+    read, late = reader._study, [replace(DECIDED[2], id=1), replace(DECIDED[4], id=2)]
+
+    def between(kind):
+        """A trial and a retest are decided after the trials were read and before the retests are."""
+        while kind == RETEST and late:
+            writer.append(late.pop(0), DISTRIBUTIONS)
+        return read(kind)
+
+    writer.append(replace(DECIDED[4], id=3), DISTRIBUTIONS)
+    reader._study = between
+    assert [row.id for row in reader.rows()] == [0, 1, 2, 3]
+    assert not late

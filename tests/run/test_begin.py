@@ -1,5 +1,6 @@
 import pytest
 
+from halosearch import __version__
 from halosearch.analysis.published_nearby import comparison_with_published, nearest_published
 from halosearch.cost.candidate_pool import pool_of
 from halosearch.cost.devices import is_out_of_memory
@@ -11,6 +12,7 @@ from halosearch.run.begin import request, resolve
 from halosearch.search.pool import Pool
 from halosearch.search.reference import reference_dials
 from halosearch.spec.presets import PRESETS, choose_preset
+from halosearch.spec.study import FORMAT
 
 
 def cpu(_):
@@ -92,11 +94,32 @@ def test_short_forms_of_a_study_file_are_read(tmp_path, text):
     assert spec.name == ("20" if "name" in text else "a")
 
 
-@pytest.mark.parametrize("text", ["budget: [1]", "space: [1]", "preset: [1]", "lookahead: four", "budget: 5 apples"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "budget: [1]",
+        "space: [1]",
+        "preset: [1]",
+        "lookahead: four",
+        "budget: 5 apples",
+        "max_time_s: 2h",
+        "data: 5",
+        "device: 3",
+        "tier: cpu-2m\npreset: cpu-1h",
+        "storage: postgresql://u:secret@h/db",
+    ],
+)
 def test_shapes_that_mean_nothing_are_refused_in_words(tmp_path, text):
     (tmp_path / "a.yaml").write_text(("" if "budget" in text else "budget: 5M\n") + text)
     with pytest.raises(UsageError):
         resolve(request(str(tmp_path / "a.yaml"), tmp_path), cpu)
+
+
+def test_an_old_study_file_begins_a_study_of_this_version_and_nothing_said_is_the_default(tmp_path):
+    (tmp_path / "a.yaml").write_text("format: 2\nhalosearch: 0.0.1\nbudget: 5M\nworkers: null\n")
+    spec, _, _ = resolve(request(str(tmp_path / "a.yaml"), tmp_path), cpu)
+    assert (spec.format, spec.halosearch) == (FORMAT, __version__)
+    assert spec.workers >= 1
 
 
 def test_a_study_file_written_by_hand_in_its_place_begins_the_study(tmp_path):

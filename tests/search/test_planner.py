@@ -102,6 +102,24 @@ def test_an_exhausted_pool_ends_the_study_with_its_finals():
     assert rows[-1].kind == HELD_OUT
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("eta", [0, 2])
+def test_a_pool_that_ends_among_the_rows_drawn_evenly_is_checked_and_has_its_finals(eta, workers):
+    design = design_of("random", eta, 1 if eta else 0, trials=80)
+    rows, plan = play(design, workers=workers, seed=5)
+    alone = play(design)[0]
+    assert plan.status == FINISHED
+    assert rows == alone
+    kinds = [row.kind for row in rows]
+    assert [kinds.count(kind) for kind in (TRIAL, RETEST, RATE, HELD_OUT)] == [len(ROWS), 4 + 3, 2, 4]
+    for length in range(len(ROWS), len(rows) + 1):
+        assert planner(design).plan(rows[:length]).row == (None if length == len(rows) else _undecided(rows[length]))
+
+
+def _undecided(row):
+    return replace(row, state=RUNNING, result={}, reason="", runs=0)
+
+
 def test_failed_trials_are_not_repeated_and_their_kin_take_their_place():
     rows = alone(("pool", 2, 1), ((TRIAL, 2, 1), (TRIAL, 3, 0)))
     retests = [row.trial for row in rows if row.kind == RETEST and row.repeat == 1]

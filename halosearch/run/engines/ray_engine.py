@@ -96,6 +96,8 @@ class _Engine:
         self._waiting: asyncio.Queue[tuple[Evaluation, bytes | None]] = asyncio.Queue()
         self._actors: dict[int, Any] = {}
         """Workers that are ready, by their place."""
+        self._begun: set[int] = set()
+        """Rows of which a worker has told something: only their deaths can be theirs."""
         self._false_starts, self._alive_at, self._told = 0, time.monotonic(), plan.size
 
     async def run(self) -> None:
@@ -150,11 +152,13 @@ class _Engine:
         """One row on a worker, its news to the driver as they come."""
         row, checkpoint = await self._waiting.get()
         given.append(row)
+        self._begun.discard(row.id)
         await actor.begin.remote(row, checkpoint)
         seen = 0
         while True:
             for number, item in await self._news(actor, seen):
                 seen = number
+                self._begun.add(row.id)
                 self._say(*item)
                 if item[0] == NEWS and item[1].kind != PROGRESS:
                     given.clear()
@@ -208,7 +212,7 @@ class _Engine:
                 )
         self._say(CAPACITY, len(self._actors))
         for row in given:
-            self._say(NEWS, Event(DIED, row, reason=cause))
+            self._say(NEWS, Event(DIED, row, reason=cause, blameless=row.id not in self._begun))
 
     def _stop(self) -> None:
         while not self._waiting.empty():
