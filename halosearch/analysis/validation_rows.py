@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from halosearch.analysis.proxy_validation import FAILED, validate
-from halosearch.record.evaluation import COMPLETE, RATE, RETEST, Evaluation
+from halosearch.record.evaluation import COMPLETE, RATE, RETEST, TRIAL, Evaluation
 from halosearch.record.trials import repeats, trials_of
 
 
@@ -40,8 +40,12 @@ def retested(rows: Sequence[Evaluation], trial: int) -> list[float]:
 
 
 def forced(rows: Sequence[Evaluation], uniform: int) -> str | None:
-    """Why the proxy was refused where candidates were searched nevertheless; None where they were not."""
-    if not any(trial.number >= uniform for trial in trials_of(rows)):
+    """Why the proxy was refused where candidates were searched nevertheless; None where they were not.
+
+    The gate is asked again about what it saw: rows of later runs (more retests) change the validation, not this.
+    """
+    searched = next((place for place, row in enumerate(rows) if row.kind == TRIAL and row.trial >= uniform), None)
+    if searched is None:
         return None
-    found = validation_of(rows, uniform)
+    found = validation_of(rows[:searched], uniform)
     return str(found["reason"]) if found["verdict"] == FAILED else None

@@ -49,12 +49,8 @@ def with_study_fields(value: type, make: Callable[..., Any]) -> Callable[[Callab
         def run(**said: Any) -> None:
             mine = {name: said.pop(name) for name in own}
             for key in [key for key in said if key.endswith(OLD)]:
-                old = said.pop(key)
-                if old is not None:
-                    if said.get(key.removesuffix(OLD)) is not None:
-                        raise UsageError("an option is given under its old and its new name", "leave the old name out")
-                    _say_deprecated(key.removesuffix(OLD))
-                    said[key.removesuffix(OLD)] = old
+                name = key.removesuffix(OLD)
+                said[name] = of_either_name(said.get(name), said.pop(key), name)
             command(make(value(**mine), said))
 
         return _with_signature(command, [first[0], *study_parameters(), *first[1:]], run)
@@ -65,9 +61,19 @@ def with_study_fields(value: type, make: Callable[..., Any]) -> Callable[[Callab
 OLD = "__old"
 
 
-def _say_deprecated(key: str) -> None:
+def of_either_name(new: Any, old: Any, key: str) -> Any:
+    """The value of an option of study files that may be given under its old name, which is said to be old.
+
+    Raises:
+        UsageError: it is given under both.
+    """
+    if old is None:
+        return new
+    if new is not None:
+        raise UsageError("an option is given under its old and its new name", "leave the old name out")
     flag = next(option.flag for option in options_of(StudySpec) if option.key == key)
     typer.echo(f"{flag.old} is now called {flag.name}; the old name goes on working", err=True)
+    return old
 
 
 def study_parameters() -> Iterator[inspect.Parameter]:

@@ -10,6 +10,7 @@ import typer
 
 from halosearch.cli.options import Candidate, Json, Root
 from halosearch.cli.output import put, put_json, say
+from halosearch.cli.signature import of_either_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,8 @@ class TrainOptions:
     candidate: Candidate
     json: Json = ""
     data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes.")] = None
-    preset: Annotated[
-        str | None, typer.Option("--preset", "--tier", help="Price class of the training (see study).")
-    ] = None
+    preset: Annotated[str | None, typer.Option(help="Price class of the training (see study).")] = None
+    tier: Annotated[str | None, typer.Option("--tier", hidden=True)] = None
     images: Annotated[int | None, typer.Option(min=1, help="Images that the twin sees (default: the preset's).")] = None
     image_size: Annotated[
         int | None, typer.Option(min=32, help="Train at this image size instead of the candidate's.")
@@ -36,10 +36,9 @@ def train_candidate(options: TrainOptions) -> None:
     from halosearch.cli.candidates import resolve_candidate
     from halosearch.run.train_once import OneTraining, train_once
 
+    preset = of_either_name(options.preset, options.tier, "preset")
     config = resolve_candidate(options.candidate, options.root)
-    wanted = OneTraining(
-        config, options.data, options.preset, options.images, options.image_size, options.seed, options.device
-    )
+    wanted = OneTraining(config, options.data, preset, options.images, options.image_size, options.seed, options.device)
     document = train_once(wanted, say)
     if options.json:
         put_json(document)

@@ -27,7 +27,7 @@ KINDS = {"retest": RETEST, "rate": RATE, "final": HELD_OUT}
 
 
 def rows_of(trials: Sequence[FrozenTrial], notes: Mapping[str, Any]) -> list[Evaluation]:
-    """The rows that such a record stands for: anchor, reference, trials in the order of their moves, then the repeats."""
+    """The rows that such a record stands for: anchor, reference, trials in the order of their moves, each followed by its repeats."""
     found = []
     if "clock" in notes:
         found.append(Evaluation(0, ANCHOR, {}, state=COMPLETE, result=notes["clock"], runs=1))
@@ -35,21 +35,25 @@ def rows_of(trials: Sequence[FrozenTrial], notes: Mapping[str, Any]) -> list[Eva
         note = notes["reference"]
         found.append(Evaluation(0, REFERENCE, note["dials"], **_end(note)))
     moves = [(move, trial) for trial in trials for move in trial.user_attrs.get("moves", ())]
-    found += [
+    moved = [
         _move(trial, int(move[1]), int(move[2])) for move, trial in sorted(moves, key=lambda pair: int(pair[0][0]))
     ]
+    last = {row.trial: place for place, row in enumerate(moved)}
+    repeated = []
     by_number = {trial.number: trial for trial in trials}
     for key in sorted(notes):
         kind, _, rest = key.partition("-")
         if kind in KINDS:
             number, _, repeat = rest.partition("-")
             note, trial = notes[key], by_number[int(number)]
-            found.append(
+            repeated.append(
                 Evaluation(
                     0, KINDS[kind], dict(trial.params), dict(trial.user_attrs["costs"]), int(note["seed"]),
                     trial.number, repeat=int(repeat or 1), rate=float(note["rate"]), **_end(note),
                 )
             )  # fmt: skip
+    placed = [*enumerate(moved), *((last[row.trial], row) for row in repeated)]  # a stable sort leaves moves first
+    found += [row for _, row in sorted(placed, key=lambda pair: pair[0])]
     return [replace(row, id=place) for place, row in enumerate(found)]
 
 

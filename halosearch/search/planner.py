@@ -176,7 +176,7 @@ class SearchPlanner:
 
     def _gate(self, rows: Sequence[Evaluation]) -> tuple[str, bool]:
         """What is found of the proxy before the first searched candidate, and whether the search is refused."""
-        if self._schedule.begun_to_search or not self._design.repeats.retests:
+        if self._schedule.begun_to_search:
             return "", False
         found = validation_of(rows, self._design.shape.uniform)
         note = f"the proxy here: {found['verdict']}; {found['reason']}"

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from halosearch.cli import main
 from halosearch.cli.signature import study_parameters
+from halosearch.errors import UsageError
 from halosearch.run.begin import Request, resolve
 from halosearch.spec.flags import Flag, merged, nested, options_of
 from halosearch.spec.presets import PRESETS
@@ -74,6 +75,25 @@ def test_a_deprecated_flag_means_the_same_and_is_said_once(typed, option):
     assert said == typed(option.flag.name, word)[0]
     assert heard.count(option.flag.old) == 1
     assert option.flag.name in heard
+
+
+def test_train_knows_the_old_name_of_its_preset_and_says_it_once(monkeypatch, capsys):
+    wanted = []
+
+    def asked(each, say):
+        wanted.append(each.preset)
+        raise UsageError("asked", "enough")
+
+    monkeypatch.setattr("halosearch.run.train_once.train_once", asked)
+    for flags, code in ((["--tier", "cpu-2m"], 2), (["--preset", "cpu-2m"], 2), (["--tier", "x", "--preset", "y"], 2)):
+        with pytest.raises(SystemExit) as end:
+            main.main(["train", "h0", *flags])
+        assert end.value.code == code
+        heard = capsys.readouterr().err
+        assert heard.count("--tier is now called --preset") == (flags[0] == "--tier" and len(flags) == 2)
+    assert wanted == ["cpu-2m", "cpu-2m"]
+    assert "old and its new name" in heard
+    assert "--tier" not in CliRunner().invoke(main.app, ["train", "--help"], env={"COLUMNS": "200"}).output
 
 
 def test_deprecated_keys_of_a_study_file_mean_the_same_and_are_said_once(tmp_path):

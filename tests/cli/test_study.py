@@ -144,23 +144,38 @@ def test_an_edited_study_file_is_refused(undisturbed, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("undisturbed")
-def test_a_damaged_store_exits_5_and_is_left_as_it_is(undisturbed, tmp_path, monkeypatch):
+def test_a_damaged_store_is_left_alone_by_readers_and_recovered_from_its_backup_by_the_study(
+    undisturbed, tmp_path, monkeypatch
+):
     import shutil
 
-    folder, _ = undisturbed
+    folder, summary = undisturbed
     shutil.copytree(folder, tmp_path / "c")
-    journal = tmp_path / "c" / "studies" / "tiny" / "trials.journal"
-    text = journal.read_bytes()
-    journal.write_bytes(text[:200] + b"\n" + text[300:])
-    damaged = journal.read_bytes()
-    done = here("study", "tiny", cwd=tmp_path / "c", monkeypatch=monkeypatch)
-    assert done.returncode == 5
-    assert "damaged at line" in error_of(done)
+    study = tmp_path / "c" / "studies" / "tiny"
+    journal, kept = study / "trials.journal", study / "trials.journal.damaged-1"
+    whole = journal.read_bytes()
+    damaged = whole[:200] + b"\n" + whole[300:]
+    journal.write_bytes(damaged)
+
+    def refused(command, words):
+        done = here(command, "tiny", cwd=tmp_path / "c", monkeypatch=monkeypatch)
+        assert done.returncode == 5
+        assert words in error_of(done)
+
+    refused("status", "damaged at line")
+    assert journal.read_bytes() == damaged
+    done = here("study", "tiny", "--json", cwd=tmp_path / "c", monkeypatch=monkeypatch)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["trials"] == summary["trials"]
+    assert journal.read_bytes().startswith(whole)
+    assert kept.read_bytes() == damaged
+    for backup in study.glob("trials.journal.backup*"):
+        backup.unlink()
+    journal.write_bytes(damaged)
+    refused("study", "damaged at line")
     assert journal.read_bytes() == damaged
     journal.unlink()
-    done = here("status", "tiny", cwd=tmp_path / "c", monkeypatch=monkeypatch)
-    assert done.returncode == 5
-    assert "missing" in error_of(done)
+    refused("status", "missing")
 
 
 @pytest.mark.slow

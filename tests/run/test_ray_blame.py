@@ -1,6 +1,7 @@
 """A worker that dies before its row has told anything is not held against the row."""
 
 import asyncio
+import json
 import queue
 from types import SimpleNamespace
 
@@ -51,3 +52,19 @@ def test_only_a_row_that_had_begun_is_blamed_for_its_worker(tells, monkeypatch):
     died = asyncio.run(live())
     assert [event.row for event in died] == [ROW, ROW]
     assert [event.blameless for event in died] == [not tells] * 2
+
+
+def test_tune_passes_on_whether_a_row_is_to_blame(monkeypatch):
+    pytest.importorskip("pyarrow")
+    from halosearch.run.engines import ray_tune, tune_parts
+
+    reported, said = [], []
+    monkeypatch.setattr("ray.tune.report", reported.append)
+    link = SimpleNamespace(live={"t": ROW}, errors={}, say=lambda *message: said.append(message))
+    monkeypatch.setattr(tune_parts, "LINK", link)
+    event = Event(DIED, ROW, reason="worker was killed by signal 9 (SIGKILL)", blameless=True)
+    ray_tune._end(event, {"trial-0": "its words"})
+    [result] = reported
+    assert json.loads(result["end"])["event"]["kind"] == DIED
+    tune_parts.RowSearcher.on_trial_complete(SimpleNamespace(), "t", result)
+    assert said == [("log", "trial-0", b"its words"), (NEWS, event)]

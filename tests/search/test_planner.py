@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halosearch.analysis.validation_rows import forced
 from halosearch.errors import StoreError
 from halosearch.record.evaluation import ANCHOR, FAILED, HELD_OUT, RATE, REFERENCE, RETEST, RUNNING, TRIAL, Evaluation
 from halosearch.record.trials import trials_of
@@ -143,6 +144,22 @@ def test_a_proxy_that_does_not_rank_is_searched_only_by_force():
         assert plan.status == status
         assert "R0 needs" in plan.note
         assert ("--force" in plan.note) == force
+        assert forced(rows, UNIFORM) is None
+    whole = play(design_of(retests=6, anchor_seeds=2, force=True), rows=list(rows))[0]
+    reason = forced(whole, UNIFORM)
+    assert reason in plan.note
+    later = [replace(row, id=len(whole), repeat=row.repeat + 1) for row in whole if row.kind == RETEST]
+    assert forced([*whole, *later], UNIFORM) == reason  # what came after the gate changes nothing
+    better = [ended(replace(row, result={}), 0) if row.kind == RETEST else row for row in whole]
+    assert forced([row for row in whole if row.kind != RETEST] + better, UNIFORM) is None
+
+
+def test_a_search_without_retests_says_that_nothing_is_known_of_its_proxy():
+    mind, rows = planner(design_of(retests=0, anchor_seeds=0, force=False)), []
+    while not (plan := mind.plan(rows)).note:
+        rows = [ended(row, 0) if row.state == RUNNING else row for row in [*rows, plan.row]]
+    assert plan.row.trial == UNIFORM
+    assert "unknown; 0 candidates were trained twice" in plan.note
 
 
 def test_a_study_that_is_prolonged_begins_with_the_same_rows_and_sends_as_many_on():

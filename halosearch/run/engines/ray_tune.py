@@ -27,7 +27,7 @@ from halosearch.run.engines.joining import Refused, connect
 from halosearch.run.engines.ray_client import CAPACITY, CHECKPOINT, LOG, NEWS, NOTE, WorkPlan
 from halosearch.run.engines.ray_engine import listen, served, watch_head
 from halosearch.run.engines.worker_sandbox import WorkerSandbox
-from halosearch.run.protocol import DIED, PROGRESS, Event
+from halosearch.run.protocol import PROGRESS, Event
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -129,10 +129,8 @@ def run_row(config: dict[str, Any], plan: WorkPlan, flag: Any) -> None:
 def _end(event: Event, logs: dict[str, str]) -> None:
     from ray import tune
 
-    if event.kind == DIED:
-        raise RuntimeError(event.reason)
-    end = {"kind": event.kind, "result": event.result, "reason": event.reason, "logs": logs}
-    tune.report({"end": json.dumps(end), "done": True})
+    said = {"kind": event.kind, "result": event.result, "reason": event.reason, "blameless": event.blameless}
+    tune.report({"end": json.dumps({"event": said, "logs": logs}), "done": True})
 
 
 def _asked_to_stop(flag: Any) -> bool:

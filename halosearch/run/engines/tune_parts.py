@@ -46,13 +46,14 @@ class Link:
         self.asked: queue.SimpleQueue[tuple[Evaluation, bytes | None]] = queue.SimpleQueue()
         self.live: dict[str, Evaluation] = {}
         self.errors: dict[str, str] = {}
-        self.widened = False
+        self.widened, self._saying = False, threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def say(self, *message: Any) -> None:
-        """To the driver; without one nothing more is to be done."""
+        """To the driver, from any thread; without one nothing more is to be done."""
         try:
-            self._pipe.send(message)
+            with self._saying:
+                self._pipe.send(message)
         except OSError:
             abandon(GONE)
 
@@ -132,7 +133,7 @@ class RowSearcher(_MadeAnew, Searcher):
         end = json.loads(result["end"])
         for name, content in end["logs"].items():
             LINK.say(LOG, name, content.encode())
-        LINK.say(NEWS, Event(end["kind"], row, end["result"], end["reason"]))
+        LINK.say(NEWS, Event(row=row, **end["event"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study's own table is the truth."""
