@@ -178,6 +178,8 @@ class SearchPlanner:
         """What is found of the proxy before the first searched candidate, and whether the search is refused."""
         if self._schedule.begun_to_search:
             return "", False
+        if not self._design.repeats.retests:
+            return "the proxy here: unknown; no candidate was trained twice (--retests 0)", False
         found = validation_of(rows, self._design.shape.uniform)
         note = f"the proxy here: {found['verdict']}; {found['reason']}"
         if found["verdict"] != FAILED:

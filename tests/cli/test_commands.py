@@ -10,6 +10,18 @@ from tests.cost.test_counts import PUBLISHED_PARAMS
 HEAVY = ("torch", "ray", "optuna", "pandas", "plotly", "fvcore", "numpy", "scipy", "rich", "pydantic.main")
 
 
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """The command in this process, in a folder of its own; it must succeed."""
+
+    def run(*words):
+        done = here(*words, cwd=tmp_path, monkeypatch=monkeypatch)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
 def test_help_answers_without_importing_anything_heavy():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "halosearch", "--help"], capture_output=True, text=True, check=True
@@ -30,41 +42,41 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_cost_gives_the_published_parameters_by_name_and_by_dials():
+def test_cost_gives_the_published_parameters_by_name_and_by_dials(command):
     for name in ("h0", "h4", "h7"):
-        document = json.loads(halosearch("cost", name, "--json", check=0).stdout)
+        document = json.loads(command("cost", name, "--json").stdout)
         assert document["params"] == PUBLISHED_PARAMS[name]
-        by_dials = json.loads(halosearch("cost", document["candidate"], "--json", check=0).stdout)
+        by_dials = json.loads(command("cost", document["candidate"], "--json").stdout)
         assert by_dials == document
-    typed = json.loads(halosearch("cost", "s=384,b=12,h=2,rv=1,rb=3,l3=12,df=1280", "--json", check=0).stdout)
+    typed = json.loads(command("cost", "s=384,b=12,h=2,rv=1,rb=3,l3=12,df=1280", "--json").stdout)
     assert typed["params"] == PUBLISHED_PARAMS["h4"]
     assert typed["macs"] > 10**9
     assert typed["activations"] > 10**7
 
 
-def test_cost_by_layer_adds_up_and_a_yaml_file_is_a_candidate(tmp_path):
+def test_cost_by_layer_adds_up_and_a_yaml_file_is_a_candidate(command, tmp_path):
     (tmp_path / "c.yaml").write_text("{s: 64, block_size: 8, h: 1, rb: 1, l3: 2}")
-    document = json.loads(halosearch("cost", tmp_path / "c.yaml", "--by-layer", "--json", check=0).stdout)
+    document = json.loads(command("cost", tmp_path / "c.yaml", "--by-layer", "--json").stdout)
     assert sum(row["repeat"] * row["macs"] for row in document["layers"]) == document["macs"]
-    table = halosearch("cost", "h0", "--by-layer", check=0).stdout
+    table = command("cost", "h0", "--by-layer").stdout
     assert "stages.3.rest" in table
 
 
-def test_audit_sets_fvcore_beside_the_closed_form():
-    document = json.loads(halosearch("cost", "s=48,b=6,h=1,rb=1,l3=1", "--audit", "--json", check=0).stdout)
+def test_audit_sets_fvcore_beside_the_closed_form(command):
+    document = json.loads(command("cost", "s=48,b=6,h=1,rb=1,l3=1", "--audit", "--json").stdout)
     assert all(row["agrees"] for row in document["audit"])
     assert {row["part"] for row in document["audit"]} >= {"conv", "linear", "matmul", "total"}
 
 
-def test_show_names_the_source_of_published_numbers():
-    text = halosearch("show", "h4", check=0).stdout
+def test_show_names_the_source_of_published_numbers(command):
+    text = command("show", "h4").stdout
     assert "arXiv:2103.12731" in text
     assert "83.3" in text
-    assert json.loads(halosearch("show", "h0", "--json", check=0).stdout)["published"]["params_m"] == 5.5
+    assert json.loads(command("show", "h0", "--json").stdout)["published"]["params_m"] == 5.5
 
 
-def test_space_says_how_many_and_the_range_of_every_dial():
-    document = json.loads(halosearch("space", "--budget-params", "20M", "--json", check=0).stdout)
+def test_space_says_how_many_and_the_range_of_every_dial(command):
+    document = json.loads(command("space", "--budget-params", "20M", "--json").stdout)
     assert document["size"] > 10**6
     assert 19_000_000 <= document["params"]["min"] <= document["params"]["max"] <= 21_000_000
     assert document["dials"]["image_size"]["min"] == 48
@@ -107,9 +119,9 @@ def test_time_measures_with_an_interval_and_a_fingerprint():
     assert step["seconds"]["median"] > forward["seconds"]["median"]
 
 
-def test_train_scores_a_twin():
+def test_train_scores_a_twin(command):
     document = json.loads(
-        halosearch("train", "h0", "--image-size", 48, "--images", 64, "--preset", "cpu-2m", "--json", check=0).stdout
+        command("train", "h0", "--image-size", 48, "--images", 64, "--preset", "cpu-2m", "--json").stdout
     )
     assert set(document["final"]["accuracy"]) == {"shape", "texture", "relation"}
     assert document["images_per_s"] > 0
@@ -194,15 +206,19 @@ def test_a_study_file_that_is_off_is_refused_by_key(text, sentence, tmp_path, mo
     assert sentence in error_of(done)
 
 
-def test_a_study_file_of_another_version_exits_6(tmp_path):
+def test_a_study_file_of_another_version_exits_6(tmp_path, monkeypatch):
     (tmp_path / "s.yaml").write_text("format: 99\nbudget: {params: 5000000}\n")
-    assert "format 99" in error_of(halosearch("study", "s.yaml", cwd=tmp_path, check=6))
+    done = here("study", "s.yaml", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert done.returncode == 6
+    assert "format 99" in error_of(done)
 
 
-def test_a_folder_that_is_no_study_is_never_overwritten(tmp_path):
+def test_a_folder_that_is_no_study_is_never_overwritten(tmp_path, monkeypatch):
     (tmp_path / "studies" / "20M").mkdir(parents=True)
     (tmp_path / "studies" / "20M" / "thesis.txt").write_text("mine")
-    assert "not a study" in error_of(halosearch("study", "--budget-params", "20M", cwd=tmp_path, check=2))
+    done = here("study", "--budget-params", "20M", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert done.returncode == 2
+    assert "not a study" in error_of(done)
     assert [path.name for path in (tmp_path / "studies" / "20M").iterdir()] == ["thesis.txt"]
 
 
