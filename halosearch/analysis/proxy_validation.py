@@ -20,6 +20,7 @@ from halosearch.analysis.rank_agreement import (
     tau_interval,
     test_retest,
 )
+from halosearch.analysis.reliability import beyond_dials, reliability
 
 VALID, FAILED, UNKNOWN = "valid", "failed", "unknown"
 
@@ -29,6 +30,8 @@ def validate(
     repeats: Mapping[int, Sequence[float]],
     features: Mapping[str, Mapping[int, float]],
     rates: Mapping[int, Mapping[float, float]],
+    again: Mapping[int, Sequence[float]] | None = None,
+    described: Mapping[int, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
     """All that is known of a proxy, as plain values.
 
@@ -37,6 +40,8 @@ def validate(
         repeats: final scores of the same candidates with other seeds.
         features: trivial rankings by name: a number per trial.
         rates: final scores by factor on the learning rate, per trial; factor 1 included.
+        again: scores by rung of the same candidates with a second seed.
+        described: dials and costs of candidates as numbers.
     """
     final = {trial: by_rung[-1] for trial, by_rung in scores.items()}
     paired = [trial for trial in sorted(final) if repeats.get(trial)]
@@ -48,6 +53,9 @@ def validate(
         "reason": reason,
         "candidates": len(final),
         "agreement": None if agreement is None else agreement.to_dict() | {"valid": agreement.valid},
+        "reliability": _reliability(final, repeats, paired),
+        "beyond": _beyond(final, repeats, [trial for trial in paired if trial in (described or {})], described or {}),
+        "lengths": _lengths(final, again or {}),
         "noise": noise,
         "baselines": {name: _against(final, values) for name, values in features.items()},
         "rungs": _rungs(scores),
@@ -98,6 +106,35 @@ def _against(final: Mapping[int, float], values: Mapping[int, float]) -> dict[st
     tau = kendall_tau(a, b)
     low, high = tau_interval(tau, len(shared))
     return {"tau": tau, "low": low, "high": high, "n": len(shared)}
+
+
+def _pairs(final: Mapping[int, float], repeats: Mapping[int, Sequence[float]], trials: Sequence[int]) -> np.ndarray:
+    return np.array([[final[trial], repeats[trial][0]] for trial in trials], float).reshape(-1, 2)
+
+
+def _reliability(
+    final: Mapping[int, float], repeats: Mapping[int, Sequence[float]], paired: Sequence[int]
+) -> dict[str, Any] | None:
+    found = reliability(_pairs(final, repeats, paired))
+    return None if found is None else found.to_dict()
+
+
+def _beyond(
+    final: Mapping[int, float],
+    repeats: Mapping[int, Sequence[float]],
+    paired: Sequence[int],
+    described: Mapping[int, Sequence[float]],
+) -> dict[str, Any] | None:
+    if not paired:
+        return None
+    return beyond_dials(np.array([described[trial] for trial in paired], float), _pairs(final, repeats, paired))
+
+
+def _lengths(final: Mapping[int, float], again: Mapping[int, Sequence[float]]) -> list[dict[str, Any] | None]:
+    """How shorter trainings with a second seed rank like the longest with the first, by rung: stability with length, noise and all."""
+    rungs = max((len(by_rung) for by_rung in again.values()), default=0)
+    whole = {trial: by_rung for trial, by_rung in again.items() if len(by_rung) == rungs and trial in final}
+    return [_against(final, {t: by_rung[rung] for t, by_rung in whole.items()}) for rung in range(rungs - 1)]
 
 
 def _rungs(scores: Mapping[int, Sequence[float]]) -> list[dict[str, Any] | None]:

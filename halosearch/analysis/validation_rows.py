@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from halosearch.analysis.proxy_validation import FAILED, validate
 from halosearch.record.evaluation import COMPLETE, RATE, RETEST, TRIAL, Evaluation
-from halosearch.record.trials import repeats, trials_of
+from halosearch.record.trials import Trial, repeats, trials_of
 
 
 def validation_of(rows: Sequence[Evaluation], uniform: int) -> dict[str, Any]:
@@ -26,7 +27,25 @@ def validation_of(rows: Sequence[Evaluation], uniform: int) -> dict[str, Any]:
         tried = {row.rate: float(row.result["score"]) for row in repeats(rows, RATE, t.number)}
         if tried:
             rates[t.number] = tried | {1.0: scores[t.number][-1]}
-    return validate(scores, {n: retested(rows, n) for n in scores}, features, rates)
+    second = {n: [row for row in repeats(rows, RETEST, n) if row.repeat == 1] for n in scores}
+    again = {n: [float(s["score"]) for s in found[0].result.get("scores", ())] for n, found in second.items() if found}
+    found = {n: retested(rows, n) for n in scores}
+    return validate(scores, found, features, rates, again, described_by_dials(even))
+
+
+def described_by_dials(trials: Sequence[Trial]) -> dict[int, list[float]]:
+    """Dials and costs of trials as the numbers that a linear fit of scores takes: logarithms, and 0 or 1 for each further word."""
+    words = {
+        name: sorted({trial.dials[name] for trial in trials})[1:]
+        for name, value in (trials[0].dials if trials else {}).items()
+        if isinstance(value, str)
+    }
+    return {
+        trial.number: [math.log1p(float(value)) for name, value in trial.dials.items() if name not in words]
+        + [float(trial.dials[name] == word) for name, others in words.items() for word in others]
+        + [math.log(float(trial.costs[name])) for name in ("macs", "activations")]
+        for trial in trials
+    }
 
 
 def retested(rows: Sequence[Evaluation], trial: int) -> list[float]:

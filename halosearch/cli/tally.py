@@ -33,6 +33,7 @@ class Tally:
     workers: int = 1
     best: tuple[float, int, str] | None = None
     points: list[tuple[float, float]] = field(default_factory=list)
+    """Score and GMACs of every complete trial: step times come later, and only for some."""
     running: dict[str, tuple[float, float]] = field(default_factory=dict)
     durations: list[float] = field(default_factory=list)
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -70,7 +71,7 @@ class Tally:
         if "step_time_s" in info:
             words += f", step {info['step_time_s']:.3g} s"
         if row.kind == "trial":
-            self.points.append((info["score"], info["step_time_s"]))
+            self.points.append((info["score"], row.costs["macs"] / 1e9))
             if self.best is None or info["score"] > self.best[0]:
                 self.best = (info["score"], row.trial, _candidate(row))
                 words += " (new best)"
@@ -78,7 +79,7 @@ class Tally:
         return words
 
     def front(self) -> str:
-        """The front in one line: how many candidates, from which score and step to which."""
+        """The front against MACs in one line: how many candidates, from which score and cost to which."""
         from pandas import DataFrame
 
         from halosearch.analysis.frontier import front_mask
@@ -88,7 +89,7 @@ class Tally:
         rows = DataFrame(self.points, columns=["score", "step_time_s"])
         front = sorted(p for p, kept in zip(self.points, front_mask(rows), strict=True) if kept)
         (low, fast), (high, slow) = front[0], front[-1]
-        return f"front: {len(front)} candidates, score {low:.3f} at {fast:.3g} s to {high:.3f} at {slow:.3g} s"
+        return f"front: {len(front)} candidates, score {low:.3f} at {fast:.3g} GMACs to {high:.3f} at {slow:.3g} GMACs"
 
     def remaining(self) -> str:
         """How long the rest may take, as a range of quartiles."""
@@ -167,7 +168,7 @@ def count_rows(tally: Tally, rows: Sequence[Evaluation]) -> None:
     tally.failed = sum(row.state in ("failed", "infeasible") for row in ended)
     whole = [row for row in ended if row.kind == "trial" and row.state == "complete"]
     tally.durations = [float(row.result["seconds"]) for row in whole if "seconds" in row.result]
-    tally.points = [(float(row.result["score"]), float(row.result["step_time_s"])) for row in whole]
+    tally.points = [(float(row.result["score"]), row.costs["macs"] / 1e9) for row in whole]
     if whole:
         best = max(whole, key=lambda row: float(row.result["score"]))
         tally.best = (float(best.result["score"]), best.trial, _candidate(best))

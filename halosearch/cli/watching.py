@@ -82,7 +82,9 @@ def _tally(total: int, rows: Sequence[Evaluation], trials: list[Trial], began: f
 
 def _words(trial: Trial) -> str:
     if trial.state == "complete":
-        return f"trial-{trial.number} complete: score {trial.result['score']:.3f}, step {trial.result['step_time_s']:.3g} s"
+        step = trial.result.get("step_time_s")
+        words = f"trial-{trial.number} complete: score {trial.result['score']:.3f}"
+        return words if step is None else f"{words}, step {step:.3g} s"
     return f"trial-{trial.number} {trial.state}: {trial.reason}"
 
 

@@ -18,7 +18,7 @@ REFERENCE_DEPTH = 12
 class Recipe:
     """AdamW with warm-up, a constant part and a linear cooldown over the last share of every rung.
 
-    Rates are per step for `batch` images; `warmup_steps` of them rise linearly.
+    Rates are per step for `batch` images; `warmup_steps` of them rise linearly. `norm_batches` settle batch norm before a score.
     """
 
     batch: int = 64
@@ -29,6 +29,7 @@ class Recipe:
     label_smoothing: float = 0.1
     warmup_steps: int = 8
     cooldown: float = 0.2
+    norm_batches: int = 8
 
     def steps(self, images: int) -> int:
         """Optimiser steps that show `images` images."""

@@ -1,13 +1,14 @@
-"""Scores on the fixed test set, per factor.
+"""Scores on the fixed test set, per factor and per group of dense targets.
 
-score = 1 - mean over factors of cross-entropy / ln(classes): the share of the labels' entropy that the network explains.
-0 is a network that knows nothing but that classes are equally likely, 1 a perfect one; worse than ignorance is negative.
+score = 1 - mean over these parts of their loss, as a share of that of a network that knows nothing (see `objective`): of labels the
+share of their entropy that the network explains, of dense targets the share of their variance. 0 is ignorance, 1 perfection; worse
+than ignorance is negative.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from halosearch.proxy.data.dataset import Dataset, Factor
+from halosearch.proxy.objective import part_names, split_logits
 
 EVALUATION_BATCH = 128
 
@@ -24,7 +26,9 @@ EVALUATION_BATCH = 128
 class Score:
     """Result of one evaluation on `images` images: cross-entropy in nats and accuracy by factor, joint accuracy.
 
-    `chance` is the accuracy of always naming the most frequent class.
+    `chance` is the accuracy of always naming the most frequent class. `parts`: the score of every factor and dense group alone, where
+    there are dense groups. `prequential`: the same mean over training images that were new when they were seen, in the last three
+    quarters of the training; None where images were seen twice, or labels are all there is.
     """
 
     images: int
@@ -33,23 +37,13 @@ class Score:
     accuracy: dict[str, float]
     chance: dict[str, float]
     joint_accuracy: float
+    parts: dict[str, float] = field(default_factory=dict)
+    prequential: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "images": self.images,
-            "score": self.score,
-            "cross_entropy": self.cross_entropy,
-            "accuracy": self.accuracy,
-            "chance": self.chance,
-            "joint_accuracy": self.joint_accuracy,
-        }
-
-
-def split_logits(logits: Tensor, factors: tuple[Factor, ...]) -> tuple[Tensor, ...]:
-    """One (N, classes) block per factor."""
-    parts: tuple[Tensor, ...] = logits.split([factor.classes for factor in factors], 1)
-    return parts
+        """Plain values for JSON; without what this evaluation has not."""
+        values = asdict(self)
+        return {key: value for key, value in values.items() if value not in ({}, None)}
 
 
 def to_float(images: Tensor, device: torch.device) -> Tensor:
@@ -63,24 +57,32 @@ def evaluate(network: nn.Module, data: Dataset, split: str, image_size: int, dev
     network.eval()
     count = min(limit, data.size(split))
     losses, right, seen = np.zeros(len(data.factors)), [], []
+    squared = np.zeros(len(data.dense))
+    widths = [group.width for group in data.dense]
     for start in range(0, count, EVALUATION_BATCH):
         ids = np.arange(start, min(start + EVALUATION_BATCH, count))
-        images, labels = data.batch(split, ids, image_size, None)
-        blocks = split_logits(network(to_float(images, device)).float().cpu(), data.factors)
+        images, labels, dense = data.batch(split, ids, image_size, None)
+        outputs = network(to_float(images, device)).float().cpu()
+        blocks = split_logits(outputs, data.factors)
         losses += [F.cross_entropy(block, labels[:, i], reduction="sum").item() for i, block in enumerate(blocks)]
+        if widths:
+            errors = (outputs[:, -sum(widths) :] - dense).square().split(widths, 1)
+            squared += [error.mean(1).sum().item() for error in errors]
         seen.append(labels)
         right.append(torch.stack([block.argmax(1) == labels[:, i] for i, block in enumerate(blocks)], 1))
     hits = torch.cat(right).numpy()
     names = [factor.name for factor in data.factors]
     entropy = losses / count
-    share = np.mean([loss / math.log(factor.classes) for loss, factor in zip(entropy, data.factors, strict=True)])
+    shares = [loss / math.log(factor.classes) for loss, factor in zip(entropy, data.factors, strict=True)]
+    shares += (squared / count).tolist()
     return Score(
         count,
-        float(1 - share),
+        float(1 - np.mean(shares)),
         dict(zip(names, entropy.tolist(), strict=True)),
         dict(zip(names, hits.mean(0).tolist(), strict=True)),
         _chance(torch.cat(seen), data.factors),
         float(hits.all(1).mean()),
+        {name: float(1 - share) for name, share in zip(part_names(data), shares, strict=True)} if widths else {},
     )
 
 

@@ -9,24 +9,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.network import WEIGHTS_VERSION, HaloNet
+from halosearch.families.halonet.network import WEIGHTS_VERSION
 from halosearch.proxy import checkpoint
-from halosearch.proxy.data.dataset import TEST, TRAIN, Dataset
-from halosearch.proxy.recipe import Recipe, parameter_groups, residual_scale
-from halosearch.proxy.scoring import Score, evaluate, split_logits, to_float
+from halosearch.proxy.data.dataset import TEST, TRAIN, Batch, Dataset
+from halosearch.proxy.network import build
+from halosearch.proxy.objective import part_losses, training_loss
+from halosearch.proxy.recipe import Recipe, parameter_groups
+from halosearch.proxy.scoring import Score, evaluate, to_float
 
 CURVE_POINTS = 24
-NORM_BATCHES = 8
+SETTLED_FROM = 0.25
+"""Share of a training after which its losses on new images count: earlier ones rank how fast networks begin, not how far they get."""
 NORM_MOMENTUM = 0.1
 
 
@@ -77,6 +80,8 @@ class _Progress:
     rung: int = 0
     cooling: bool = False
     curve: list[tuple[int, float]] = field(default_factory=list)
+    fresh: list[float] = field(default_factory=list)
+    """Mean over parts of the loss of every step's images, without smoothing, where there are dense targets."""
     scores: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     trained: int = 0
@@ -137,15 +142,13 @@ class Trainer:
         """How many rungs this run reaches."""
         return len(self.job.rungs) if self.upto is None else min(self.upto, len(self.job.rungs))
 
-    def _build(self) -> tuple[HaloNet, torch.optim.AdamW]:
+    def _build(self) -> tuple[nn.Module, torch.optim.AdamW]:
         torch.manual_seed(self.job.seed)
-        classes = sum(factor.classes for factor in self.data.factors)
-        network = HaloNet(self.job.config, classes, residual_scale=residual_scale(self.job.config))
-        network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = build(self.job.config, self.data, self.device)
         groups = parameter_groups(network, self.job.config, self.job.recipe)
         return network, torch.optim.AdamW(groups, lr=self.job.recipe.learning_rate, betas=self.job.recipe.betas)
 
-    def _step(self, network: HaloNet, optimizer: torch.optim.AdamW, progress: _Progress, images: int) -> None:
+    def _step(self, network: nn.Module, optimizer: torch.optim.AdamW, progress: _Progress, images: int) -> None:
         started, recipe = self.clock(), self.job.recipe
         factor = (
             recipe.cooldown_factor(progress.step, images) if progress.cooling else recipe.trunk_factor(progress.step)
@@ -153,17 +156,17 @@ class Trainer:
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         ids = batch_ids(self.job.seed, progress.step, recipe.batch, self.data.size(TRAIN))
-        pixels, labels = self.data.batch(TRAIN, ids, self.job.config.image_size, (self.job.seed, progress.step))
+        batch = self.data.batch(TRAIN, ids, self.job.config.image_size, (self.job.seed, progress.step))
         optimizer.zero_grad(set_to_none=True)
-        value = sum(
-            self._backward(network, part, target, len(ids))
-            for part, target in zip(pixels.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True)
-        )
+        parts = zip(*(each.chunk(self.accumulate) for each in batch), strict=True)
+        losses = [self._backward(network, Batch(*part), len(ids)) for part in parts]
+        value, fresh = (sum(found) for found in zip(*losses, strict=True))
         if not math.isfinite(value):
             raise DivergedError(f"loss is {value} at step {progress.step}")
         nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
         progress.step += 1
+        progress.fresh += [fresh] if self.data.dense else []
         progress.trained += len(ids)
         progress.seconds += self.clock() - started
         shown = progress.step * recipe.batch
@@ -171,46 +174,55 @@ class Trainer:
             progress.curve.append((shown, value))
         self.on_step(shown, self.job.rungs[self._last_rung() - 1], value)
 
-    def _backward(self, network: HaloNet, pixels: Tensor, labels: Tensor, batch: int) -> float:
-        """Add the gradients of a part of the batch; returns its share of the batch's loss."""
+    def _backward(self, network: nn.Module, part: Batch, batch: int) -> tuple[float, float]:
+        """Add the gradients of a part of the batch; returns its shares of the batch's loss and of its mean loss over parts."""
         network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits = network(to_float(pixels, self.device)).float()
-        loss = training_loss(logits, labels.to(self.device), self.data, self.job.recipe.label_smoothing) * (
-            len(pixels) / batch
-        )
+            outputs = network(to_float(part.images, self.device)).float()
+        labels, dense = part.labels.to(self.device), part.dense.to(self.device)
+        share = len(part.images) / batch
+        loss = training_loss(outputs, labels, dense, self.data, self.job.recipe.label_smoothing) * share
         loss.backward()
-        return float(loss.detach())
+        fresh = part_losses(outputs.detach(), labels, dense, self.data).mean() * share if self.data.dense else 0.0
+        return float(loss.detach()), float(fresh)
 
     @torch.no_grad()
-    def _settle_norms(self, network: HaloNet, step: int) -> None:
+    def _settle_norms(self, network: nn.Module, step: int) -> None:
         """Average batch-norm statistics over fresh training batches: running ones lag behind weights that moved for few steps."""
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # cumulative average
         network.train()
-        for i in range(NORM_BATCHES):
+        for i in range(self.job.recipe.norm_batches):
             ids = batch_ids(self.job.seed, step + i, self.job.recipe.batch, self.data.size(TRAIN))
-            pixels, _ = self.data.batch(TRAIN, ids, self.job.config.image_size, (self.job.seed, step + i))
+            pixels = self.data.batch(TRAIN, ids, self.job.config.image_size, (self.job.seed, step + i)).images
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
                 network(to_float(pixels, self.device))
         for norm in norms:
             norm.momentum = NORM_MOMENTUM
 
-    def _finish_rung(self, network: HaloNet, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:
+    def _finish_rung(self, network: nn.Module, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:
         self._settle_norms(network, progress.step)
         score = evaluate(
             network, self.data, self.job.split, self.job.config.image_size, self.device, self.job.test_images
         )
         if not math.isfinite(score.score):
             raise DivergedError(f"test loss is not finite after {self.job.rungs[progress.rung]} images")
+        score = replace(score, prequential=self._prequential(progress))
         progress.scores.append(score.to_dict())
         progress.rung, progress.cooling = progress.rung + 1, False
         if progress.rung < len(self.job.rungs):
             progress.step = self.job.recipe.trunk_steps(self.job.rungs[progress.rung - 1])
+            del progress.fresh[progress.step :]
             network.load_state_dict(trunk["network"])
             optimizer.load_state_dict(trunk["optimizer"])
+
+    def _prequential(self, progress: _Progress) -> float | None:
+        """Score on images that were new when they were seen; within the first epoch they all are."""
+        if not progress.fresh or progress.step * self.job.recipe.batch > self.data.size(TRAIN):
+            return None
+        return 1 - float(np.mean(progress.fresh[int(SETTLED_FROM * progress.step) :]))
 
     def _job_key(self) -> dict[str, Any]:
         job = self.job
@@ -225,7 +237,7 @@ class Trainer:
             "data": self.data.report.fingerprint,
         }
 
-    def _save(self, network: HaloNet, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:
+    def _save(self, network: nn.Module, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:
         if self.path is not None:
             checkpoint.save(
                 self.path,
@@ -237,7 +249,7 @@ class Trainer:
                 },
             )
 
-    def _resume(self, network: HaloNet, optimizer: torch.optim.AdamW) -> tuple[_Progress, Any]:
+    def _resume(self, network: nn.Module, optimizer: torch.optim.AdamW) -> tuple[_Progress, Any]:
         state = checkpoint.load(self.path, self._job_key()) if self.path is not None else None
         if state is None:
             return _Progress(), None
@@ -255,23 +267,16 @@ class Trainer:
 def batch_ids(seed: int, step: int, batch: int, size: int) -> np.ndarray:
     """Ids of a step's batch: epoch after epoch, each a permutation keyed by (seed, epoch)."""
     positions = np.arange(step * batch, (step + 1) * batch)
-    epochs = positions // size
-    orders = {
-        epoch: np.random.Generator(np.random.Philox(key=[seed, int(epoch)])).permutation(size)
-        for epoch in np.unique(epochs)
-    }
-    return np.array([orders[epoch][position % size] for epoch, position in zip(epochs, positions, strict=True)])
+    return np.array([_order(seed, int(position) // size, size)[position % size] for position in positions])
 
 
-def training_loss(logits: Tensor, labels: Tensor, data: Dataset, smoothing: float) -> Tensor:
-    """Cross-entropy in nats, mean over images, summed over the labels' factors."""
-    blocks = split_logits(logits, data.factors)
-    return torch.stack(
-        [F.cross_entropy(block, labels[:, i], label_smoothing=smoothing) for i, block in enumerate(blocks)]
-    ).sum()
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, size: int) -> np.ndarray:
+    """The order of an epoch; a step asks for one, or two at its turn."""
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(size)
 
 
-def _copy_state(network: HaloNet, optimizer: torch.optim.AdamW) -> dict[str, Any]:
+def _copy_state(network: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, Any]:
     """A snapshot that later steps do not change."""
     return {
         "network": {name: value.detach().clone() for name, value in network.state_dict().items()},

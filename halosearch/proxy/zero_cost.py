@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.network import HaloNet
 from halosearch.proxy.data.dataset import TRAIN, Dataset
-from halosearch.proxy.recipe import residual_scale
+from halosearch.proxy.network import build
+from halosearch.proxy.objective import training_loss
 from halosearch.proxy.scoring import to_float
-from halosearch.proxy.training import batch_ids, training_loss
+from halosearch.proxy.training import batch_ids
 
 ZERO_COST = ("gradient_norm", "snip", "synflow")
 
@@ -28,16 +28,15 @@ def zero_cost_scores(
 ) -> dict[str, float]:
     """The three scores; a score that is no finite number is left out."""
     torch.manual_seed(seed)
-    classes = sum(factor.classes for factor in data.factors)
-    network = HaloNet(config, classes, residual_scale=residual_scale(config))
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build(config, data, device)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
     ids = batch_ids(seed, 0, batch, data.size(TRAIN))
-    pixels, labels = data.batch(TRAIN, ids, config.image_size, (seed, 0))
+    images, labels, dense = data.batch(TRAIN, ids, config.image_size, (seed, 0))
     network.train()
-    training_loss(network(to_float(pixels, device)).float(), labels.to(device), data, 0.0).backward()
+    outputs = network(to_float(images, device)).float()
+    training_loss(outputs, labels.to(device), dense.to(device), data, 0.0).backward()
     pairs = [(p.detach(), p.grad) for p in network.parameters() if p.grad is not None]
     found = {
         "gradient_norm": math.sqrt(sum(float(g.square().sum()) for _, g in pairs)),
@@ -47,7 +46,7 @@ def zero_cost_scores(
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _synflow(network: HaloNet, image_size: int, device: torch.device) -> float:
+def _synflow(network: nn.Module, image_size: int, device: torch.device) -> float:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()  # mean 0, variance 1: in inference mode it only scales and shifts

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-ANCHOR, REFERENCE, TRIAL, RETEST, RATE, HELD_OUT = (
-    "anchor", "reference", "trial", "retest", "learning-rate", "held-out",
+ANCHOR, REFERENCE, TRIAL, RETEST, RATE, STEP_TIME, HELD_OUT = (
+    "anchor", "reference", "trial", "retest", "learning-rate", "step-time", "held-out",
 )  # fmt: skip
 """What an evaluation is for: the step time of the anchor model; the reference model; a candidate of the search; the same with another
-seed; with another learning rate; with another seed on images that the search never saw."""
+seed; with another learning rate; its step time alone; with another seed on images that the search never saw."""
 COMPLETE, PRUNED, INFEASIBLE, FAILED, RUNNING = "complete", "pruned", "infeasible", "failed", "running"
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from halosearch.record.evaluation import ANCHOR, COMPLETE, REFERENCE, TRIAL, Evaluation
+from halosearch.record.evaluation import (
+    ANCHOR,
+    COMPLETE,
+    INFEASIBLE,
+    REFERENCE,
+    RUNNING,
+    STEP_TIME,
+    TRIAL,
+    Evaluation,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +43,22 @@ class Trial:
 def trials_of(rows: Iterable[Evaluation]) -> list[Trial]:
     """The trials of a table, by number."""
     grouped: dict[int, list[tuple[int, Evaluation]]] = {}
+    rows = list(rows)
     for place, row in enumerate(row for row in rows if row.kind == TRIAL):
         grouped.setdefault(row.trial, []).append((place, row))
-    return [_trial(grouped[number]) for number in sorted(grouped)]
+    timed = {row.trial: row for row in rows if row.kind == STEP_TIME and row.state != RUNNING}
+    return [_with_step_time(_trial(grouped[number]), timed.get(number)) for number in sorted(grouped)]
+
+
+def _with_step_time(trial: Trial, row: Evaluation | None) -> Trial:
+    """What the trial's step was measured to take; a network whose step finds no room is no candidate for this device."""
+    if row is None:
+        return trial
+    if row.state == INFEASIBLE:
+        return replace(trial, state=INFEASIBLE, reason=row.reason)
+    own = {key: value for key, value in row.result.items() if key != "seconds"}
+    spent = float(trial.result.get("seconds", 0.0)) + float(row.result.get("seconds", 0.0))
+    return replace(trial, result=trial.result | own | {"seconds": spent})
 
 
 def _trial(rungs: list[tuple[int, Evaluation]]) -> Trial:
@@ -87,6 +109,9 @@ def flat(trial: Trial) -> dict[str, Any]:
     """One trial flat; what was not measured is None."""
     result = trial.result
     step = result.get("step_time", {}).get("seconds", {})
+    parts = {
+        f"part_{name.replace(' ', '_')}": value for name, value in result.get("final", {}).get("parts", {}).items()
+    }
     accuracy = {f"accuracy_{name}": value for name, value in result.get("final", {}).get("accuracy", {}).items()}
     return {
         "trial": trial.number,
@@ -100,6 +125,8 @@ def flat(trial: Trial) -> dict[str, Any]:
         "step_time_raw_s": step.get("median"),
         "memory_bytes": result.get("step_time", {}).get("memory_bytes"),
         **accuracy,
+        **parts,
+        "prequential": result.get("final", {}).get("prequential"),
         "images": result.get("final", {}).get("images_seen"),
         "rungs": len(result.get("scores", ())) or None,
         "images_per_s": result.get("images_per_s"),

@@ -44,6 +44,7 @@ TABLE = (
 TABLE_COLUMNS = [{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE]
 MOST_PLAIN_ROWS = 100
 """Rows of the table that are there without JavaScript; the page's own table shows all."""
+PART = "part_"
 REFERENCE_COLUMNS = ("score", "step_time_s", "params", "macs", "activations", "memory_bytes", "seconds")
 
 
@@ -100,6 +101,8 @@ def _render(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> str:
         scaling=SCALING,
         published=published_models(),
         facts=_facts(summary),
+        parts=score_parts(table),
+        labels=[name.removeprefix("accuracy_") for name in table.columns if name.startswith("accuracy_")],
         provenance=to_json(summary["provenance"]),
         study_yaml=study_yaml(summary),
     )
@@ -142,6 +145,19 @@ def _plain_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
         return trial["trial"] not in front, -score if score is not None else float("inf"), trial["trial"]
 
     return sorted(summary["trials"], key=rank)[:MOST_PLAIN_ROWS]
+
+
+def score_parts(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the scores of complete trials are made of: mean of each part, and the best trial's; nothing where a score has no parts."""
+    done = table[(table["state"] == "complete") & table["score"].notna()] if len(table) else table
+    names = [name for name in table.columns if name.startswith(PART)] if len(done) else []
+    if not names:
+        return []
+    best = done.sort_values("score", ascending=False).iloc[0]
+    return [
+        {"name": name.removeprefix(PART).replace("_", " "), "mean": float(done[name].mean()), "best": float(best[name])}
+        for name in names
+    ]
 
 
 def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.analysis.frontier import GrowingFront
-from halosearch.record.evaluation import COMPLETE, TRIAL, Evaluation
+from halosearch.record.evaluation import COMPLETE, STEP_TIME, TRIAL, Evaluation
 from halosearch.record.folders import Folders
 from halosearch.report.evidence import evidence_of
 from halosearch.report.summary import summarise
@@ -71,6 +71,8 @@ class Publisher:
             self.publish()
 
     def _joins_front(self, row: Evaluation) -> bool:
+        if row.kind == STEP_TIME:
+            return row.state == COMPLETE
         if row.kind != TRIAL or row.state != COMPLETE:
             return False
-        return self._front.add(float(row.result["score"]), float(row.result["step_time_s"]))
+        return self._front.add(float(row.result["score"]), float(row.result.get("step_time_s", row.costs["macs"])))

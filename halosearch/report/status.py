@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from halosearch.analysis.frontier import undominated
+from halosearch.analysis.rough_step_times import step_seconds
 from halosearch.analysis.validation_rows import validation_of
 from halosearch.record.evaluation import COMPLETE, HELD_OUT, RETEST, Evaluation
 from halosearch.record.trials import Trial, reference_of, trials_of
@@ -41,7 +42,8 @@ def status_of(opened: Opened) -> dict[str, Any]:
 
 def _front(trials: Sequence[Trial]) -> list[int]:
     """Numbers of the undominated trials, fastest first."""
-    done = [(t.result["step_time_s"], t.result["score"], t.number) for t in trials if t.state == COMPLETE]
+    expected = step_seconds(trials)
+    done = [(expected[t.number], t.result["score"], t.number) for t in trials if t.state == COMPLETE]
     if not done:
         return []
     kept = undominated([score for _, score, _ in done], [step for step, _, _ in done])
@@ -53,7 +55,8 @@ def _answer(
 ) -> str:
     """The first sentence of the study's answer, from its rows alone."""
     done = [t for t in trials if t.state == COMPLETE]
-    best = min(done, key=lambda t: (-t.result["score"], t.result["step_time_s"], t.number), default=None)
+    expected = step_seconds(trials)
+    best = min(done, key=lambda t: (-t.result["score"], expected[t.number], t.number), default=None)
     summary = {
         "finals": final_scores(trials, rows, noise),
         "decisions": [] if best is None else [{"role": BEST, "trial": best.number}],

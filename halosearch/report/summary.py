@@ -11,10 +11,11 @@ from halosearch.analysis.distribution import score_distribution
 from halosearch.analysis.frontier import complete, frontier, hypervolume_history, knee
 from halosearch.analysis.importance import importance
 from halosearch.analysis.published_nearby import nearest_published
+from halosearch.analysis.rough_step_times import costed, step_seconds
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import DIALS, config_from_dials
-from halosearch.record.trials import Trial, anchor_of, reference_of, table
+from halosearch.record.trials import Trial, anchor_of, reference_of
 from halosearch.report.evidence import Evidence
 from halosearch.report.finals import final_scores, front_certainty, mean_scores
 from halosearch.report.redaction import redact_all
@@ -28,7 +29,7 @@ POINT = 0.01
 
 def summarise(evidence: Evidence) -> dict[str, Any]:
     """The summary as plain JSON values."""
-    rows = table(evidence.trials)
+    rows = costed(evidence.trials)
     done = complete(rows)
     front = frontier(rows)
     agreement, noise = evidence.validation["agreement"], evidence.validation["noise"]
@@ -99,11 +100,14 @@ def _facts(
     predicted = (evidence.prediction or {}).get("predicted", {})
     anchor = (anchor_of(evidence.rows) or {}).get("seconds", {}).get("median")
     on_front = {} if sure is None else sure["on_front"]
+    expected = step_seconds(evidence.trials) if any("step_time_s" in t.result for t in evidence.trials) else {}
     return {
         trial.number: {
             "predicted_step_time_s": predicted[str(trial.number)] * anchor
             if anchor and str(trial.number) in predicted
-            else None,
+            else None
+            if "step_time_s" in trial.result
+            else expected.get(trial.number),
             "drawn_evenly": trial.number < evidence.even,
             "p_front": on_front.get(str(trial.number)),
             "held_out_score": held_out.get(trial.number),

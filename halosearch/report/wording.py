@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
+from halosearch.report.worth import worth_sentences
 
 BEST = "best score"
 """The role of the trial with the best score in the search."""
@@ -17,7 +18,7 @@ def answer_sentences(summary: dict[str, Any]) -> list[str]:
     """What was found, how sure, on what; the first sentence is the answer."""
     sentences = [*_recommended(summary), _best(summary)]
     if summary["decisions"]:
-        sentences += _noise(summary) + _trivial(summary)
+        sentences += _noise(summary) + worth_sentences(summary) + _trivial(summary)
     sentences += _reference(summary) + _prediction(summary) + _worth(summary) + summary["published"]
     return sentences
 

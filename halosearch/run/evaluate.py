@@ -25,7 +25,7 @@ from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingResult, TrainingStoppedError
 from halosearch.proxy.zero_cost import zero_cost_scores
-from halosearch.record.evaluation import ANCHOR, HELD_OUT, REFERENCE, RETEST, TRIAL, Evaluation
+from halosearch.record.evaluation import ANCHOR, HELD_OUT, REFERENCE, RETEST, STEP_TIME, TRIAL, Evaluation
 from halosearch.run.protocol import Evaluate, MachineFaultError, StoppedError, World
 
 MAX_ACCUMULATION = 8
@@ -35,7 +35,11 @@ ZERO_COST_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every evaluation of a study shares. `fingerprint`: of the data as the driver found it; none: not compared."""
+    """What every evaluation of a study shares. `fingerprint`: of the data as the driver found it; none: not compared.
+
+    `timed`: whose step is measured: "all" candidates' with their training, some in rows of their own ("front"), or nobody's.
+    `zero_cost`: whether untrained twins are scored. `stops`: whether trials may be stopped at a rung.
+    """
 
     data: DataRequest
     recipe: Recipe
@@ -46,6 +50,9 @@ class Settings:
     threads: int
     checkpoints: Path
     fingerprint: str = ""
+    timed: str = "all"
+    zero_cost: bool = True
+    stops: bool = True
 
 
 def at_home(settings: Settings, own: Path, shared: Path) -> Settings:
@@ -89,10 +96,12 @@ def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) 
     result: dict[str, Any] = {}
     to_the_top = row.rung in (-1, len(settings.rungs) - 1)
     try:
-        if row.kind in (TRIAL, REFERENCE) and to_the_top:
+        if _is_timed(settings, row, to_the_top=to_the_top):
             result |= step_time(config, settings.timing, device)
             result |= {"parts": part_times(config, settings.timing, device)}
-        if row.kind == TRIAL and to_the_top:
+        if row.kind == STEP_TIME:
+            return result | {"state": "complete", "seconds": time.monotonic() - started}
+        if settings.zero_cost and row.kind == TRIAL and to_the_top:
             result |= {"zero_cost": zero_cost_of(settings, data, config, row.seed, device)}
         if world.should_stop():
             raise StoppedError
@@ -112,6 +121,13 @@ def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) 
         | _scores(trained, _rungs_of(settings, row))
         | {"state": "complete", "batch_parts": parts, "seconds": time.monotonic() - started + trained.earlier_seconds}
     )
+
+
+def _is_timed(settings: Settings, row: Evaluation, *, to_the_top: bool) -> bool:
+    """Whether a row measures its candidate's step."""
+    if row.kind == TRIAL:
+        return settings.timed == "all" and to_the_top
+    return row.kind == STEP_TIME or (row.kind == REFERENCE and settings.timed != "none")
 
 
 def measured_anchor(plan: TimingPlan, device: torch.device) -> dict[str, Any]:
@@ -140,11 +156,10 @@ def _train(
     split, images = TEST, settings.data.test_images
     if row.kind == HELD_OUT:
         split, images = HELD_OUT_IMAGES, data.size(HELD_OUT_IMAGES)
-    training = TrainingJob(
-        twin_of(config, settings.width_multiplier), recipe, _rungs_of(settings, row), row.seed, images, split
-    )
+    rungs = _rungs_of(settings, row)
+    training = TrainingJob(twin_of(config, settings.width_multiplier), recipe, rungs, row.seed, images, split)
     path = settings.checkpoints / f"{row.key}.pt"
-    upto = None if row.rung < 0 else row.rung + 1
+    upto = None if row.rung < 0 or rungs != settings.rungs else row.rung + 1
     accumulate = 1
     while True:
         trainer = Trainer(
@@ -163,8 +178,13 @@ def _train(
 
 
 def _rungs_of(settings: Settings, row: Evaluation) -> tuple[int, ...]:
-    """Trials and retests are scored at every rung, all others only at the last."""
-    return settings.rungs if row.kind in (TRIAL, RETEST) else settings.rungs[-1:]
+    """Trials and retests are scored at every rung; searched ones of a study without stops, and all others, only at the last.
+
+    The lower rungs of candidates drawn evenly, which know of no other row, say how a ranking changes with length.
+    """
+    if row.kind == RETEST or (row.kind == TRIAL and (settings.stops or not row.known)):
+        return settings.rungs
+    return settings.rungs[-1:]
 
 
 def zero_cost_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from halosearch.cost.timing import TimingPlan
@@ -12,11 +12,10 @@ from halosearch.errors import EnvironmentFault, UsageError, VersionError
 from halosearch.families.halonet.network import WEIGHTS_VERSION
 from halosearch.proxy.data.dataset import Dataset
 from halosearch.proxy.data.difficulty import DIFFICULTIES
-from halosearch.proxy.data.scenes import golden_hash
 from halosearch.proxy.data.sources import upsampled_sizes
 from halosearch.proxy.recipe import Recipe
-from halosearch.proxy.training import NORM_BATCHES
 from halosearch.record.table import Table
+from halosearch.spec.presets import Preset
 from halosearch.spec.study import FILE, MAY_CHANGE, StudySpec
 
 GPU_STEPS = 20
@@ -43,7 +42,7 @@ def check_same_inputs(table: Table, spec: StudySpec, data: Dataset) -> None:
             f"the data is no longer what the study began with ({data.report.description})",
             "bring the old files back, or start another study with --name",
         )
-    recipe = asdict(recipe_of(spec)) | {"norm_batches": NORM_BATCHES, "weights": WEIGHTS_VERSION}
+    recipe = asdict(recipe_of(spec.preset)) | {"weights": WEIGHTS_VERSION}
     changed, _ = _changed(table, "recipe", json.loads(json.dumps(recipe)))
     if changed:
         raise VersionError(
@@ -58,12 +57,15 @@ def _changed(table: Table, fact: str, now: dict[str, Any]) -> tuple[list[str], d
     if known is None:
         table.set_fact(fact, now)
         return [], {}
+    if "preset" in known:  # numbers that an earlier version did not name yet
+        known = known | {"preset": Preset.model_validate(known["preset"]).model_dump(mode="json")}
     return [key for key in now if known.get(key) != now[key]], known
 
 
-def recipe_of(spec: StudySpec) -> Recipe:
-    """How this study's twins are trained."""
-    return Recipe(batch=spec.preset.batch, learning_rate=spec.preset.learning_rate)
+def recipe_of(preset: Preset) -> Recipe:
+    """How twins are trained: the preset's numbers, and the recipe's own where a preset has no say."""
+    names = {field.name for field in fields(Recipe)} & set(Preset.model_fields)
+    return Recipe(**{name: getattr(preset, name) for name in names})
 
 
 def timing_plan(spec: StudySpec) -> TimingPlan:
@@ -77,9 +79,10 @@ def data_facts(data: Dataset, spec: StudySpec) -> dict[str, Any]:
     """The data's report, its factors, and for built-in scenes the hash of the task."""
     facts = data.report.to_dict() | {
         "factors": [[factor.name, factor.classes] for factor in data.factors],
+        "dense": [[group.name, group.width] for group in data.dense],
         "upsampled": upsampled_sizes(data, spec.search_space().image_size),
     }
-    return facts | ({"task_hash": golden_hash(spec.data)} if spec.data in DIFFICULTIES else {})
+    return facts | ({"task_hash": data.report.fingerprint.partition("-")[0]} if spec.data in DIFFICULTIES else {})
 
 
 def tell_of_data(data: Dataset, spec: StudySpec, message: Callable[[str], None]) -> None:

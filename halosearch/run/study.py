@@ -193,14 +193,16 @@ def data_request(spec: StudySpec, folders: Folders) -> DataRequest:
     """What data the study reads."""
     preset = spec.preset
     largest = max(spec.search_space().image_size)
-    return DataRequest(spec.data, spec.seed, preset.train_images, preset.test_images, largest, folders.cache)
+    return DataRequest(
+        spec.data, spec.seed, preset.train_images, preset.test_images, largest, folders.cache, dense=preset.dense
+    )
 
 
 def settings_of(spec: StudySpec, folders: Folders, data: Dataset) -> Settings:
     """What evaluations need of a spec."""
     return Settings(
         replace(data_request(spec, folders), decoded=getattr(data, "folder", None)),
-        recipe_of(spec),
+        recipe_of(spec.preset),
         spec.preset.rungs,
         spec.preset.width_multiplier,
         timing_plan(spec),
@@ -208,6 +210,9 @@ def settings_of(spec: StudySpec, folders: Folders, data: Dataset) -> Settings:
         spec.threads,
         folders.checkpoints,
         data.report.fingerprint,
+        spec.preset.timed,
+        spec.preset.zero_cost,
+        spec.preset.eta > 0,
     )
 
 

@@ -15,8 +15,8 @@ from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.twin import twin_of
 from halosearch.proxy.data.dataset import DataRequest
 from halosearch.proxy.data.sources import open_data
-from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob
+from halosearch.run.same_inputs import recipe_of
 from halosearch.spec.presets import PRESETS, choose_preset
 
 
@@ -54,14 +54,18 @@ def train_once(wanted: OneTraining, say: Callable[[str], None]) -> dict[str, Any
     with tempfile.TemporaryDirectory() as cache:
         dataset = open_data(
             DataRequest(
-                data or price.scenes, seed, price.train_images, price.test_images, config.image_size, Path(cache)
+                data or price.scenes,
+                seed,
+                price.train_images,
+                price.test_images,
+                config.image_size,
+                Path(cache),
+                dense=price.dense,
             )
         )
         for path, reason in dataset.report.unreadable:
             say(f"unreadable: {path} ({reason})")
-        job = TrainingJob(
-            twin, Recipe(batch=price.batch, learning_rate=price.learning_rate), rungs, seed, price.test_images
-        )
+        job = TrainingJob(twin, recipe_of(price), rungs, seed, price.test_images)
         say(f"training the twin {candidate_text(twin)} on {rungs[-1]:,} images of {dataset.report.description}")
         shown = [0]
 

@@ -22,6 +22,9 @@ FIXED_SHARE = 0.3
 """Share of a middling trial's time taken not to depend on its MACs: an assumption. With the timing of steps in it the recorded
 trials of studies/table-6M had 0.43 (median, n = 130, two CPU cores); a trial stopped early is not timed."""
 
+TIMED_SHARE = 0.25
+"""Share of the candidates that are on or near the front, about: for the progress bar."""
+
 
 def trial_seconds(macs: np.ndarray) -> np.ndarray:
     """Expected time of a trial by the MACs of what it trains, in units of the middling trial: computed, so that it never varies."""
@@ -32,14 +35,17 @@ def design_of(spec: StudySpec, pool: Pool, *, force: bool = False) -> SearchDesi
     """The design of a search study; the pool is all that its budget admits."""
     preset = spec.preset
     seconds = trial_seconds(twin_macs(pool.rows, preset.width_multiplier)) if spec.sampler == POOL else None
-    guide = Guide(GUIDE_COST, Guidance(tuple(map(float, preset.rungs)), seconds, reference=0.0))
     eta = preset.eta if spec.sampler == POOL else 0
+    rungs = preset.rungs if eta else preset.rungs[-1:]
+    guide = Guide(GUIDE_COST, Guidance(tuple(map(float, rungs)), seconds, reference=0.0))
     return SearchDesign(
         Shape(spec.trials, spec.uniform, len(preset.rungs) - 1, eta, spec.max_in_flight - 1),
         spec.sampler,
         guide,
         spec.seed,
         reference=reference_dials(pool, spec.budget.params),
+        timed=preset.timed != "none",
+        time_front=preset.timed == "front",
         repeats=repeats_of(spec),
         force=force,
     )
@@ -63,11 +69,12 @@ class Price:
     anchors: int
     rates: int
     finals: int
+    timings: int
 
     @property
     def rows(self) -> int:
-        """Rows that will have ended, about: one per rung of a trial, retest, rate, final, the reference and the anchor model."""
-        return self.uniform + self.searched + self.climbs + self.checks + self.finals + 2
+        """Rows that will have ended, about: one per rung of a trial, retest, rate, step time, final, the reference and the anchor model."""
+        return self.uniform + self.searched + self.climbs + self.checks + self.timings + self.finals + 2
 
     @property
     def checks(self) -> int:
@@ -98,4 +105,5 @@ def price_of(spec: StudySpec) -> Price:
     anchors = ANCHORS * max(0, preset.anchor_seeds - 2) if retests >= ANCHORS else 0
     rates = len(RATES) * min(preset.rates, uniform)
     finals = min(preset.finalists, uniform + promoted) * preset.final_seeds
-    return Price(uniform, searched, promoted, sum(climbs), retests, anchors, rates, finals)
+    timings = TIMED_SHARE * (uniform + promoted) if preset.timed == "front" else 0
+    return Price(uniform, searched, promoted, sum(climbs), retests, anchors, rates, finals, round(timings))

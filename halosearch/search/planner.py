@@ -1,9 +1,9 @@
 """Which evaluation comes next in a search study: a function of the table's rows.
 
 The order of a study: the anchor model's step time; the reference model; candidates drawn evenly; checks of the proxy on these; the
-gate (does the proxy rank?); the search; held-out evaluations of the finalists. Every decision is read off the rows before it, and
-`known` says how many rows of the search it was allowed to see: the same outcomes give the same rows with one worker or many, in any
-order of completion and after any kill.
+gate (does the proxy rank?); the search; step times of who is on or near the front; held-out evaluations of the finalists. Every
+decision is read off the rows before it, and `known` says how many rows of the search it was allowed to see: the same outcomes give
+the same rows with one worker or many, in any order of completion and after any kill.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from halosearch.analysis.proxy_validation import FAILED
+from halosearch.analysis.rough_step_times import worth_timing
 from halosearch.analysis.validation_rows import validation_of
 from halosearch.errors import StoreError
 from halosearch.record.evaluation import (
@@ -20,9 +21,11 @@ from halosearch.record.evaluation import (
     COMPLETE,
     REFERENCE,
     RUNNING,
+    STEP_TIME,
     TRIAL,
     Evaluation,
 )
+from halosearch.record.trials import trials_of
 from halosearch.search.pool import Pool
 from halosearch.search.repeats import Repeats, checks, finals
 from halosearch.search.sampler import Guide, Outcome, Proposer
@@ -38,6 +41,7 @@ class SearchDesign:
     Args:
         shape, sampler, guide: of the search. seed: of all trials.
         reference: dials of the reference model, or None. timed: whether the anchor's step time is measured first.
+        time_front: whether who is on or near the front is timed after the search, in rows of its own.
         costs: the pool's columns that go into rows. repeats: checks of the proxy and finals.
         force: search even where the proxy was shown not to rank.
     """
@@ -48,6 +52,7 @@ class SearchDesign:
     seed: int
     reference: dict[str, Any] | None = None
     timed: bool = True
+    time_front: bool = False
     costs: tuple[str, ...] = ("params", "macs", "activations")
     repeats: Repeats = field(default_factory=Repeats)
     force: bool = False
@@ -137,7 +142,12 @@ class SearchPlanner:
 
     def _outcome(self, row: Evaluation) -> Outcome:
         scores = row.scores
-        return Outcome(None) if scores is None else Outcome(scores, float(row.costs[self._design.guide.cost]))
+        if scores is None:
+            return Outcome(None)
+        steps = (
+            scores if self._design.shape.eta else scores[-1:]
+        )  # where nothing is stopped, only the last score is sure to be there
+        return Outcome(steps, float(row.costs[self._design.guide.cost]))
 
     def _next_move(self, rows: Sequence[Evaluation], outcomes: dict[int, Outcome]) -> Plan:
         move = self._schedule.next(outcomes)
@@ -193,7 +203,27 @@ class SearchPlanner:
                 return move
         if any(row.kind == TRIAL and row.state == RUNNING for row in rows):
             return Plan(WAIT)
+        plan = self._time(rows)
+        if plan is not None:
+            return plan
         plan = self._decide(finals(self._design.repeats, self._design.seed, rows), rows)
         if plan is not None:
             return plan
         return Plan(WAIT if any(row.state == RUNNING for row in rows) else FINISHED)
+
+    def _time(self, rows: Sequence[Evaluation]) -> Plan | None:
+        """A step time that is still to be measured, or to be waited for: whoever is on or near the front, again with what that says."""
+        if not self._design.time_front:
+            return None
+        there = {row.trial: row for row in rows if row.kind == STEP_TIME}
+        known = [row for row in rows if row.kind == TRIAL]
+        asked: list[int] = []
+        while wanted := [number for number in worth_timing(trials_of(known)) if number not in asked]:
+            missing = next((number for number in wanted if number not in there), None)
+            if missing is not None:
+                return Plan(DECIDED, self._row(rows, self._schedule.row_of(missing), STEP_TIME, missing))
+            if any(there[number].state == RUNNING for number in wanted):
+                return Plan(WAIT)
+            asked += wanted
+            known += [there[number] for number in wanted]
+        return None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from halosearch.analysis.frontier import complete, frontier
+from halosearch.analysis.rough_step_times import costed
 from halosearch.record.evaluation import HELD_OUT, RATE, RETEST, Evaluation
-from halosearch.record.trials import table, trials_of
+from halosearch.record.trials import trials_of
 from halosearch.search.sampler import Outcome
 
 SEED_STEP = 1_000_003
@@ -94,7 +95,7 @@ def finalists(most: int, rows: Sequence[Evaluation]) -> list[int]:
     """Numbers of the trials that get the last word."""
     if not most:
         return []
-    trials = table(trials_of(rows))
+    trials = costed(trials_of(rows))
     done, front = complete(trials), frontier(trials)
     if done.empty:
         return []

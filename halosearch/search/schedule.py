@@ -136,8 +136,8 @@ class Schedule:
         while self._told < known:
             move, outcome = self.moves[self._told], outcomes[self._told]
             self._told += 1
-            top = outcome.scores is not None and len(outcome.scores) > self.shape.top
-            self._proposer.tell(move.trial, outcome, final=top or outcome.scores is None)
+            whole = outcome.scores is None or not self.shape.eta or len(outcome.scores) > self.shape.top
+            self._proposer.tell(move.trial, outcome, final=whole)
             if outcome.scores is None:
                 self._standings.pop(move.trial, None)
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -24,6 +24,9 @@ def _rising(rungs: tuple[int, ...]) -> tuple[int, ...]:
 class Preset(Frozen):
     """One price class.
 
+    The defaults are what a study file of an earlier version means that does not name a number: they never change.
+    `dense`: images of folders come with dense targets. `timed`: whose step time is measured: of every candidate with its training, of
+    those on or near the front after the search, of none. `zero_cost`: whether scores of untrained networks are taken.
     `smallest`..`largest`: image sizes searched. `rungs`: images that a trial's twin sees; one trial in `eta` goes on from each
     (0: all). `uniform`: first trials, drawn evenly and run to the last rung; `retests` of them with a second seed, three of these
     with `anchor_seeds` in all; `rates`: candidates whose learning rate is audited. `finalists` get `final_seeds` more, on held-out
@@ -44,6 +47,10 @@ class Preset(Frozen):
     rungs: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)] = (1024, 2048)
     batch: int = Field(default=32, gt=1)
     learning_rate: float = Field(default=1e-2, gt=0)
+    warmup_steps: int = Field(default=8, gt=0)
+    cooldown: float = Field(default=0.2, gt=0, lt=1)
+    norm_batches: int = Field(default=8, gt=0)
+    dense: bool = False
     train_images: int = Field(default=20_000, gt=0)
     test_images: int = Field(default=512, gt=0)
     trials: int = 20
@@ -58,38 +65,45 @@ class Preset(Frozen):
     rates: int = Field(default=0, ge=0, le=3)
     finalists: int = Field(default=2, ge=0)
     final_seeds: int = Field(default=2, ge=0, le=50)
+    timed: Literal["all", "front", "none"] = "all"
+    zero_cost: bool = True
 
 
 def _with(preset: Preset, **changes: Any) -> Preset:
     return Preset(**(preset.model_dump() | changes))
 
 
-_CPU = Preset(name="cpu-10m")
-_GPU = Preset(
-    name="gpu-1h", device="cuda", minutes=60, smallest=64, largest=320, width_multiplier=0.25, rungs=(12_800, 51_200),
-    batch=256, learning_rate=4e-3, train_images=50_000, test_images=4096, trials=64, retests=16, scenes="scenes-1",
-    timing_batch=64, timing_rounds=9, timing_anchor=224, eta=4, uniform=16, anchor_seeds=3, finalists=3, final_seeds=3,
+_DENSE = Preset(
+    name="cpu-10m", width_multiplier=0.25, rungs=(768, 1536), batch=16, learning_rate=5e-3, warmup_steps=12, cooldown=0.5,
+    norm_batches=16, dense=True, scenes="scenes-easy-2", timed="front", zero_cost=False, eta=0,
+    trials=40, uniform=14, retests=12, finalists=2, final_seeds=2,
+)  # fmt: skip
+"""Recipe: see docs/proxy.md, which says on what it was chosen and judged."""
+_GPU = _with(
+    _DENSE, name="gpu-1h", device="cuda", minutes=60, smallest=64, largest=320, rungs=(12_800, 51_200), batch=64,
+    learning_rate=8e-3, warmup_steps=50, norm_batches=8, train_images=300_000, test_images=4096, scenes="scenes-2", timing_batch=64,
+    timing_rounds=9, timing_anchor=224, trials=64, uniform=40, retests=40, anchor_seeds=3, finalists=3, final_seeds=3,
 )  # fmt: skip
 PRESETS = {
     preset.name: preset
     for preset in (
         _with(
-            _CPU, name="cpu-2m", minutes=2, largest=64, rungs=(384, 768), batch=16, test_images=256, trials=9, retests=4,
-            uniform=5, eta=2, finalists=1, final_seeds=1,
+            _DENSE, name="cpu-2m", minutes=2, largest=64, rungs=(256, 512), test_images=256, trials=8, retests=5, uniform=5,
+            finalists=1, final_seeds=1,
         ),
-        _CPU,
+        _DENSE,
         _with(
-            _CPU, name="cpu-1h", minutes=60, rungs=(2048, 6144), test_images=1024, trials=50, retests=14, uniform=14,
+            _DENSE, name="cpu-1h", minutes=60, rungs=(1536, 3072), test_images=1024, trials=80, retests=40, uniform=40,
             anchor_seeds=3, rates=1, finalists=3, final_seeds=3,
         ),
         _with(
-            _CPU, name="cpu-6h", minutes=360, width_multiplier=0.25, rungs=(3072, 12_288), test_images=2048, trials=96,
-            retests=40, timing_rounds=9, uniform=40, anchor_seeds=5, rates=3, finalists=4, final_seeds=3,
+            _DENSE, name="cpu-6h", minutes=360, rungs=(3072, 12_288), test_images=2048, trials=160, retests=60, timing_rounds=9,
+            uniform=60, anchor_seeds=5, rates=3, finalists=4, final_seeds=3,
         ),
         _GPU,
         _with(
-            _GPU, name="gpu-1d", minutes=1440, largest=640, width_multiplier=0.5, rungs=(12_800, 51_200, 204_800),
-            test_images=20_000, trials=160, retests=40, uniform=40, anchor_seeds=5, rates=3, finalists=8,
+            _GPU, name="gpu-1d", minutes=1440, largest=640, width_multiplier=0.5, rungs=(51_200, 204_800), test_images=20_000,
+            trials=160, anchor_seeds=5, rates=3, finalists=8,
         ),
     )
 }  # fmt: skip

@@ -67,7 +67,7 @@ def start(*words, cwd=None):
 def tiny(
     folder: Path,
     *,
-    data="scenes-easy-1",
+    data="scenes-easy-2",
     trials=6,
     retests=0,
     images=64,

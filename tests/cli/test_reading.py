@@ -12,6 +12,8 @@ import pytest
 from tests.cli.process import error_of, here
 
 EXAMPLE = Path(__file__).parents[2] / "studies" / "example-20M"
+FORMAT3 = Path(__file__).parents[1] / "record" / "format3"
+"""A study begun before dense targets: labels only, every trial timed with its training, one in three going on."""
 FORMAT2 = Path(__file__).parents[1] / "record" / "format2"
 
 
@@ -83,6 +85,37 @@ def test_a_record_of_format_2_says_what_the_version_that_wrote_it_said_and_is_no
     refused = run("study", "old")
     assert refused.returncode == 6
     assert "format 2, which this version only reads" in error_of(refused)
+
+
+def test_a_record_begun_before_dense_targets_says_what_it_said(tmp_path, monkeypatch):
+    shutil.copytree(FORMAT3, tmp_path / "studies" / "x")
+    said = json.loads((FORMAT3 / "said_by_the_version_before.json").read_text())
+    found = json.loads(here("report", "x", "--json", cwd=tmp_path, monkeypatch=monkeypatch).stdout)["summary"]
+    for key in ("counts", "front", "decisions", "finals", "agreement"):
+        assert found[key] == said[key], key
+    assert found["validation"]["noise"] == said["noise"]
+    for one, other in zip(found["trials"], said["trials"], strict=True):
+        assert {key: one[key] for key in other} == pytest.approx(other)
+
+
+def test_steps_are_predicted_from_what_a_study_has_timed(tmp_path, monkeypatch):
+    shutil.copytree(FORMAT3, tmp_path / "studies" / "x")
+    said = json.loads((FORMAT3 / "said_by_the_version_before.json").read_text())["trials"]
+    done = here("predict", "x", "x#1", "--json", cwd=tmp_path, monkeypatch=monkeypatch)
+    found = json.loads(done.stdout)["candidates"][0]
+    assert found["predicted_step_time_low_s"] < found["predicted_step_time_s"] < found["predicted_step_time_high_s"]
+    assert 0.5 < found["predicted_step_time_s"] / said[1]["step_time_s"] < 2
+
+
+@pytest.mark.slow
+def test_steps_of_the_whole_pool_are_predicted_and_written(tmp_path, monkeypatch):
+    import pandas as pd
+
+    shutil.copytree(FORMAT3, tmp_path / "studies" / "x")
+    assert here("predict", "x", "--output", "pool.csv", cwd=tmp_path, monkeypatch=monkeypatch).returncode == 0
+    rows = pd.read_csv(tmp_path / "pool.csv")
+    assert len(rows) == 437_807
+    assert (rows["predicted_step_time_low_s"] < rows["predicted_step_time_high_s"]).all()
 
 
 def test_status_takes_less_than_two_seconds_of_a_processor():

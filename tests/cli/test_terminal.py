@@ -34,7 +34,8 @@ def test_the_panel_keeps_its_height_and_its_width_and_leaves_the_screen(columns)
         assert terminal.wait() == 0
     finally:
         terminal.close()
-    seen = [screen for screen in terminal.screens if any("best: " in line for line in screen)]
+    whole = ("best: ", "report ")  # and not one that is being taken away
+    seen = [screen for screen in terminal.screens if all(any(line.startswith(w) for line in screen) for w in whole)]
     assert seen
     last = seen[-1]
     first = next(n for n, line in enumerate(last) if line.startswith("study 20M"))

@@ -33,7 +33,7 @@ def test_splits_do_not_overlap_and_hold_every_class(tmp_path):
     data = open_folder(make_tree(tmp_path / "photos"), tmp_path / "cache", LIMITS)
     seen = set()
     for split in (TRAIN, TEST, HELD_OUT):
-        images, labels = data.batch(split, np.arange(data.size(split)), 64, None)
+        images, labels, _ = data.batch(split, np.arange(data.size(split)), 64, None)
         assert set(labels[:, 0].tolist()) == {0, 1, 2}
         prints = {image.numpy().tobytes() for image in images}
         assert not prints & seen
@@ -61,7 +61,7 @@ def test_train_and_val_folders_are_the_splits(tmp_path):
 
 def test_limits_keep_classes_balanced_and_count_what_is_left(tmp_path):
     data = open_folder(make_tree(tmp_path / "photos"), tmp_path / "cache", FolderLimits(9, 3, 32))
-    _, labels = data.batch(TRAIN, np.arange(data.size(TRAIN)), 32, None)
+    _, labels, _ = data.batch(TRAIN, np.arange(data.size(TRAIN)), 32, None)
     assert sorted(np.bincount(labels[:, 0].numpy()).tolist()) in ([2, 3, 3], [3, 3, 3])
     assert data.report.unused == 62 - 15
 
@@ -98,7 +98,7 @@ def test_cifar_binaries_are_read_as_published(tmp_path, classes):
     data = open_data(DataRequest(str(root), 0, 10_000, 10_000, 64, tmp_path / "cache"))
     assert data.size(TRAIN) == (200 if classes == 10 else 40)
     assert data.size(TEST) + data.size(HELD_OUT) == 40
-    images, labels = data.batch(TRAIN, np.arange(8), 32, None)
+    images, labels, _ = data.batch(TRAIN, np.arange(8), 32, None)
     raw = np.fromfile(root / ("data_batch_1.bin" if classes == 10 else "train.bin"), np.uint8).reshape(40, -1)
     assert labels[:, 0].tolist() == raw[:8, -3073].tolist()
     assert (images.numpy().reshape(8, -1) == raw[:8, -3072:]).all()

@@ -7,7 +7,8 @@ import torch
 from halosearch.families.halonet.network import HaloNet
 from halosearch.families.halonet.notation import parse_candidate
 from halosearch.families.halonet.twin import twin_of
-from halosearch.proxy.data.dataset import TRAIN, DataReport, Factor
+from halosearch.proxy.data.dataset import TRAIN, Batch, DataReport, Factor
+from halosearch.proxy.data.dense_scenes import DenseScenes
 from halosearch.proxy.data.scenes import Scenes
 from halosearch.proxy.recipe import Recipe, parameter_groups, residual_scale
 from halosearch.proxy.scoring import evaluate, to_float
@@ -77,11 +78,11 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(data):
     def gradient(parts):
         trainer = Trainer(JOB, data, CPU, accumulate=parts)
         network, _ = trainer._build()
-        pixels, targets = data.batch(TRAIN, np.arange(16), 48, None)
+        batch = data.batch(TRAIN, np.arange(16), 48, None)
         network.eval()
         network.train = lambda mode=True: network
-        for a, b in zip(pixels.chunk(parts), targets.chunk(parts), strict=True):
-            trainer._backward(network, a, b, 16)
+        for part in zip(*(each.chunk(parts) for each in batch), strict=True):
+            trainer._backward(network, Batch(*part), 16)
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
     whole, halves = gradient(1), gradient(4)
@@ -126,13 +127,15 @@ class _Two:
     """Two images, labels known."""
 
     factors = (Factor("class", 4),)
+    dense = ()
     report = DataReport("two", {})
 
     def size(self, split):
         return 2
 
     def batch(self, split, ids, image_size, augment_key):
-        return torch.zeros(len(ids), 3, image_size, image_size, dtype=torch.uint8), torch.tensor([[0], [1]])[ids]
+        images = torch.zeros(len(ids), 3, image_size, image_size, dtype=torch.uint8)
+        return Batch(images, torch.tensor([[0], [1]])[ids], torch.zeros(len(ids), 0))
 
 
 def test_score_is_zero_for_ignorance_and_cross_entropy_is_that_of_the_formula():
@@ -194,7 +197,7 @@ def test_zero_cost_scores_are_those_of_the_definitions(data):
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(module.weight)
-    pixels, labels = data.batch(TRAIN, batch_ids(0, 0, 16, data.size(TRAIN)), 48, (0, 0))
+    pixels, labels, _ = data.batch(TRAIN, batch_ids(0, 0, 16, data.size(TRAIN)), 48, (0, 0))
     blocks = network(to_float(pixels, CPU)).split([f.classes for f in data.factors], 1)
     loss = sum(torch.nn.functional.cross_entropy(block, labels[:, i]) for i, block in enumerate(blocks))
     gradients = torch.autograd.grad(loss, list(network.parameters()))
@@ -202,3 +205,47 @@ def test_zero_cost_scores_are_those_of_the_definitions(data):
     weights = torch.cat([p.detach().flatten() for p in network.parameters()])
     assert found["gradient_norm"] == pytest.approx(float(whole.norm()), rel=1e-4)
     assert found["snip"] == pytest.approx(float((whole * weights).abs().sum()), rel=1e-4)
+
+
+DENSE_JOB = TrainingJob(TWIN, Recipe(batch=16, warmup_steps=2, cooldown=0.5, norm_batches=2), (64, 128), 0, 64)
+
+
+@pytest.fixture(scope="module")
+def described():
+    return DenseScenes("scenes-easy-2", 0, 64)
+
+
+def test_dense_targets_are_trained_scored_and_resumed_to_the_same_bits(described, tmp_path):
+    whole = Trainer(DENSE_JOB, described, CPU).run()
+    assert len(whole.final.parts) == len(described.factors) + len(described.dense)
+    assert whole.final.score == pytest.approx(np.mean(list(whole.final.parts.values())))
+    for steps in (2, 5, 7, 9):
+        path = tmp_path / f"{steps}.pt"
+        with pytest.raises(TrainingStoppedError):
+            Trainer(DENSE_JOB, described, CPU, path, stopping_after(steps)).run()
+        assert Trainer(DENSE_JOB, described, CPU, path).run().scores == whole.scores, steps
+
+
+def test_the_prequential_score_is_that_of_images_before_they_are_learned_from(described, monkeypatch):
+    """Every batch's loss before its own step, of the last three quarters; a rung's own cooldown counts, another one's does not."""
+    seen = []
+    plain = Trainer._backward
+
+    def watched(self, network, part, batch):
+        found = plain(self, network, part, batch)
+        seen.append(found[1])
+        return found
+
+    monkeypatch.setattr(Trainer, "_backward", watched)
+    both = Trainer(DENSE_JOB, described, CPU).run()
+    trunk, first, rest = seen[:2], seen[2:4], seen[4:]  # 64 images are four steps, two of them cooldown
+    assert both.scores[0].prequential == pytest.approx(1 - np.mean([*trunk, *first][1:]))
+    assert both.scores[1].prequential == pytest.approx(1 - np.mean([*trunk, *rest][2:]))
+    few = DenseScenes("scenes-easy-2", 0, 64)
+    few._sizes[TRAIN] = 100
+    assert Trainer(DENSE_JOB, few, CPU).run().final.prequential is None  # images were seen twice
+
+
+def test_labels_only_have_no_parts_and_no_prequential_score(data):
+    found = Trainer(JOB, data, CPU).run().final.to_dict()
+    assert not {"parts", "prequential"} & set(found)

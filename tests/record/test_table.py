@@ -25,7 +25,7 @@ from halosearch.record.evaluation import (
     Evaluation,
 )
 from halosearch.record.journal import ProcessLock, hold_study, mend, open_storage
-from halosearch.record.table import Table
+from halosearch.record.table import OBJECTIVES, Table
 from halosearch.record.trials import table as as_frame
 from halosearch.record.trials import to_json, trials_of
 
@@ -118,7 +118,7 @@ def test_any_optuna_tool_reads_the_same_studies_one_for_each_kind(tmp_path):
     ]
     study = optuna.load_study(study_name="halosearch", storage=storage)
     assert [t.state.name for t in study.trials] == ["PRUNED", "FAIL", "COMPLETE", "RUNNING"]
-    assert study.trials[2].values == [0.5, 0.5]
+    assert study.trials[2].values == [0.5, 7.0]  # score, MACs
     retests = optuna.load_study(study_name="halosearch: retests", storage=storage)
     assert retests.trials[0].values == [0.25]
     assert retests.trials[0].user_attrs["repeat"] == 2
@@ -276,7 +276,7 @@ def test_objectives_have_names_for_the_dashboard(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         names = optuna.load_study(study_name="halosearch", storage=open_storage(path)).metric_names
-    assert names == ["score", "step_time_s"]
+    assert names == ["score", "macs"]
     assert path.read_bytes().count(b"study:metric_names") <= 1
 
 
@@ -296,3 +296,14 @@ def test_a_reader_beside_a_driver_reads_again_where_one_kind_was_newer_than_anot
     reader._study = between
     assert [row.id for row in reader.rows()] == [0, 1, 2, 3]
     assert not late
+
+
+def test_a_record_that_was_begun_with_step_times_as_its_objective_goes_on_with_them(tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setitem(OBJECTIVES, TRIAL, {"score": "maximize", "step_time_s": "minimize"})
+        Table(tmp_path / "j", create=True)
+    filled(tmp_path / "j")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "j")))
+    study = optuna.load_study(study_name="halosearch", storage=storage)
+    assert study.metric_names == ["score", "step_time_s"]
+    assert study.trials[2].values == [0.5, 0.5]

@@ -7,7 +7,7 @@ from halosearch.cost.timing import TimingPlan
 from halosearch.proxy.data.dataset import DataRequest
 from halosearch.proxy.data.scenes import Scenes
 from halosearch.proxy.recipe import Recipe
-from halosearch.record.evaluation import RETEST, Evaluation
+from halosearch.record.evaluation import REFERENCE, RETEST, STEP_TIME, TRIAL, Evaluation
 from halosearch.run.evaluate import Settings, _evaluate
 
 DIALS = {
@@ -72,3 +72,42 @@ def test_memory_that_runs_out_is_answered_with_smaller_parts_and_then_recorded(e
 def test_any_other_error_is_not_taken_for_memory(tmp_path):
     with pytest.raises(RuntimeError, match="shape"):
         evaluated(Exhausting(1, RuntimeError("shape mismatch")), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("timed", "kind", "measures"),
+    [
+        ("all", TRIAL, True),
+        ("front", TRIAL, False),
+        ("front", REFERENCE, True),
+        ("none", REFERENCE, False),
+    ],
+)
+def test_a_step_is_timed_with_its_training_or_alone_or_not_at_all(timed, kind, measures, tmp_path):
+    request = DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path)
+    settings = Settings(request, Recipe(batch=16), (16,), 0.125, TimingPlan(2, 2), "cpu", 1, tmp_path, timed=timed)
+    found = _evaluate(settings, Scenes("scenes-easy-1", 0, 16), Evaluation(0, kind, DIALS, trial=0), World())
+    assert ("step_time" in found) == ("parts" in found) == measures
+    assert ("zero_cost" in found) == (kind == TRIAL)
+    assert found["state"] == "complete"
+
+
+def test_a_step_time_alone_trains_nothing(tmp_path):
+    request = DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path)
+    settings = Settings(request, Recipe(), (16,), 0.125, TimingPlan(2, 2), "cpu", 1, tmp_path, timed="front")
+    found = _evaluate(settings, None, Evaluation(0, STEP_TIME, DIALS, trial=0), World())
+    assert set(found) == {"step_time", "parts", "state", "seconds"}
+
+
+@pytest.mark.parametrize(("stops", "known", "scored"), [(True, 5, [16, 32]), (False, 0, [16, 32]), (False, 5, [32])])
+def test_lower_rungs_are_scored_where_they_stop_a_trial_or_tell_of_the_proxy(stops, known, scored, tmp_path):
+    request = DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path)
+    plan = TimingPlan(2, 2)
+    settings = Settings(
+        request, Recipe(batch=16), (16, 32), 0.125, plan, "cpu", 1, tmp_path, timed="none", zero_cost=False, stops=stops
+    )
+    row = Evaluation(0, TRIAL, DIALS, trial=0, rung=1, known=known)
+    found = _evaluate(settings, Scenes("scenes-easy-1", 0, 16), row, World())
+    assert [score["images_seen"] for score in found["scores"]] == scored
+    again = _evaluate(settings, Scenes("scenes-easy-1", 0, 16), Evaluation(0, TRIAL, DIALS, trial=0, rung=1), World())
+    assert found["score"] == again["score"]  # what is scored on the way changes nothing

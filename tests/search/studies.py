@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from halosearch.record.evaluation import ANCHOR, COMPLETE, FAILED, PRUNED, RUNNING, TRIAL
+from halosearch.record.evaluation import ANCHOR, COMPLETE, FAILED, PRUNED, RUNNING, STEP_TIME, TRIAL
 from halosearch.search.planner import DECIDED, FINISHED, REFUSED, SearchDesign, SearchPlanner
 from halosearch.search.pool import Pool
 from halosearch.search.pool_sampler import Guidance
@@ -27,7 +27,7 @@ UNIFORM = 6
 KINDS = [("tpe", 0, 0), ("pool", 0, 0), ("pool", 2, 1), ("pool", 3, 2), ("nsga2", 0, 0), ("random", 0, 0)]
 
 
-def design_of(sampler="pool", eta=0, top=0, trials=18, force=True, lag=3, **repeats):
+def design_of(sampler="pool", eta=0, top=0, trials=18, force=True, lag=3, time_front=False, **repeats):
     guide = Guide("macs", Guidance(tuple(float(4**r) for r in range(top + 1)), reference=0.0))
     uniform = trials if sampler == "random" else UNIFORM
     asked = Repeats(**({"retests": 4, "anchor_seeds": 3, "rates": 1, "finalists": 2, "final_seeds": 2} | repeats))
@@ -37,6 +37,7 @@ def design_of(sampler="pool", eta=0, top=0, trials=18, force=True, lag=3, **repe
         guide,
         3,
         ROWS.iloc[49][FEATURES].to_dict(),
+        time_front=time_front,
         repeats=asked,
         force=force,
     )
@@ -50,20 +51,29 @@ def score(row, rung):
     return float((row.candidate["x"] * 7) % 13) / (5 - rung) + 0.01 * ((row.seed + row.repeat) % 7)
 
 
-def ended(row, top, fails=()):
-    """The row as it ends; `fails` are (kind, trial, rung) that end in a failure."""
+def step_time(row):
+    """Not quite what MACs say."""
+    return (1.0 + row.candidate["x"] % 5) * row.candidate["x"]
+
+
+def ended(row, top, fails=(), *, timed=True):
+    """The row as it ends; `fails` are (kind, trial, rung) that end in a failure; `timed`: whether trials are timed as they train."""
     if (row.kind, row.trial, row.rung) in fails:
         return replace(row, state=FAILED, reason="loss is nan", runs=1)
     if row.kind == ANCHOR:
         return replace(row, state=COMPLETE, result={"seconds": {"median": 1.0}}, runs=1)
+    if row.kind == STEP_TIME:
+        return replace(row, state=COMPLETE, result={"step_time_s": step_time(row), "seconds": 1.0}, runs=1)
     rung = top if row.rung < 0 else row.rung
     scores = [{"score": score(row, r)} for r in range(rung + 1)]
     result = {
         "scores": scores,
         "score": scores[-1]["score"],
-        "step_time_s": 1.0 + row.candidate["x"] % 5,
+        "step_time_s": step_time(row),
         "seconds": 2.0,
     }
+    if not timed:
+        del result["step_time_s"]
     return replace(row, state=PRUNED if row.kind == TRIAL and rung < top else COMPLETE, result=result, runs=1)
 
 
@@ -80,7 +90,7 @@ def play(design, *, workers=1, seed=0, kills=0.0, fails=(), rows=None, most=1000
             rows.append(plan.row)
         elif running:
             row = rng.choice(running)
-            rows[row.id] = ended(row, top, fails)
+            rows[row.id] = ended(row, top, fails, timed=not design.time_front)
         else:
             assert plan.status in (FINISHED, REFUSED)
             return rows, plan

@@ -7,35 +7,58 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halosearch.analysis.frontier import frontier
+from halosearch.analysis.rough_step_times import costed, worth_timing
 from halosearch.analysis.validation_rows import forced
 from halosearch.errors import StoreError
-from halosearch.record.evaluation import ANCHOR, FAILED, HELD_OUT, RATE, REFERENCE, RETEST, RUNNING, TRIAL, Evaluation
+from halosearch.record.evaluation import (
+    ANCHOR,
+    FAILED,
+    HELD_OUT,
+    INFEASIBLE,
+    RATE,
+    REFERENCE,
+    RETEST,
+    RUNNING,
+    STEP_TIME,
+    TRIAL,
+    Evaluation,
+)
 from halosearch.record.trials import trials_of
 from halosearch.search.planner import DECIDED, FINISHED, REFUSED, WAIT
 from tests.search.studies import FEATURES, KINDS, ROWS, UNIFORM, design_of, ended, planner, play
 
-FAILS = ((TRIAL, 2, 1), (TRIAL, 7, 0), (TRIAL, 9, 1), (RETEST, 1, -1), (TRIAL, 3, 0), (HELD_OUT, 1, -1))
+FAILS = (
+    (STEP_TIME, 4, -1),
+    (TRIAL, 2, 1),
+    (TRIAL, 7, 0),
+    (TRIAL, 9, 1),
+    (RETEST, 1, -1),
+    (TRIAL, 3, 0),
+    (HELD_OUT, 1, -1),
+)
 
 
 @cache
-def alone(kind, fails=()):
-    return play(design_of(*kind), fails=fails)[0]
+def alone(kind, fails=(), time_front=False):
+    return play(design_of(*kind, time_front=time_front), fails=fails)[0]
 
 
 @settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from(KINDS),
+    st.booleans(),
     st.integers(1, 16),
     st.integers(0, 10**6),
     st.sampled_from([0.0, 0.05, 0.5]),
     st.sets(st.sampled_from(FAILS)),
 )
 def test_any_order_of_completion_any_kills_any_number_of_workers_and_failures_give_the_same_rows(
-    kind, workers, seed, kills, fails
+    kind, time_front, workers, seed, kills, fails
 ):
     fails = tuple(sorted(fails))
-    rows, _ = play(design_of(*kind), workers=workers, seed=seed, kills=kills, fails=fails)
-    assert rows == alone(kind, fails)
+    rows, _ = play(design_of(*kind, time_front=time_front), workers=workers, seed=seed, kills=kills, fails=fails)
+    assert rows == alone(kind, fails, time_front)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,6 +183,31 @@ def test_a_search_without_retests_says_that_nothing_is_known_of_its_proxy():
         rows = [ended(row, 0) if row.state == RUNNING else row for row in [*rows, plan.row]]
     assert plan.row.trial == UNIFORM
     assert "unknown; no candidate was trained twice" in plan.note
+
+
+@pytest.mark.parametrize("kind", [("pool", 2, 1), ("random", 0, 0)])
+def test_who_is_on_the_front_is_timed_after_the_search_and_few_others(kind):
+    rows = alone(kind, time_front=True)
+    timed = {row.trial: row.result["step_time_s"] for row in rows if row.kind == STEP_TIME}
+    kinds = [row.kind for row in rows]
+    assert kinds.index(STEP_TIME) > max(place for place, kind in enumerate(kinds) if kind in (TRIAL, RETEST, RATE))
+    assert kinds.index(HELD_OUT) == kinds.index(STEP_TIME) + len(timed)
+    assert worth_timing(trials_of(rows)) == []
+    measured = costed(trials_of(rows))
+    assert set(frontier(measured)["trial"]) <= set(timed)
+    assert list(measured["measured"]) == [number in timed for number in measured["trial"]]
+    assert 3 <= len(timed) < measured["score"].notna().sum()
+
+
+def test_a_step_that_finds_no_room_makes_its_candidate_infeasible_and_another_one_is_timed_for_it():
+    best = max(trials_of(alone(("pool", 0, 0))), key=lambda trial: trial.result["score"]).number
+    rows = alone(("pool", 0, 0), time_front=True)
+    place = next(row.id for row in rows if row.kind == STEP_TIME and row.trial == best)
+    missed = replace(rows[place], state=INFEASIBLE, result={}, reason="out of memory")
+    again, _ = play(design_of("pool", time_front=True), rows=[*rows[:place], missed])
+    assert trials_of(again)[best].state == INFEASIBLE
+    assert best not in {row.trial for row in again if row.kind == HELD_OUT}
+    assert worth_timing(trials_of(again)) == []
 
 
 def test_a_study_that_is_prolonged_begins_with_the_same_rows_and_sends_as_many_on():

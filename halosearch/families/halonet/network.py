@@ -155,10 +155,19 @@ class HaloNet(nn.Module):
         self.final = Conv(channels, config.final_width) if config.final_width else nn.Identity()
         self.head = nn.Linear(config.final_width or channels, classes)
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, 3, s, s)."""
+    def features(self, x_NCHW: Tensor) -> Tensor:
+        """The last map (N, df, s/32, s/32) of images (N, 3, s, s)."""
         x_NCHW = self.stem(x_NCHW)
         for stage in self.stages:
             x_NCHW = stage(x_NCHW)
-        logits: Tensor = self.head(self.final(x_NCHW).mean((2, 3)))
+        map_NCHW: Tensor = self.final(x_NCHW)
+        return map_NCHW
+
+    def classify(self, map_NCHW: Tensor) -> Tensor:
+        """Logits (N, classes) of a last map."""
+        logits: Tensor = self.head(map_NCHW.mean((2, 3)))
         return logits
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, 3, s, s)."""
+        return self.classify(self.features(x_NCHW))

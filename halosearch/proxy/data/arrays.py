@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from halosearch.proxy.data.dataset import BatchCache, DataReport, Factor
+from halosearch.proxy.data.dataset import TRAIN, Batch, BatchCache, DataReport, Dense, Factor
+from halosearch.proxy.data.picture_targets import DENSE, picture_targets
 
 CROP_AREA = (0.35, 1.0)
 """Share of the image that a training crop keeps; ImageNet recipes start at 0.08, which short trainings cannot use."""
 CROP_ASPECT = (3 / 4, 4 / 3)
+STATISTICS = 1024
+"""Training images that dense targets are standardised over."""
+LEAST_DEVIATION = 1e-3
+"""Pictures may all be grey, or alike in something else."""
 
 
 class ArrayImages:
@@ -25,6 +29,7 @@ class ArrayImages:
         classes: number of classes of the one factor, `class`.
         report: where the images come from and what was left out.
         folder: cache folder that the arrays lie in, if any.
+        dense: whether images come with dense targets, made of the pictures themselves.
     """
 
     def __init__(
@@ -34,22 +39,30 @@ class ArrayImages:
         classes: int,
         report: DataReport,
         folder: Path | None = None,
+        *,
+        dense: bool = False,
     ) -> None:
         """Keep the arrays as they are."""
         self._images, self._labels, self.report, self.folder = images, labels, report, folder
         self.factors: tuple[Factor, ...] = (Factor("class", classes),)
+        self.dense: tuple[Dense, ...] = DENSE if dense else ()
         self._cache = BatchCache()
+        if dense:
+            some = torch.from_numpy(np.array(images[TRAIN][:STATISTICS])).permute(0, 3, 1, 2)
+            found = torch.cat([picture_targets(part) for part in some.split(64)])
+            self._mean, self._deviation = found.mean(0), found.std(0) + LEAST_DEVIATION
 
     def size(self, split: str) -> int:
         """Images in a split."""
         return len(self._labels[split])
 
-    def batch(
-        self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None
-    ) -> tuple[Tensor, Tensor]:
+    def batch(self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None) -> Batch:
         """Images (N, 3, s, s) uint8 and labels (N, 1); whole images without a key, random crops and flips with one."""
-        made = [self._image(split, int(i), image_size, augment_key) for i in ids]
-        return torch.from_numpy(np.stack(made)), torch.from_numpy(self._labels[split][ids].astype(np.int64)[:, None])
+        images = torch.from_numpy(np.stack([self._image(split, int(i), image_size, augment_key) for i in ids]))
+        labels = torch.from_numpy(self._labels[split][ids].astype(np.int64)[:, None])
+        if not self.dense:
+            return Batch(images, labels, torch.zeros(len(ids), 0))
+        return Batch(images, labels, (picture_targets(images) - self._mean) / self._deviation)
 
     def _image(self, split: str, index: int, image_size: int, augment_key: tuple[int, int] | None) -> np.ndarray:
         if augment_key is not None:  # a stream of its own for every id, whatever batch it comes in

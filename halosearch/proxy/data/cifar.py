@@ -67,7 +67,7 @@ def layout_of(root: Path) -> str | None:
     return None
 
 
-def open_cifar(root: Path, train_images: int, test_images: int) -> ArrayImages:
+def open_cifar(root: Path, train_images: int, test_images: int, *, dense: bool = False) -> ArrayImages:
     """Read the folder's batches; half of the test file is held out from the search.
 
     Raises:
@@ -109,6 +109,7 @@ def open_cifar(root: Path, train_images: int, test_images: int) -> ArrayImages:
         {TRAIN: labels[:kept], TEST: test[0][1][:tested], HELD_OUT: test[0][1][half : half + held]},
         classes,
         report,
+        dense=dense,
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
-    import torch
+    from torch import Tensor
 
 TRAIN, TEST, HELD_OUT = "train", "test", "held-out"
 """The search reads train and test only; the held-out split is for the last word on the finalists."""
@@ -21,6 +21,22 @@ class Factor:
 
     name: str
     classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A group of numbers that a picture is to be described by, `width` of them, each of mean 0 and deviation 1 over the images."""
+
+    name: str
+    width: int
+
+
+class Batch(NamedTuple):
+    """Images (N, 3, s, s) uint8, labels (N, factors) int64, dense targets (N, widths of all groups) float32."""
+
+    images: Tensor
+    labels: Tensor
+    dense: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +74,8 @@ class DataReport:
 class DataRequest:
     """`source` is a scenes version or a path; `seed` keys scenes; limits and the largest image size come from the preset.
 
-    `decoded` is the cache folder that another process has already made of the source.
+    `decoded` is the cache folder that another process has already made of the source. `dense`: whether images come with dense
+    targets, where the source decides that (scenes of a version have them or not).
     """
 
     source: str
@@ -68,43 +85,47 @@ class DataRequest:
     largest_size: int
     cache: Path
     decoded: Path | None = None
+    dense: bool = False
 
 
 class Dataset(Protocol):
     """Images of any size on demand. Ids are 0..size(split)-1; the same id is the same scene or file at every image size."""
 
     factors: tuple[Factor, ...]
+    dense: tuple[Dense, ...]
     report: DataReport
 
     def size(self, split: str) -> int:
         """Images in a split."""
         ...
 
-    def batch(
-        self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (N, 3, s, s) uint8 and labels (N, factors) int64; random crops and flips keyed by `augment_key` and id."""
+    def batch(self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None) -> Batch:
+        """These images, on whatever device is cheapest; random crops and flips keyed by `augment_key` and id."""
         ...
 
 
 @dataclass(slots=True)
 class BatchCache:
-    """Rendered or resized images of one image size, kept in memory: they are asked for again every epoch."""
+    """Rendered or resized images, kept in memory: they are asked for again every epoch, and by the next candidate of a size.
+
+    Where they come to more than `limit_bytes`, those of the image size that was asked for longest ago are forgotten.
+    """
 
     limit_bytes: int = 2**30
-    _size: int = 0
-    _images: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+    _images: dict[int, dict[tuple[str, int], np.ndarray]] = field(default_factory=dict)
     _bytes: int = 0
 
     def get(self, split: str, index: int, image_size: int) -> np.ndarray | None:
         """The image, or None where it has to be made."""
-        return self._images.get((split, index)) if image_size == self._size else None
+        return self._images.get(image_size, {}).get((split, index))
 
     def put(self, split: str, index: int, image: np.ndarray) -> None:
-        """Keep an image (3, s, s) uint8 until another image size is asked for or the limit is reached."""
-        if image.shape[-1] != self._size:
-            self._images.clear()
-            self._size, self._bytes = image.shape[-1], 0
+        """Keep an image (3, s, s) uint8, as far as there is room without forgetting its own size."""
+        kept = self._images.pop(image.shape[-1], {})
+        self._images[image.shape[-1]] = kept  # the newest is the last
+        while self._bytes + image.nbytes > self.limit_bytes and len(self._images) > 1:
+            oldest = self._images.pop(next(iter(self._images)))
+            self._bytes -= sum(each.nbytes for each in oldest.values())
         if self._bytes + image.nbytes <= self.limit_bytes:
-            self._images[(split, index)] = image
+            kept[(split, index)] = image
             self._bytes += image.nbytes

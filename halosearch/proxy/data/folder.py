@@ -63,7 +63,7 @@ class _Listing:
     unused: int
 
 
-def open_folder(root: Path, cache: Path, limits: FolderLimits) -> ArrayImages:
+def open_folder(root: Path, cache: Path, limits: FolderLimits, *, dense: bool = False) -> ArrayImages:
     """Decode (or find decoded) a class-stratified subset of the tree below `root`.
 
     Raises:
@@ -77,7 +77,7 @@ def open_folder(root: Path, cache: Path, limits: FolderLimits) -> ArrayImages:
     folder = cache / f"images-{_key(root, listing, limits)}"
     if not (folder / META).exists():
         _decode(root, listing, limits, folder)
-    return open_decoded(folder, root)
+    return open_decoded(folder, root, dense=dense)
 
 
 def _rank(path: str) -> str:
@@ -250,7 +250,7 @@ def _decode(root: Path, listing: _Listing, limits: FolderLimits, folder: Path) -
     partial.rename(folder)
 
 
-def open_decoded(folder: Path, root: Path) -> ArrayImages:
+def open_decoded(folder: Path, root: Path, *, dense: bool = False) -> ArrayImages:
     """The images that a process has decoded into `folder`.
 
     Raises:
@@ -279,4 +279,4 @@ def open_decoded(folder: Path, root: Path) -> ArrayImages:
         meta["sha256"],
     )
     images = {split: np.load(folder / f"{split}.npy", mmap_mode="r")[: counts[split]] for split in counts}
-    return ArrayImages(images, labels, len(classes), report, folder)
+    return ArrayImages(images, labels, len(classes), report, folder, dense=dense)

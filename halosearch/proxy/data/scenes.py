@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN, BatchCache, DataReport, Factor
+from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN, Batch, BatchCache, DataReport, Dense, Factor
 from halosearch.proxy.data.difficulty import DIFFICULTIES, Difficulty
 
 CONTOURS = ((2, 5), (3, 5), (4, 7), (5, 7), (6, 9), (3, 8))
@@ -42,6 +42,7 @@ class Scenes:
     """
 
     factors: tuple[Factor, ...] = FACTORS
+    dense: tuple[Dense, ...] = ()
 
     def __init__(self, version: str, seed: int, test_images: int) -> None:
         """Nothing is rendered yet."""
@@ -62,9 +63,7 @@ class Scenes:
         """Images in a split."""
         return self._sizes[split]
 
-    def batch(
-        self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None
-    ) -> tuple[Tensor, Tensor]:
+    def batch(self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None) -> Batch:
         """Images (N, 3, S, S) uint8 and labels (N, 3). Scenes are fresh enough: they are not augmented."""
         del augment_key
         missing = [int(i) for i in dict.fromkeys(ids.tolist()) if self._cache.get(split, int(i), image_size) is None]
@@ -75,10 +74,9 @@ class Scenes:
                 made[index] = image
                 self._cache.put(split, index, image)
         images = [made[i] if i in made else self._cache.get(split, i, image_size) for i in map(int, ids)]
-        draws_NP = draw_parameters(self.seed, split, ids)
-        return torch.from_numpy(np.stack([image for image in images if image is not None])), torch.from_numpy(
-            labels(draws_NP)
-        )
+        stacked = torch.from_numpy(np.stack([image for image in images if image is not None]))
+        chosen = torch.from_numpy(labels(draw_parameters(self.seed, split, ids)))
+        return Batch(stacked, chosen, torch.zeros(len(ids), 0))
 
     def _render(self, split: str, ids: list[int], image_size: int) -> np.ndarray:
         draws_NP = draw_parameters(self.seed, split, np.array(ids))

@@ -7,6 +7,7 @@ from pathlib import Path
 from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data.cifar import layout_of, open_cifar
 from halosearch.proxy.data.dataset import DataRequest, Dataset
+from halosearch.proxy.data.dense_scenes import DenseScenes
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.folder import FolderLimits, open_decoded, open_folder
 from halosearch.proxy.data.scenes import Scenes
@@ -22,7 +23,8 @@ def open_data(request: DataRequest) -> Dataset:
         EnvironmentFault: the path does not exist or holds nothing that can be trained on.
     """
     if request.source in DIFFICULTIES:
-        return Scenes(request.source, request.seed, request.test_images)
+        make = Scenes if DIFFICULTIES[request.source].drawing == 1 else DenseScenes
+        return make(request.source, request.seed, request.test_images)
     root = Path(request.source).expanduser()
     if not root.exists():
         raise EnvironmentFault(
@@ -30,11 +32,12 @@ def open_data(request: DataRequest) -> Dataset:
             f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}",
         )
     if request.decoded is not None:
-        return open_decoded(request.decoded, root)
+        return open_decoded(request.decoded, root, dense=request.dense)
     if layout_of(root):
-        return open_cifar(root, request.train_images, request.test_images)
+        return open_cifar(root, request.train_images, request.test_images, dense=request.dense)
     side = round(STORE_MARGIN * request.largest_size)
-    return open_folder(root, request.cache, FolderLimits(request.train_images, request.test_images, side))
+    limits = FolderLimits(request.train_images, request.test_images, side)
+    return open_folder(root, request.cache, limits, dense=request.dense)
 
 
 def upsampled_sizes(data: Dataset, sizes: tuple[int, ...]) -> list[int]:
