@@ -57,6 +57,6 @@ class Evaluation:
     @property
     def scores(self) -> tuple[float, ...] | None:
         """Its scores by rung; None where it has none."""
-        if self.state not in (COMPLETE, PRUNED):
+        if self.state not in (COMPLETE, PRUNED) or "scores" not in self.result:
             return None
         return tuple(float(rung["score"]) for rung in self.result["scores"])

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+TIMED = ("step_time", "parts", "step_time_s", "step_time_low_s", "step_time_high_s")
+"""What a row of a step time adds to its trial."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One candidate of the search: the state of its last row, and what all its rows have come to.
@@ -56,7 +60,7 @@ def _with_step_time(trial: Trial, row: Evaluation | None) -> Trial:
         return trial
     if row.state == INFEASIBLE:
         return replace(trial, state=INFEASIBLE, reason=row.reason)
-    own = {key: value for key, value in row.result.items() if key != "seconds"}
+    own = {key: row.result[key] for key in TIMED if key in row.result}
     spent = float(trial.result.get("seconds", 0.0)) + float(row.result.get("seconds", 0.0))
     return replace(trial, result=trial.result | own | {"seconds": spent})
 

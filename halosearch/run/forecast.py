@@ -18,13 +18,15 @@ from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import config_from_dials
 from halosearch.families.halonet.twin import twin_of
 from halosearch.proxy.data.difficulty import DIFFICULTIES
-from halosearch.run.same_inputs import timing_plan
+from halosearch.run.place import parallel
+from halosearch.run.same_inputs import recipe_of, timing_plan
 from halosearch.search.design import price_of
 from halosearch.spec.study import StudySpec
 
 QUANTILES = (0.1, 0.5, 0.9)
 PROBE_STEPS = 3
-TIMING_OVERHEAD_S = 2.0
+PARTS = 1.0
+"""Time that the parts of a candidate take to measure, in units of the whole's: an assumption."""
 PAGE_BYTES, TRIAL_BYTES = 5_500_000, 12_000
 ACTIVATION_COPIES = 4
 """Tensors kept per counted activation in a training step: output, its norm, its non-linearity, its gradient."""
@@ -39,7 +41,8 @@ def forecast(spec: StudySpec, pool: pd.DataFrame) -> dict[str, Any]:
     share = spec.preset.rungs[0] / spec.preset.rungs[-1]
     jobs = price.whole + share * (price.searched - price.promoted)
     low, high = (
-        jobs * pick(p["trial_s"] for p in probes) / min(spec.workers, spec.max_in_flight) for pick in (min, max)
+        pick(jobs * p["trial_s"] + price.timings * p["timing_s"] for p in probes) / parallel(spec)
+        for pick in (min, max)
     )
     return {
         "study": spec.name,
@@ -101,15 +104,24 @@ def _at_quantile(pool: pd.DataFrame, quantile: float) -> HaloNetConfig:
 def _probe(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> dict[str, Any]:
     started = time.monotonic()
     timed = measure({"probe": config}, timing_plan(spec), device)[0]
-    timing_s = time.monotonic() - started
+    timing_s = (1 + PARTS) * (time.monotonic() - started)
     speed = _twin_speed(spec, config, device)
-    images = spec.preset.rungs[-1] + spec.preset.test_images / 3
+    with_it = timing_s if spec.preset.timed == "all" else 0.0
     return {
         "candidate": candidate_text(config),
         "step_time_s": timed.seconds.to_dict(),
         "twin_images_per_s": speed,
-        "trial_s": images / speed + timing_s + TIMING_OVERHEAD_S,
+        "timing_s": timing_s,
+        "trial_s": images_shown(spec) / speed + with_it,
     }
+
+
+def images_shown(spec: StudySpec) -> float:
+    """Images that a whole training costs, in training steps: trunk, every rung's cooldown, and a third for those that are only looked at."""
+    recipe, rungs = recipe_of(spec.preset), spec.preset.rungs
+    steps = recipe.trunk_steps(rungs[-1]) + sum(recipe.steps(images) - recipe.trunk_steps(images) for images in rungs)
+    looked_at = len(rungs) * (recipe.norm_batches * recipe.batch + spec.preset.test_images)
+    return steps * recipe.batch + looked_at / 3
 
 
 def _twin_speed(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> float:
