@@ -75,4 +75,5 @@ class Publisher:
             return row.state == COMPLETE
         if row.kind != TRIAL or row.state != COMPLETE:
             return False
-        return self._front.add(float(row.result["score"]), float(row.result.get("step_time_s", row.costs["macs"])))
+        cost = row.result["step_time_s"] if "step_time_s" in row.result else row.costs["macs"]
+        return self._front.add(float(row.result["score"]), float(cost))
