@@ -17,7 +17,7 @@ class Column:
     kind: str
 
 
-SCORE = Column("score", "score (share of label entropy explained)", log=False, kind="score")
+SCORE = Column("score", "score (share explained of what is asked)", log=False, kind="score")
 COSTS = (
     Column("step_time_s", "measured training step of the full candidate (s)", log=True, kind="cost"),
     Column("predicted_step_time_s", "predicted training step, trial left out of the fit (s)", log=True, kind="cost"),

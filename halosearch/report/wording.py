@@ -218,6 +218,12 @@ def _worth(summary: dict[str, Any]) -> list[str]:
         f"What was trained is each candidate's twin at {preset['width_multiplier']:g} of its width, on {images} images, "
         f"scored on {summary['data'].get('images', {}).get('test', preset['test_images']):,}."
     )
+    dense, labels = (summary["data"].get(kind, ()) for kind in ("dense", "factors"))
+    if dense:
+        how += (
+            f" The score is the mean over {len(labels) + len(dense)} parts, of which {len(labels)} "
+            f"{'is a label' if len(labels) == 1 else 'are labels'} ({', '.join(name for name, _ in labels)}) and {len(dense)} are dense targets."
+        )
     if "synthetic" in summary["data"]["description"]:
         kind = "a CPU preset" if spec["device"] == "cpu" else "a GPU preset"
         return [

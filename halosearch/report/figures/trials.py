@@ -204,7 +204,5 @@ def draw_curves(data: list[dict[str, Any]], *, trials: bool = True) -> Any:
     return styled(
         figure,
         axis("images seen", range=[0, 1.02 * max(p[0] for p in seen)]),
-        axis(
-            "training loss (nats, summed over factors)", range=[low - 0.05 * (high - low), high + 0.05 * (high - low)]
-        ),
+        axis("training loss", range=[low - 0.05 * (high - low), high + 0.05 * (high - low)]),
     )
