@@ -74,11 +74,15 @@ def _with(preset: Preset, **changes: Any) -> Preset:
 
 
 _DENSE = Preset(
-    name="cpu-10m", width_multiplier=0.25, rungs=(768, 1536), batch=16, learning_rate=5e-3, warmup_steps=12, cooldown=0.5,
-    norm_batches=16, dense=True, scenes="scenes-easy-2", timed="front", zero_cost=False, eta=0,
-    trials=40, uniform=14, retests=12, finalists=2, final_seeds=2,
+    name="cpu-1h", minutes=60, width_multiplier=0.25, rungs=(768, 1536), batch=16, learning_rate=5e-3, warmup_steps=12, cooldown=0.5,
+    norm_batches=16, dense=True, scenes="scenes-easy-2", timed="front", zero_cost=False, eta=0, test_images=1024,
+    trials=60, uniform=40, retests=40, anchor_seeds=3, rates=1, finalists=3, final_seeds=3,
 )  # fmt: skip
 """Recipe: see docs/proxy.md, which says on what it was chosen and judged."""
+_SHORT = _with(
+    _DENSE, name="cpu-10m", minutes=10, largest=96, width_multiplier=0.125, rungs=(768, 1536), test_images=512, trials=40,
+    uniform=14, retests=12, anchor_seeds=2, rates=0, finalists=2, final_seeds=2,
+)  # fmt: skip
 _GPU = _with(
     _DENSE, name="gpu-1h", device="cuda", minutes=60, smallest=64, largest=320, rungs=(12_800, 51_200), batch=64,
     learning_rate=8e-3, warmup_steps=50, norm_batches=8, train_images=300_000, test_images=4096, scenes="scenes-2", timing_batch=64,
@@ -88,17 +92,14 @@ PRESETS = {
     preset.name: preset
     for preset in (
         _with(
-            _DENSE, name="cpu-2m", minutes=2, largest=64, rungs=(256, 512), test_images=256, trials=8, retests=5, uniform=5,
+            _SHORT, name="cpu-2m", minutes=2, largest=64, rungs=(256, 512), test_images=256, trials=8, retests=5, uniform=5,
             finalists=1, final_seeds=1,
         ),
+        _SHORT,
         _DENSE,
         _with(
-            _DENSE, name="cpu-1h", minutes=60, rungs=(1536, 3072), test_images=1024, trials=80, retests=40, uniform=40,
-            anchor_seeds=3, rates=1, finalists=3, final_seeds=3,
-        ),
-        _with(
-            _DENSE, name="cpu-6h", minutes=360, rungs=(3072, 12_288), test_images=2048, trials=160, retests=60, timing_rounds=9,
-            uniform=60, anchor_seeds=5, rates=3, finalists=4, final_seeds=3,
+            _DENSE, name="cpu-6h", minutes=360, rungs=(1536, 6144), test_images=2048, trials=120, retests=50, timing_rounds=9,
+            uniform=50, anchor_seeds=5, rates=3, finalists=4, final_seeds=3,
         ),
         _GPU,
         _with(
