@@ -80,8 +80,8 @@ _DENSE = Preset(
 )  # fmt: skip
 """Recipe: see docs/proxy.md, which says on what it was chosen and judged."""
 _SHORT = _with(
-    _DENSE, name="cpu-10m", minutes=10, largest=96, width_multiplier=0.125, rungs=(768, 1536), test_images=512, trials=40,
-    uniform=14, retests=12, anchor_seeds=2, rates=0, finalists=2, final_seeds=2,
+    _DENSE, name="cpu-10m", minutes=10, largest=96, width_multiplier=0.125, rungs=(512, 1024), test_images=512, trials=30,
+    uniform=12, retests=12, anchor_seeds=2, rates=0, finalists=2, final_seeds=2,
 )  # fmt: skip
 _GPU = _with(
     _DENSE, name="gpu-1h", device="cuda", minutes=60, smallest=64, largest=320, rungs=(12_800, 51_200), batch=64,
