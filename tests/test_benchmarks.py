@@ -44,3 +44,23 @@ def test_committed_pages_stand_beside_their_raw_numbers():
     for page in pages:
         document = json.loads((ROOT / "benchmarks/results" / f"{page.stem}.json").read_text())
         assert document["provenance"]["commit"] in page.read_text()
+
+
+def test_the_page_of_the_proxy_says_what_the_committed_record_says(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.proxy", "studies/dense-6M", "--folder", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    made, kept = (
+        json.loads((folder / "results" / "proxy-cpu.json").read_text())["dense-6M"]
+        for folder in (tmp_path, ROOT / "benchmarks")
+    )
+    assert made["candidates"] == kept["candidates"] == 34
+    for one, other in zip(made["by_length"], kept["by_length"], strict=True):
+        assert (one["images"], one["kind"]) == (other["images"], other["kind"])
+        assert one["icc"] == pytest.approx(other["icc"])
+        assert one["tau"] == pytest.approx(other["tau"])
