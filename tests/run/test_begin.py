@@ -72,7 +72,7 @@ def test_the_reference_is_a_row_of_the_cell_near_the_published_model():
     assert nearest_published(20_000_000) == "h4"
     assert dials["expansion_ratio"] == 3
     assert dials["stage3_depth"] == 12
-    assert dials["image_size"] == 128
+    assert dials["image_size"] == PRESETS["cpu-10m"].largest
 
 
 def test_running_out_of_memory_is_recognised_by_its_words():
