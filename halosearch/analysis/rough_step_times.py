@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halosearch.analysis.frontier import undominated
 from halosearch.record.evaluation import COMPLETE
 from halosearch.record.trials import Trial, table
 
@@ -79,13 +78,10 @@ def worth_timing(trials: Sequence[Trial]) -> list[int]:
     """Numbers of the complete trials that are on or near the front as far as is known, and were not timed; best scores first."""
     done = [trial for trial in trials if trial.state == COMPLETE]
     expected = step_seconds(trials)
-    scores = {trial.number: float(trial.result["score"]) for trial in done}
+    scores, costs = np.array([t.result["score"] for t in done]), np.array([expected[t.number] for t in done])
     found = []
-    for trial in done:
-        if "step_time_s" in trial.result:
-            continue
-        others = [other for other in scores if other != trial.number]
-        costs = [expected[trial.number] / NEAR, *(expected[other] for other in others)]
-        if undominated([scores[trial.number], *(scores[other] for other in others)], costs)[0]:
-            found.append(trial.number)
-    return sorted(found, key=lambda number: (-scores[number], number))
+    for trial, score, cost in zip(done, scores, costs / NEAR, strict=True):
+        beaten = (scores >= score) & (costs <= cost) & ((scores > score) | (costs < cost))
+        if "step_time_s" not in trial.result and not beaten.any():
+            found.append(trial)
+    return [trial.number for trial in sorted(found, key=lambda trial: (-trial.result["score"], trial.number))]

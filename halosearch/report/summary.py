@@ -97,17 +97,15 @@ def _facts(
 ) -> dict[int, dict[str, Any]]:
     """What is known of a trial beside its record, by number."""
     held_out = {final["trial"]: final["score"] for final in finals}
-    predicted = (evidence.prediction or {}).get("predicted", {})
     anchor = (anchor_of(evidence.rows) or {}).get("seconds", {}).get("median")
     on_front = {} if sure is None else sure["on_front"]
-    expected = step_seconds(evidence.trials) if any("step_time_s" in t.result for t in evidence.trials) else {}
+    timed = {trial.number for trial in evidence.trials if "step_time_s" in trial.result}
+    predicted = {n: value for n, value in step_seconds(evidence.trials).items() if n not in timed} if timed else {}
+    if anchor:  # of those that were timed, as a fit that has not seen them says
+        predicted |= {int(n): ratio * anchor for n, ratio in (evidence.prediction or {}).get("predicted", {}).items()}
     return {
         trial.number: {
-            "predicted_step_time_s": predicted[str(trial.number)] * anchor
-            if anchor and str(trial.number) in predicted
-            else None
-            if "step_time_s" in trial.result
-            else expected.get(trial.number),
+            "predicted_step_time_s": predicted.get(trial.number),
             "drawn_evenly": trial.number < evidence.even,
             "p_front": on_front.get(str(trial.number)),
             "held_out_score": held_out.get(trial.number),

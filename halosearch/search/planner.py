@@ -144,9 +144,8 @@ class SearchPlanner:
         scores = row.scores
         if scores is None:
             return Outcome(None)
-        steps = (
-            scores if self._design.shape.eta else scores[-1:]
-        )  # where nothing is stopped, only the last score is sure to be there
+        # where nothing is stopped, only the last score is sure to be there
+        steps = scores if self._design.shape.eta else scores[-1:]
         return Outcome(steps, float(row.costs[self._design.guide.cost]))
 
     def _next_move(self, rows: Sequence[Evaluation], outcomes: dict[int, Outcome]) -> Plan:

@@ -31,7 +31,8 @@ class Preset(Frozen):
     (0: all). `uniform`: first trials, drawn evenly and run to the last rung; `retests` of them with a second seed, three of these
     with `anchor_seeds` in all; `rates`: candidates whose learning rate is audited. `finalists` get `final_seeds` more, on held-out
     images. `minutes`: what the whole study takes on the machine that the preset was made for (two CPU cores; one H100-class GPU,
-    which is unmeasured). `timing_*`: images per step, rounds and anchor size of the step-time measurement.
+    which is unmeasured; of the CPU presets `cpu-10m` is measured, the others are estimated from its trainings).
+    `timing_*`: images per step, rounds and anchor size of the step-time measurement.
     """
 
     name: Annotated[
