@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from halosearch.bench.families import counts_of
+from halosearch.bench.families import FAMILIES
 from halosearch.bench.outside import Counts, OutOfTheBox
 from halosearch.bench.simulate import Asked, InPool, Replay, Search, Until, replay_asked, replay_in_pool
 from halosearch.bench.table import Table
@@ -28,9 +29,14 @@ class Outside:
     max_asks: int
 
 
+@dataclass(frozen=True, slots=True)
+class Botorch:
+    """BoTorch's qLogEHVI over the same pool; needs the extra `botorch`."""
+
+
 ETA = 4
 OURS = "pool"
-CONTENDERS: dict[str, InPool | Outside] = {
+CONTENDERS: dict[str, InPool | Outside | Botorch] = {
     OURS: InPool("pool"),
     "pool, rungs": InPool("pool", eta=ETA),
     "pool, blind to seconds": InPool("pool", knows_seconds=False),
@@ -39,6 +45,8 @@ CONTENDERS: dict[str, InPool | Outside] = {
     "random in pool, top quarter of a short rung": InPool("random", eta=ETA),
     "evolution in pool (NSGA-II)": InPool("nsga2"),
     "TPE in pool": InPool("tpe"),
+    "GP in pool": InPool("gp"),
+    "BoTorch qLogEHVI in pool": Botorch(),
     "Optuna random": Outside("random", reject=False, max_asks=2_000),
     "Optuna TPE": Outside("tpe", reject=False, max_asks=500),
     "Optuna NSGA-II": Outside("nsga2", reject=False, max_asks=5_000),
@@ -46,7 +54,13 @@ CONTENDERS: dict[str, InPool | Outside] = {
     "Optuna TPE, rejection": Outside("tpe", reject=True, max_asks=500),
     "Optuna NSGA-II, rejection": Outside("nsga2", reject=True, max_asks=2_000),
 }
+NEEDS_BOTORCH = tuple(name for name, kind in CONTENDERS.items() if isinstance(kind, Botorch))
 OUT_OF_THE_BOX = tuple(name for name, kind in CONTENDERS.items() if isinstance(kind, Outside) and not kind.reject)
+
+
+def available() -> list[str]:
+    """The contenders that can run here: all, or all that do without BoTorch."""
+    return [name for name in CONTENDERS if name not in NEEDS_BOTORCH or find_spec("botorch") is not None]
 
 
 def run(name: str, table: Table, seed: int, workers: int, until: Until) -> Replay:
@@ -54,6 +68,11 @@ def run(name: str, table: Table, seed: int, workers: int, until: Until) -> Repla
     contender = CONTENDERS[name]
     if isinstance(contender, InPool):
         return replay_in_pool(contender, table, Search(seed, workers), until, expected_seconds(table))
+    if isinstance(contender, Botorch):
+        from halosearch.bench.botorch_search import BotorchSearch
+
+        found = BotorchSearch(table, seed)
+        return replay_asked(Asked(found.ask, found.tell, len(table.rows)), table, Search(seed, workers), until)
     search = OutOfTheBox(contender.sampler, table, counts_in(table), seed, reject=contender.reject)
     return replay_asked(Asked(search.ask, search.tell, contender.max_asks), table, Search(seed, workers), until)
 
@@ -67,7 +86,7 @@ def expected_seconds(table: Table) -> np.ndarray:
 
 def counts_in(table: Table) -> Counts:
     """Parameters and MACs of feature combinations of this table's kind."""
-    return _halonet_counts if _is_halonet(table) else counts_of
+    return _halonet_counts if _is_halonet(table) else FAMILIES[table.facts["family"]].counts
 
 
 def _is_halonet(table: Table) -> bool:

@@ -22,7 +22,8 @@ class BenchOptions:
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TABLE...]", help="Folders of recorded tables, or 'saturating', 'rugged' (default: both of these)."
+            metavar="[TABLE...]",
+            help="Folders of recorded tables, or 'saturating', 'rugged', 'categorical', 'noisy-categorical' (default: all of these).",
         ),
     ] = None
     json: Json = ""
@@ -47,7 +48,7 @@ def run_bench(flags: BenchOptions) -> None:
         return
     counts = _counts(flags.workers)
     from halosearch.bench.compare import cases_of, run_all, summarise, table_for
-    from halosearch.bench.contenders import CONTENDERS
+    from halosearch.bench.contenders import CONTENDERS, available
     from halosearch.bench.families import FAMILIES
     from halosearch.bench.table import describe
 
@@ -55,8 +56,10 @@ def run_bench(flags: BenchOptions) -> None:
     for name in flags.contender or []:
         if name not in CONTENDERS:
             raise UsageError(f"unknown contender {name!r}", f"contenders are: {'; '.join(CONTENDERS)}")
+        if name not in available():
+            raise UsageError(f"contender {name!r} needs BoTorch", "pip install 'halosearch[botorch]'")
     output = flags.output or Path("bench")
-    cases = cases_of(sources, flags.contender or list(CONTENDERS), counts, flags.seeds)
+    cases = cases_of(sources, flags.contender or available(), counts, flags.seeds)
     say(f"{len(cases)} replays into {output / 'replays.jsonl'}; what is there already is not run again")
     for source in sources:
         table_for(source, 0)  # what cannot be read is said before anything runs

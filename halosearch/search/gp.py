@@ -33,23 +33,28 @@ _NOISE_PRIOR = (np.log(0.3), 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Points (n, D) in the unit cube, the index of each one's rung (n,), values (n,)."""
+    """Points (n, D) in the unit cube, the index of each one's rung (n,), values (n,).
+
+    `groups` (D,): the feature that each column is of; the columns of one feature share a length. None: every column is one.
+    """
 
     points: np.ndarray
     rungs: np.ndarray
     values: np.ndarray
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def subset(self, index: np.ndarray) -> Observations:
         """Some of them."""
-        return Observations(self.points[index], self.rungs[index], self.values[index])
+        return Observations(self.points[index], self.rungs[index], self.values[index], self.groups)
 
     def joined(self, other: Observations) -> Observations:
         """These, then the others."""
         pairs = zip((self.points, self.rungs, self.values), (other.points, other.rungs, other.values), strict=True)
-        return Observations(*(np.concatenate(pair) for pair in pairs))
+        points, rungs, values = (np.concatenate(pair) for pair in pairs)
+        return Observations(points, rungs, values, self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +93,13 @@ class _Problem:
 
     def __init__(self, data: Observations, depths: np.ndarray, values: np.ndarray, noise: float | None) -> None:
         self.values, self.depths, self.rungs = values, depths, data.rungs
-        self.count, self.dims = data.points.shape
+        self.count = len(data)
         delta = data.points[:, None] - data.points[None]
         self.squares = np.ascontiguousarray((delta * delta).transpose(2, 0, 1))
+        if data.groups is not None:
+            starts = np.flatnonzero(np.diff(data.groups, prepend=-1))
+            self.squares = np.add.reduceat(self.squares, starts, axis=0)
+        self.dims = len(self.squares)
         effects = main_effects(data.points)
         self.effects = effects @ effects.T
         self.same_rung = MEAN_VARIANCE * (self.rungs[:, None] == self.rungs[None])
@@ -175,6 +184,8 @@ def fit(data: Observations, fidelities: tuple[float, ...], noise: float | None =
         options={"maxiter": MAX_ITERATIONS},
     )
     lengths, s_m, s_l, sigma, amplitudes, decay = problem.split(found.x)
+    if data.groups is not None:
+        lengths = lengths[data.groups]
     return Hyperparameters(lengths, s_m, s_l, sigma, amplitudes, decay, depths, shift, scale)
 
 

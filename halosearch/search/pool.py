@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+ONE_HOT = 2**-0.5
+"""A word of three or more is a column of its own with this number: any two words are then 1 apart."""
 LOG_ABOVE = 4.0
 """A positive feature whose largest value is at least this many times its smallest is searched on a log scale."""
 
@@ -21,12 +23,13 @@ class Pool:
     """The rows that may be proposed: `features` columns of `rows`, as Optuna distributions and as points in a unit cube."""
 
     def __init__(self, rows: pd.DataFrame, features: Sequence[str]) -> None:
-        """Scale the features; words are spread evenly over [0, 1]."""
+        """Scale the features; of two words one is 0 and one is 1, three or more are one-hot."""
         self.rows, self.features = rows, list(features)
         self.distributions: dict[str, BaseDistribution] = {}
         self._scale: dict[str, Callable[[Any], Any]] = {}
         points = [self._feature(name) for name in self.features]
-        self._points = np.stack(points, 1)
+        self._points = np.concatenate(points, 1)
+        self.groups = np.repeat(np.arange(len(points)), [part.shape[1] for part in points])
         self._unseen = np.ones(len(rows), dtype=bool)
 
     def _feature(self, name: str) -> np.ndarray:
@@ -34,9 +37,10 @@ class Pool:
         if not pd.api.types.is_numeric_dtype(column):
             words = sorted(column.astype(str).unique())
             self.distributions[name] = CategoricalDistribution(words)
-            self._scale[name] = lambda value: words.index(str(value)) / max(1, len(words) - 1)
-            codes = pd.Categorical(column.astype(str), categories=words).codes
-            return (codes / max(1, len(words) - 1)).astype(np.float32)
+            few = np.arange(len(words), dtype=np.float32)[:, None]
+            places = few if len(words) <= 2 else np.eye(len(words), dtype=np.float32) * np.float32(ONE_HOT)
+            self._scale[name] = lambda value: places[words.index(str(value))]
+            return np.asarray(places[pd.Categorical(column.astype(str), categories=words).codes])
         low, high = float(column.min()), float(column.max())
         log = low > 0 and high >= LOG_ABOVE * low
         whole = pd.api.types.is_integer_dtype(column)
@@ -46,7 +50,7 @@ class Pool:
         bend: Callable[[Any], Any] = np.log if log else (lambda value: value)
         start, width = bend(low), max(bend(high) - bend(low), 1e-12)
         self._scale[name] = lambda value: (bend(value) - start) / width
-        return np.asarray(self._scale[name](column.to_numpy(dtype=float)), dtype=np.float32)
+        return np.asarray(self._scale[name](column.to_numpy(dtype=float)), dtype=np.float32)[:, None]
 
     def nearest_unseen(self, wish: dict[str, Any]) -> int:
         """Index of the unseen row closest to `wish` in the unit cube; the first of equals.
@@ -56,13 +60,12 @@ class Pool:
         """
         if not self._unseen.any():
             raise PoolExhaustedError
-        point = np.array([self._scale[name](wish[name]) for name in self.features], dtype=np.float32)
-        distance = np.square(self._points - point).sum(1)
+        distance = np.square(self._points - self._point(wish)).sum(1)
         distance[~self._unseen] = np.inf
         return int(distance.argmin())
 
     def points(self) -> np.ndarray:
-        """All rows as points (rows, features) in the unit cube, float32."""
+        """All rows as points (rows, columns) in the unit cube, float32; `groups` (columns,) says of which feature a column is."""
         return self._points
 
     def first_unseen(self) -> int:
@@ -75,8 +78,12 @@ class Pool:
 
     def nearest(self, wish: dict[str, Any]) -> int:
         """Index of the row closest to `wish`, seen or not."""
-        point = np.array([self._scale[name](wish[name]) for name in self.features], dtype=np.float32)
-        return int(np.square(self._points - point).sum(1).argmin())
+        return int(np.square(self._points - self._point(wish)).sum(1).argmin())
+
+    def _point(self, wish: dict[str, Any]) -> np.ndarray:
+        return np.concatenate([np.atleast_1d(self._scale[name](wish[name])) for name in self.features]).astype(
+            np.float32
+        )
 
     def matching(self, fixed: dict[str, Any]) -> np.ndarray:
         """Indices of the rows that have these values; features that are not named may be anything."""

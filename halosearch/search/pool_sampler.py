@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,7 @@ class PoolSampler(BaseSampler):
                 raise ValueError(f"cost {self.costs[i]!r} is not finite in every row")
         extra = [to_unit(log_where_positive(column)) for column in self._cost_columns.values()]
         self._points = np.column_stack([self._pool.points().astype(float), *extra])
+        self._groups = np.append(self._pool.groups, len(self._pool.features) + np.arange(len(extra)))
         given = pool[seconds].to_numpy(dtype=float) if isinstance(seconds, str) else seconds
         self._seconds = np.ones(len(pool)) if given is None else np.asarray(given, dtype=float)
         if self._seconds.shape != (len(pool),) or not (self._seconds > 0).all():
@@ -236,7 +237,7 @@ class PoolSampler(BaseSampler):
                     rows.append(row)
                     rungs.append(rung)
                     values.append(float(value))
-        return Observations(self._points[rows], np.array(rungs, dtype=int), np.array(values))
+        return Observations(self._points[rows], np.array(rungs, dtype=int), np.array(values), self._groups)
 
     def _score_objective(self, study: optuna.Study) -> int:
         return next((i for i in range(len(study.directions)) if i not in self.costs), 0)
@@ -257,7 +258,7 @@ class PoolSampler(BaseSampler):
         """Expected hypervolume improvement of the free rows."""
         score = self._score_objective(study)
         sign = 1.0 if study.directions[score] == StudyDirection.MAXIMIZE else -1.0
-        data = Observations(data.points, data.rungs, sign * data.values)
+        data = replace(data, values=sign * data.values)
         pending = [
             row for row, t in tried if t.state == TrialState.RUNNING and not len(t.user_attrs.get(SCORES_ATTR, ()))
         ]
@@ -285,7 +286,9 @@ class PoolSampler(BaseSampler):
             return Axis(self._points, sign * log_where_positive(column), None)
         told = [(row, t.values[objective]) for row, t in tried if t.state == TrialState.COMPLETE]
         rows, values = [row for row, _ in told], np.array([value for _, value in told], dtype=float)
-        data = Observations(self._points[rows], np.zeros(len(rows), dtype=int), sign * log_where_positive(values))
+        data = Observations(
+            self._points[rows], np.zeros(len(rows), dtype=int), sign * log_where_positive(values), self._groups
+        )
         return Axis(self._points, None, Posterior(data, fit(data, (1.0,))))
 
 

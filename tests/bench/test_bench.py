@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from halosearch.bench import contenders
 from halosearch.bench.compare import Case, best_out_of_the_box, cases_of, run_all, run_case, summarise
 from halosearch.bench.contenders import CONTENDERS, run
-from halosearch.bench.families import FAMILIES, counts_of, member
+from halosearch.bench.families import CHOICES, FAMILIES, member
 from halosearch.bench.page import page, verdict
 from halosearch.bench.score import Ruler, measure, median_interval, ratio_interval, recommended
 from halosearch.bench.simulate import Asked, InPool, Replay, Search, replay_asked, replay_in_pool
@@ -230,10 +231,58 @@ def test_the_same_case_gives_the_same_replay():
 def test_members_of_a_family_differ_and_lie_within_the_budget(family):
     a, b = member(family, 0), member(family, 1)
     assert not np.allclose(a.truth, b.truth)
-    params = counts_of(a.rows)[:, 0]
+    params, macs = FAMILIES[family].counts(a.rows).T
+    assert macs.max() > 10 * macs.min()
     assert ((params >= a.budget[0]) & (params <= a.budget[1])).all()
-    assert np.corrcoef(a.truth, a.scores[:, 0, -1])[0, 1] > 0.97
+    assert np.corrcoef(a.truth, a.scores[:, 0, -1])[0, 1] == pytest.approx(
+        (1 + FAMILIES[family].noise ** 2) ** -0.5, abs=0.03
+    )
     assert 0.5 < np.corrcoef(a.truth, a.scores[:, 0, 0])[0, 1] < 0.97
+
+
+def test_no_order_of_words_explains_a_categorical_family():
+    """Each word has its own effect: a fit of words explains far more of the truth than one of their places in the list."""
+    shares = []
+    for seed in range(5):
+        made = member("categorical", seed)
+        words = [name for name in CHOICES if name != "width"]
+        places = np.column_stack([made.rows[name].map(CHOICES[name].index) for name in words]).astype(float)
+        own = pd.get_dummies(made.rows[words]).to_numpy(dtype=float)
+        shares.append([explained(columns, made.truth) for columns in (places, own)])
+    by_place, by_word = np.mean(shares, 0)
+    assert by_word > by_place + 0.2
+
+
+def explained(columns, values):
+    """Share of the variance that a linear fit explains."""
+    design = np.column_stack([np.ones(len(values)), columns])
+    rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return 1 - rest.var() / values.var()
+
+
+def test_without_botorch_its_contender_is_left_out_or_refused_by_name(monkeypatch, capsys):
+    monkeypatch.setattr(contenders, "find_spec", lambda name: None)
+    assert set(CONTENDERS) - set(contenders.available()) == {"BoTorch qLogEHVI in pool"}
+    with pytest.raises(SystemExit):
+        main(["bench", "categorical", "--contender", "BoTorch qLogEHVI in pool"])
+    assert "halosearch[botorch]" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_botorch_repeats_itself_finds_more_than_chance_and_minds_what_is_running():
+    """20 rows of a categorical member: more of the hypervolume than 20 drawn evenly, twice the same, with three workers no row twice."""
+    made, found = member("categorical", 0), {}
+    ruler = Ruler(made, 0)
+    for name, workers in (("BoTorch qLogEHVI in pool", 1), ("BoTorch qLogEHVI in pool", 3), ("random in pool", 1)):
+        rows = []
+        run(name, made, 0, workers, lambda second, row, rows=rows: len(rows.append(row) or rows) >= 20)
+        found[name, workers] = rows
+    again = []
+    run("BoTorch qLogEHVI in pool", made, 0, 1, lambda second, row: len(again.append(row) or again) >= 20)
+    assert again == found["BoTorch qLogEHVI in pool", 1]
+    assert len(set(found["BoTorch qLogEHVI in pool", 3])) == len(found["BoTorch qLogEHVI in pool", 3])
+    assert ruler.share(again) > ruler.share(found["random in pool", 1]) + 0.1
 
 
 def test_bad_flags_are_answered_in_a_sentence(capsys, tmp_path):

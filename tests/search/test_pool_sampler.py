@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from halosearch.search.pool import PoolExhaustedError
+from halosearch.search.pool import Pool, PoolExhaustedError
 from halosearch.search.pool_sampler import SCORES_ATTR, Guidance, PoolSampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -320,3 +320,33 @@ def test_a_proposal_from_a_hundred_thousand_rows_after_a_thousand_trials_takes_t
         row = sampler.row(trial)
         study.tell(trial, [truth[row], pool["macs"][row]])
     assert min(taken) < 6.0, taken  # 1.5 to 2 s where nothing else runs; what scales otherwise takes 15 s
+
+
+def test_words_have_no_order_and_any_two_are_as_far_apart():
+    rows = pd.DataFrame({"kind": ["a", "b", "c", "d"], "side": ["l", "r", "l", "r"], "size": [1, 2, 3, 3]})
+    pool = Pool(rows, ["kind", "side", "size"])
+    points, groups = pool.points(), pool.groups
+    assert groups.tolist() == [0, 0, 0, 0, 1, 2]
+    for feature in (0, 1):
+        part = points[:, groups == feature]
+        gaps = np.square(part[:, None] - part[None]).sum(2)
+        column = rows.iloc[:, feature].to_numpy()
+        assert gaps == pytest.approx((column[:, None] != column[None]).astype(float))
+    assert [pool.find(row) for row in rows.to_dict("records")] == [0, 1, 2, 3]
+    assert pool.find({"kind": "e", "side": "l", "size": 1}) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_proposed_does_not_hang_on_how_words_are_spelled(seed):
+    rng = np.random.default_rng(seed)
+    pool = pd.DataFrame({"depth": rng.integers(1, 9, 150), "kind": rng.choice(list("abcde"), 150)})
+    pool = pool.drop_duplicates(ignore_index=True)
+    pool["macs"] = pool["depth"] * 10.0 + pool["kind"].map({k: i for i, k in enumerate("abcde")})
+    effects = dict(zip("abcde", rng.standard_normal(5), strict=True))
+    truth = (np.log(pool["depth"]) + pool["kind"].map(effects)).to_numpy()
+    found = []
+    for names in ("abcde", "ebdca"):
+        renamed = pool.assign(kind=pool["kind"].map(dict(zip("abcde", names, strict=True))))
+        sampler = PoolSampler(renamed, ["depth", "kind"], {1: "macs"}, seed=seed)
+        found.append(drive(sampler, study_with(sampler), lambda row: (truth[row], pool["macs"][row]), 20))
+    assert found[0] == found[1]

@@ -1,5 +1,7 @@
 """The surrogate against the textbook formulas, written out for a handful of points in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
@@ -51,14 +53,25 @@ def test_mean_and_doubt_are_those_of_the_formula():
     assert found_sd == pytest.approx(sd, abs=1e-3)
 
 
+@pytest.mark.parametrize("groups", [None, [0, 1, 1]])
 @pytest.mark.parametrize("rungs", [1, 3])
-def test_the_gradient_is_the_derivative(rungs):
+def test_the_gradient_is_the_derivative(rungs, groups):
     seen = data(15, rungs=rungs)
+    seen = replace(seen, groups=None if groups is None else np.array(groups))
     depths = np.log(np.array([1.0, 4.0, 16.0])[:rungs])
     problem = surrogate._Problem(seen, depths, (seen.values - 2) / 0.5, 0.1)
     theta = problem.centre + 0.3 * np.random.default_rng(2).standard_normal(len(problem.centre))
     numeric = approx_fprime(theta, lambda t: problem(t)[0], 1e-6)
     assert problem(theta)[1] == pytest.approx(numeric, abs=1e-3)
+
+
+def test_columns_of_one_feature_share_a_length():
+    seen = replace(data(25), groups=np.array([0, 1, 1]))
+    lengths = fit(seen, (1.0,)).lengths
+    assert lengths[1] == lengths[2] != lengths[0]
+    alone = fit(replace(seen, groups=None), (1.0,)).lengths
+    assert alone[1] != alone[2]
+    assert seen.subset(np.arange(3)).groups is seen.joined(seen).groups is seen.groups
 
 
 def test_a_fit_explains_unseen_values_and_knows_how_well():
