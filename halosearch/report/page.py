@@ -22,6 +22,7 @@ from halosearch.report.rediscovery import SCALING
 from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.trial_rows import csv_text, flat_table
 from halosearch.report.wording import seconds_words, trial_of
+from halosearch.report.worth import images_words
 
 TABLE = (
     ("trial", "trial", "n"),
@@ -165,12 +166,14 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     provenance, spec = summary["provenance"], summary["spec"]
     preset, device = spec["preset"], provenance["device"]
     spent = ", ".join(f"{state} {seconds_words(seconds)}" for state, seconds in provenance["seconds_by_state"].items())
-    images = " then ".join(f"{rung:,}" for rung in preset["rungs"])
     return [
         ("version", f"halosearch {provenance['halosearch']}, record format {spec['format']}"),
         ("space", f"{provenance['space_hash']}, {summary['pool_size']:,} candidates in the pool"),
         ("data", f"{provenance['task']}, {provenance['task_hash'] or 'no hash'}"),
-        ("proxy", f"preset {preset['name']}: twin at {preset['width_multiplier']:g} of the width, {images} images"),
+        (
+            "proxy",
+            f"preset {preset['name']}: twin at {preset['width_multiplier']:g} of the width, {images_words(preset)}",
+        ),
         ("seed", f"{provenance['seed']} for proposals, weights and data order; repeats have further seeds"),
         ("device", ", ".join(f"{key} {value}" for key, value in device.items()) or "not measured yet"),
         (

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
-from halosearch.report.worth import worth_sentences
+from halosearch.report.worth import images_words, worth_sentences
 
 BEST = "best score"
 """The role of the trial with the best score in the search."""
@@ -213,9 +213,8 @@ def _prediction(summary: dict[str, Any]) -> list[str]:
 def _worth(summary: dict[str, Any]) -> list[str]:
     spec = summary["spec"]
     preset = spec["preset"]
-    images = " then ".join(f"{rung:,}" for rung in preset["rungs"])
     how = (
-        f"What was trained is each candidate's twin at {preset['width_multiplier']:g} of its width, on {images} images, "
+        f"What was trained is each candidate's twin at {preset['width_multiplier']:g} of its width, on {images_words(preset)}, "
         f"scored on {summary['data'].get('images', {}).get('test', preset['test_images']):,}."
     )
     dense, labels = (summary["data"].get(kind, ()) for kind in ("dense", "factors"))

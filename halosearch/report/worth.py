@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+from halosearch.spec.presets import PRESETS
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one-dial-at-a-time trainings of a preset on built-in scenes showed: the dials that are seen, and those that are not."""
+
+    data: str
+    seeds: int
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+SWEEPS: dict[str, Sweep] = {}
+"""By preset; measured by `python -m benchmarks.dials`, whose record a test compares with these."""
+TRAINS = (
+    "width_multiplier", "batch", "learning_rate", "warmup_steps", "cooldown", "norm_batches", "dense", "test_images",
+)  # fmt: skip
+"""What a training is made of, beside its length and its images."""
 
 
 def worth_sentences(summary: dict[str, Any]) -> list[str]:
@@ -29,7 +50,39 @@ def worth_sentences(summary: dict[str, Any]) -> list[str]:
             f"Stable with length: shorter trainings with another seed rank like {rungs[-1]:,} images by Kendall tau: {listed} "
             f"(n = {lengths[0][1]['n']})."
         )
-    return sentences
+    return [*sentences, _dials(summary["spec"])]
+
+
+def images_words(preset: dict[str, Any]) -> str:
+    """On how many images twins are trained."""
+    *shorter, longest = (f"{rung:,}" for rung in preset["rungs"])
+    if not shorter or preset["eta"]:
+        return " then ".join([*shorter, longest]) + " images"
+    return f"{longest} images (those drawn evenly are scored after {' and '.join(shorter)}, too)"
+
+
+def _dials(spec: dict[str, Any]) -> str:
+    """Which dials this training was shown to see; a study of other trainings, or of other images, is told that it is not known."""
+    mine = spec["preset"]
+    sweep, preset = SWEEPS.get(mine["name"]), PRESETS.get(mine["name"])
+    same = sweep is not None and preset is not None and sweep.data == spec["data"]
+    if sweep is None or preset is None or not same or any(mine[name] != getattr(preset, name) for name in TRAINS):
+        return "Which dials these trainings can see, one moved at a time, was not measured for this preset and data."
+    if mine["rungs"][-1] != preset.rungs[-1]:
+        return "Which dials these trainings can see, one moved at a time, was not measured at this length."
+    return (
+        f"Moved one at a time ({sweep.seeds} seeds, benchmarks/dials-{mine['name']}-cpu.md), "
+        + (
+            f"{', '.join(sweep.seen)} change this preset's score"
+            if sweep.seen
+            else "no dial changes this preset's score"
+        )
+        + (
+            f"; no effect of {', '.join(sweep.unseen)} was seen: where candidates differ in these alone, their order is chance or cost."
+            if sweep.unseen
+            else "."
+        )
+    )
 
 
 def _rest(beyond: dict[str, Any]) -> str:
