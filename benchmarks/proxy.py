@@ -26,14 +26,17 @@ from halosearch.record.trials import repeats
 from halosearch.report.reading import open_study
 
 CHOSEN_ON = "chosen-on.json"
-KINDS = ("test", "prequential", "mean of both")
+FEWEST = 12
+"""Candidates that two studies must share for their rankings to be compared."""
+KINDS = ("test", "prequential", "mean of both", "labels alone")
 
 
-def values_of(scores, kind):
-    """The numbers of one kind, rung by rung."""
+def values_of(scores, kind, labels):
+    """The numbers of one kind, rung by rung; `labels` are the names of the parts that are class labels."""
     test = [float(each["score"]) for each in scores]
     early = [float(each.get("prequential", np.nan)) for each in scores]
     return {
+        "labels alone": [np.mean([each["parts"][name] for name in labels]) for each in scores],
         "test": test,
         "prequential": early,
         "mean of both": [(a + b) / 2 for a, b in zip(test, early, strict=True)],
@@ -53,10 +56,12 @@ class Recorded:
             again = repeats(rows, RETEST, trial.number)
             if trial.state == COMPLETE and again and trial.number not in looked_at:
                 pairs.append((trial, again[0]))
+        data = json.loads((Path(folder) / "data.json").read_text())
+        labels, self.native = [name for name, _ in data["factors"]], data["native_size"]
         self.trials = [trial for trial, _ in pairs]
         self.left_out = len(looked_at & {trial.number for trial in opened.trials})
         self.scores = {
-            kind: np.array([[values_of(each.result["scores"], kind) for each in pair] for pair in pairs])
+            kind: np.array([[values_of(each.result["scores"], kind, labels) for each in pair] for pair in pairs])
             for kind in KINDS
         }
         described = described_by_dials(self.trials)
@@ -102,16 +107,34 @@ def by_length(study):
 
 
 def shared(first, second):
-    """How two studies of the same candidates rank them, plainly and with dials and costs taken out."""
-    places = [(i, second.keys.index(key)) for i, key in enumerate(first.keys) if key in second.keys]
-    if len(places) < 5:
-        return None
+    """How two studies of the same candidates rank them: by length of both, all and at the pictures' own sizes only.
+
+    Test scores, means of two seeds; plainly, with dials and costs taken out, and against the labels alone of the second.
+    """
+    native = min((size for size in (first.native, second.native) if size is not None), default=None)
+    both = [(i, second.keys.index(key)) for i, key in enumerate(first.keys) if key in second.keys]
+    own = [pair for pair in both if native is None or first.trials[pair[0]].dials["image_size"] <= native]
+    found = []
+    for name, places in ({"all": both} | ({"own sizes": own} if own != both else {})).items():
+        if len(places) >= FEWEST:
+            for images in sorted({*first.rungs} & {*second.rungs}):
+                found.append(
+                    {"which": name, "images": [images, images]} | _agreement(first, second, places, (images, images))
+                )
+            found.append(
+                {"which": name, "images": [first.rungs[-1], second.rungs[-1]]}
+                | _agreement(first, second, places, (first.rungs[-1], second.rungs[-1]))
+            )
+    return found
+
+
+def _agreement(first, second, places, images):
     mine, theirs = ([pair[side] for pair in places] for side in (0, 1))
-    a = first.scores["test"][mine].mean(1)[:, -1]
-    b = second.scores["test"][theirs].mean(1)[:, -1]
-    features = first.features[mine]
-    rest = [score - predicted_without_itself(features, score) for score in (a, b)]
-    return {"n": len(places), "plain": tau_of(a, b), "rest": tau_of(*rest)}
+    at = [study.rungs.index(length) for study, length in zip((first, second), images, strict=True)]
+    a, b = first.scores["test"][mine].mean(1)[:, at[0]], second.scores["test"][theirs].mean(1)[:, at[1]]
+    labels = second.scores["labels alone"][theirs].mean(1)[:, at[1]]
+    rest = [score - predicted_without_itself(first.features[mine], score) for score in (a, b)]
+    return {"n": len(places), "plain": tau_of(a, b), "rest": tau_of(*rest), "labels": tau_of(a, labels)}
 
 
 def main():
@@ -144,12 +167,21 @@ def main():
         ]  # fmt: skip
     for first, second in itertools.combinations(studies, 2):
         both = shared(first, second)
-        if both is not None:
+        if both:
             document[f"{first.name} and {second.name}"] = both
-            sections.append(
-                f"**{first.name} and {second.name}** rank the same {both['n']} candidates (longest training, mean of two seeds) with tau "
-                f"{with_interval(both['plain'], 'tau')}; with dials and costs taken out {with_interval(both['rest'], 'tau')}."
-            )
+            sections += [
+                f"## {first.name} and {second.name}",
+                "The same candidates, ranked by test scores (means of two seeds) on the one data and on the other.",
+                table(
+                    ["candidates", "n", f"images, {first.name}", f"images, {second.name}", "tau", "tau, dials and costs taken out",
+                     f"tau with the labels alone of {second.name}"],
+                    [
+                        [row["which"], row["n"], *(f"{images:,}" for images in row["images"]),
+                         *(with_interval(row[key], "tau") for key in ("plain", "rest", "labels"))]
+                        for row in both
+                    ],
+                ),
+            ]  # fmt: skip
     write("proxy", torch.device("cpu"), document, "\n\n".join(sections), arguments.folder)
 
 
