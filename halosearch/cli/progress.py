@@ -33,7 +33,7 @@ class Lines:
         """A sign of life whenever nothing was said for five minutes, whatever the study is busy with."""
         while not self._closed.wait(1.0):
             if time.monotonic() - self._last >= HEARTBEAT_S:
-                done = f"{self.tally.done}/{self.tally.total}"
+                done = f"{self.tally.done}/{self.tally.expected}"
                 self._line(event="heartbeat", running=len(self.tally.running), done=done, left=self.tally.remaining())
 
     def message(self, text: str) -> None:
@@ -44,7 +44,7 @@ class Lines:
         """An event of an evaluation; progress is silent."""
         words = self.tally.event(kind, row, info)
         if words is not None:
-            self._line(event=kind, row=row.key, done=f"{self.tally.done}/{self.tally.total}", text=words)
+            self._line(event=kind, row=row.key, done=f"{self.tally.done}/{self.tally.expected}", text=words)
 
     def _line(self, **fields: Any) -> None:
         self._last = time.monotonic()

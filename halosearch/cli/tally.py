@@ -40,6 +40,11 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     _drawn: tuple[tuple[int, bool], list[str]] | None = None
 
+    @property
+    def expected(self) -> int:
+        """Rows in all: `total` was a forecast of the step times, of which there may be more."""
+        return max(self.total, self.done + len(self.running))
+
     def event(self, kind: str, row: Evaluation, info: dict[str, Any]) -> str | None:
         """Take note; returns a sentence for events that a reader wants to see, None for progress."""
         if kind == "start":
@@ -96,7 +101,7 @@ class Tally:
         if len(self.durations) < 2:
             return "?"
         ordered = sorted(self.durations)
-        left = max(0, self.total - self.done) / self.workers
+        left = max(0, self.expected - self.done) / self.workers
         low, high = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
         return f"{left * low / 60:.0f}-{left * high / 60:.0f} min"
 
@@ -128,13 +133,13 @@ class Tally:
 
     def lines(self, title: str, where: str, width: int, *, plain: bool = False) -> list[str]:
         """`HEIGHT` lines, none wider than `width`; progress before everything else."""
-        share = min(1.0, self.done / max(1, self.total))
+        share = min(1.0, self.done / max(1, self.expected))
         bar = "#" * round(BAR * share) + "." * (BAR - round(BAR * share))
         elapsed = (time.monotonic() - self.started) / 60
         best = f"best: {self.best[0]:.3f}, trial {self.best[1]}, {self.best[2]}" if self.best else "best: none yet"
         shown = [
             title,
-            f"[{bar}] {self.done}/{self.total}  {elapsed:.1f} min, {self.remaining()} left",
+            f"[{bar}] {self.done}/{self.expected}  {elapsed:.1f} min, {self.remaining()} left",
             best,
             *self._of_points(plain=plain),
         ]

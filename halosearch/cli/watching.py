@@ -95,7 +95,7 @@ def _lines(tally: Tally, trials: list[Trial], seen: dict[int, str], *, json_line
             continue
         seen[trial.number] = trial.state
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
-        done = f"{tally.done}/{tally.total}"
+        done = f"{tally.done}/{tally.expected}"
         if json_lines:
             event = {"time": stamp, "event": "end", "row": f"trial-{trial.number}", "state": trial.state, "done": done}
             put(json.dumps(event | {"score": trial.result.get("score"), "reason": trial.reason}))

@@ -63,3 +63,12 @@ def test_the_panel_fits_22_rows_and_the_width(width):
     assert "best: 0.19" in text
     assert "front: " in text
     assert "more" in text
+
+
+def test_more_rows_than_forecast_move_the_goal_not_the_count_beyond_it():
+    tally = Tally(2, done=2)
+    assert tally.expected == 2
+    tally.running = {"time-0": (0.0, 0.0), "time-1": (0.0, 0.0)}
+    assert tally.expected == 4
+    tally.running, tally.done = {}, 4
+    assert tally.expected == 4
