@@ -3,18 +3,20 @@
     python -m benchmarks.dials [--preset cpu-10m] [--seeds 8] [--processes 2] [--folder benchmarks]
 
 Every value of every dial is trained with the same seeds as the base, on the same pictures, and judged on the same test pictures; the
-effect is the mean difference over seeds, with an interval that holds for all values of all dials together (Student's t, 95 %,
-Bonferroni). A dial is seen if one of its values' intervals leaves out 0. Trainings are kept as they end (results/dials-NAME.jsonl),
-and those found there are not run again.
+effect is the mean difference over seeds, with an interval that holds for all values of all dials together (95 %, Bonferroni; one
+variance for all, from what value and seed leave open in a two-way layout). A dial is seen if one of its intervals leaves out 0.
+Trainings are kept as they end (results/dials-NAME.jsonl), and those found there are not run again.
 """
 
 import argparse
 import json
+import math
 import multiprocessing
 import statistics
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import numpy as np
 import torch
 from scipy.stats import t as student
 
@@ -88,19 +90,27 @@ def differences(results, dial, value, key="score"):
     return [by_case[dial, value, seed] - by_case["", "", seed] for seed in seeds]
 
 
-def effect(values, comparisons):
-    """Mean, and the interval that holds for so many comparisons together."""
-    mean, count = statistics.fmean(values), len(values)
-    half = statistics.stdev(values) / count**0.5 * float(student.ppf(1 - 0.025 / comparisons, count - 1))
-    return mean, mean - half, mean + half
+def half_width(results, key="score"):
+    """Of every interval: the residual of a two-way layout (value, seed), Student's t for all comparisons with the base together."""
+    values = list(dict.fromkeys((line["dial"], line["value"]) for line in results))
+    seeds = sorted({line["seed"] for line in results})
+    by_case = {(line["dial"], line["value"], line["seed"]): line[key] for line in results}
+    scores_VS = np.array([[by_case[*value, seed] for seed in seeds] for value in values])
+    rest_VS = scores_VS - scores_VS.mean(0) - scores_VS.mean(1, keepdims=True) + scores_VS.mean()
+    freedom = (len(values) - 1) * (len(seeds) - 1)
+    error = math.sqrt((rest_VS**2).sum() / freedom * 2 / len(seeds))
+    return error * float(student.ppf(1 - 0.025 / (len(values) - 1), freedom))
 
 
 def summarise(results):
-    """Every value's effect, and the dials of which one is seen."""
-    comparisons = sum(map(len, VALUES.values()))
-    effects = {
-        dial: {value: effect(differences(results, dial, value), comparisons) for value in values}
+    """Every value's effect with its interval, and the dials of which one is seen."""
+    half = half_width(results)
+    means = {
+        dial: {value: statistics.fmean(differences(results, dial, value)) for value in values}
         for dial, values in VALUES.items()
+    }
+    effects = {
+        dial: {v: (mean, mean - half, mean + half) for v, mean in found.items()} for dial, found in means.items()
     }
     seen = [dial for dial, found in effects.items() if any(low > 0 or high < 0 for _, low, high in found.values())]
     return effects, seen

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from benchmarks import dials
 
 ROOT = Path(__file__).parent.parent
 SMALLEST = {
@@ -46,9 +49,9 @@ def test_committed_pages_stand_beside_their_raw_numbers():
         assert document["provenance"]["commit"] in page.read_text()
 
 
-def test_the_page_of_the_proxy_says_what_the_committed_record_says(tmp_path):
+def test_the_page_of_the_proxy_says_what_the_committed_records_say(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.proxy", "studies/dense-6M", "--folder", str(tmp_path)],
+        [sys.executable, "-m", "benchmarks.proxy", "studies/dense-6M", "studies/photos-6M", "--folder", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -56,11 +59,41 @@ def test_the_page_of_the_proxy_says_what_the_committed_record_says(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     made, kept = (
-        json.loads((folder / "results" / "proxy-cpu.json").read_text())["dense-6M"]
-        for folder in (tmp_path, ROOT / "benchmarks")
+        json.loads((folder / "results" / "proxy-cpu.json").read_text()) for folder in (tmp_path, ROOT / "benchmarks")
     )
-    assert made["candidates"] == kept["candidates"] == 34
-    for one, other in zip(made["by_length"], kept["by_length"], strict=True):
-        assert (one["images"], one["kind"]) == (other["images"], other["kind"])
-        assert one["icc"] == pytest.approx(other["icc"])
-        assert one["tau"] == pytest.approx(other["tau"])
+    for study in ("dense-6M", "photos-6M"):
+        assert made[study]["candidates"] == kept[study]["candidates"] == 34
+        for one, other in zip(made[study]["by_length"], kept[study]["by_length"], strict=True):
+            assert (one["images"], one["kind"]) == (other["images"], other["kind"])
+            assert one["icc"] == pytest.approx(other["icc"])
+            assert one["tau"] == pytest.approx(other["tau"])
+    pairs = zip(made["dense-6M and photos-6M"], kept["dense-6M and photos-6M"], strict=True)
+    for one, other in pairs:
+        assert one["which"] == other["which"]
+        assert [one[key] for key in ("plain", "rest", "labels")] == [
+            pytest.approx(other[key]) for key in ("plain", "rest", "labels")
+        ]
+
+
+def test_the_sweep_sees_an_effect_and_names_a_dial_without_one_in_at_most_one_of_twenty_runs():
+    """Scores made by hand: noise of 0.01, a seed's own level, one value 0.05 above the base; 200 records of eight seeds."""
+    rng, found, wrong = np.random.default_rng(0), 0, 0
+    wanted = dials.cases(8)
+    for _ in range(200):
+        level = 0.1 * rng.standard_normal(8)
+        results = [
+            {
+                "dial": dial,
+                "value": value,
+                "seed": seed,
+                "score": 0.1 + level[seed] + 0.05 * ((dial, value) == ("l3", "2")) + 0.01 * rng.standard_normal(),
+            }
+            for dial, value, seed in wanted
+        ]
+        effects, seen = dials.summarise(results)
+        mean, low, high = effects["l3"]["2"]
+        assert low < mean < high
+        found += "l3" in seen
+        wrong += bool(set(seen) - {"l3"})
+    assert found == 200
+    assert wrong <= 20  # 10 are expected at most; more than 20 by chance in fewer than one of 500 runs
