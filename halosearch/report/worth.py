@@ -18,7 +18,7 @@ class Sweep:
     unseen: tuple[str, ...]
 
 
-SWEEPS: dict[str, Sweep] = {}
+SWEEPS = {"cpu-10m": Sweep("scenes-easy-2", 8, ("s", "rb", "l3", "df"), ("b", "h", "rv", "heads"))}
 """By preset; measured by `python -m benchmarks.dials`, whose record a test compares with these."""
 TRAINS = (
     "width_multiplier", "batch", "learning_rate", "warmup_steps", "cooldown", "norm_batches", "dense", "test_images",
