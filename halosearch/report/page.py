@@ -175,6 +175,7 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
             f"preset {preset['name']}: twin at {preset['width_multiplier']:g} of the width, {images_words(preset)}",
         ),
         ("seed", f"{provenance['seed']} for proposals, weights and data order; repeats have further seeds"),
+        ("sameness", "the same machine and software repeat every score to the bit; another processor rounds otherwise"),
         ("device", ", ".join(f"{key} {value}" for key, value in device.items()) or "not measured yet"),
         (
             "timing",
