@@ -83,35 +83,24 @@ def run(preset, wanted, kept, processes):
     return [known[case] for case in wanted]
 
 
-def differences(results, dial, value, key="score"):
-    """Of a value from the base, seed by seed."""
-    by_case = {(line["dial"], line["value"], line["seed"]): line[key] for line in results}
-    seeds = sorted({line["seed"] for line in results})
-    return [by_case[dial, value, seed] - by_case["", "", seed] for seed in seeds]
-
-
-def half_width(results, key="score"):
-    """Of every interval: the residual of a two-way layout (value, seed), Student's t for all comparisons with the base together."""
-    values = list(dict.fromkeys((line["dial"], line["value"]) for line in results))
-    seeds = sorted({line["seed"] for line in results})
-    by_case = {(line["dial"], line["value"], line["seed"]): line[key] for line in results}
-    scores_VS = np.array([[by_case[*value, seed] for seed in seeds] for value in values])
-    rest_VS = scores_VS - scores_VS.mean(0) - scores_VS.mean(1, keepdims=True) + scores_VS.mean()
-    freedom = (len(values) - 1) * (len(seeds) - 1)
-    error = math.sqrt((rest_VS**2).sum() / freedom * 2 / len(seeds))
-    return error * float(student.ppf(1 - 0.025 / (len(values) - 1), freedom))
-
-
 def summarise(results):
-    """Every value's effect with its interval, and the dials of which one is seen."""
-    half = half_width(results)
-    means = {
-        dial: {value: statistics.fmean(differences(results, dial, value)) for value in values}
-        for dial, values in VALUES.items()
-    }
-    effects = {
-        dial: {v: (mean, mean - half, mean + half) for v, mean in found.items()} for dial, found in means.items()
-    }
+    """Every value's effect with its interval, and the dials of which one is seen.
+
+    The interval: the residual of a two-way layout (value, seed), Student's t for all comparisons with the base together.
+    """
+    cases_V = list(dict.fromkeys((line["dial"], line["value"]) for line in results))
+    seeds = sorted({line["seed"] for line in results})
+    scores = {(line["dial"], line["value"], line["seed"]): line["score"] for line in results}
+    scores_VS = np.array([[scores[*case, seed] for seed in seeds] for case in cases_V])
+    means_V = scores_VS.mean(1)
+    rest_VS = scores_VS - scores_VS.mean(0) - means_V[:, None] + scores_VS.mean()
+    freedom = (len(cases_V) - 1) * (len(seeds) - 1)
+    half = math.sqrt((rest_VS**2).sum() / freedom * 2 / len(seeds))
+    half *= float(student.ppf(1 - 0.025 / (len(cases_V) - 1), freedom))
+    effects = {dial: {} for dial in VALUES}
+    for (dial, value), mean in zip(cases_V, (means_V - means_V[cases_V.index(("", ""))]).tolist(), strict=True):
+        if dial:
+            effects[dial][value] = (mean, mean - half, mean + half)
     seen = [dial for dial, found in effects.items() if any(low > 0 or high < 0 for _, low, high in found.values())]
     return effects, seen
 
@@ -153,8 +142,9 @@ def main():
         "preset": preset.model_dump(mode="json"),
         "seeds": arguments.seeds,
         "effects": effects,
+        "seen": seen,
+        "unseen": unseen,
     }
-    document |= {"seen": seen, "unseen": unseen}
     write(f"dials-{preset.name}", device, document, page, arguments.folder)
 
 

@@ -4,7 +4,7 @@
 smooth random function with interactions. "categorical" and "noisy-categorical" choose one of five operations at each of five
 places, a pooling and a width: every choice has an effect of its own that no order of the words tells, and neighbours interact;
 in the second the noise of one score is half of the truth's spread. Of every grid a budget of ±5 % admits a few percent, and the
-cost spans an order of magnitude. Short trainings (the lower rung) see the truth shrunk, bent by another random function, and with
+cost spans more than an order of magnitude. Short trainings (the lower rung) see the truth shrunk, bent by another random function, and with
 their own noise.
 """
 

@@ -16,12 +16,8 @@ from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.trial_rows import flat_table
 from halosearch.report.wording import seconds_words
+from halosearch.report.worth import PROXY
 
-PROXY = (
-    "width_multiplier", "rungs", "batch", "learning_rate", "warmup_steps", "cooldown", "norm_batches", "dense", "train_images",
-    "test_images", "scenes",
-)  # fmt: skip
-"""What of a preset decides what a score means."""
 NOT_INPUTS = (
     "name",
     "note",

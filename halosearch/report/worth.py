@@ -20,10 +20,11 @@ class Sweep:
 
 SWEEPS = {"cpu-10m": Sweep("scenes-easy-2", 8, ("s", "rb", "l3", "df"), ("b", "h", "rv", "heads"))}
 """By preset; measured by `python -m benchmarks.dials`, whose record a test compares with these."""
-TRAINS = (
-    "width_multiplier", "batch", "learning_rate", "warmup_steps", "cooldown", "norm_batches", "dense", "test_images",
+PROXY = (
+    "width_multiplier", "rungs", "batch", "learning_rate", "warmup_steps", "cooldown", "norm_batches", "dense", "train_images",
+    "test_images", "scenes",
 )  # fmt: skip
-"""What a training is made of, beside its length and its images."""
+"""What of a preset decides what a score means."""
 
 
 def worth_sentences(summary: dict[str, Any]) -> list[str]:
@@ -64,24 +65,14 @@ def images_words(preset: dict[str, Any]) -> str:
 def _dials(spec: dict[str, Any]) -> str:
     """Which dials this training was shown to see; a study of other trainings, or of other images, is told that it is not known."""
     mine = spec["preset"]
-    sweep, preset = SWEEPS.get(mine["name"]), PRESETS.get(mine["name"])
-    same = sweep is not None and preset is not None and sweep.data == spec["data"]
-    if sweep is None or preset is None or not same or any(mine[name] != getattr(preset, name) for name in TRAINS):
+    sweep = SWEEPS.get(mine["name"])
+    swept = PRESETS[mine["name"]].model_dump(mode="json") if sweep is not None else {}
+    if sweep is None or sweep.data != spec["data"] or any(mine[name] != swept[name] for name in PROXY):
         return "Which dials these trainings can see, one moved at a time, was not measured for this preset and data."
-    if mine["rungs"][-1] != preset.rungs[-1]:
-        return "Which dials these trainings can see, one moved at a time, was not measured at this length."
     return (
-        f"Moved one at a time ({sweep.seeds} seeds, benchmarks/dials-{mine['name']}-cpu.md), "
-        + (
-            f"{', '.join(sweep.seen)} change this preset's score"
-            if sweep.seen
-            else "no dial changes this preset's score"
-        )
-        + (
-            f"; no effect of {', '.join(sweep.unseen)} was seen: where candidates differ in these alone, their order is chance or cost."
-            if sweep.unseen
-            else "."
-        )
+        f"Moved one at a time ({sweep.seeds} seeds, benchmarks/dials-{mine['name']}-cpu.md), {', '.join(sweep.seen)} change this "
+        f"preset's score; no effect of {', '.join(sweep.unseen)} was seen: where candidates differ in these alone, their order is chance "
+        "or cost."
     )
 
 
