@@ -1,11 +1,13 @@
 """Records of studies that were never run, as large as one likes: for the report's benchmark and its tests in a browser."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from halosearch.analysis.validation_rows import validation_of
 from halosearch.families.halonet.space import DIALS, SearchSpace
 from halosearch.record.evaluation import ANCHOR, COMPLETE, HELD_OUT, REFERENCE, RETEST, TRIAL, Evaluation
-from halosearch.record.trials import Trial
+from halosearch.record.trials import TIMED, Trial
 from halosearch.report.evidence import Evidence
 from halosearch.run.begin import request, resolve
 
@@ -47,14 +49,25 @@ def record(number, rng, space, state):
     return Trial(number, dials, costs, state, 1, REASONS[2] if state == "pruned" else "", result)
 
 
-def evidence(size, seed=0, name="synthetic", share=(0.6, 0.33, 0.05, 0.02), even=40, **spec):
-    """What a summary is made of, for `size` random trials: shares of complete, pruned, failed and infeasible ones."""
+def evidence(size, seed=0, name="synthetic", share=(0.6, 0.33, 0.05, 0.02), even=40, untimed=0, **spec):
+    """What a summary is made of, for `size` random trials: shares of complete, pruned, failed and infeasible ones.
+
+    The step of the last `untimed` complete ones was not measured.
+    """
     rng = np.random.default_rng(seed)
     states = rng.choice(("complete", "pruned", "failed", "infeasible"), size, p=share)
     if share[0]:
         states[: min(even, size)] = "complete"
     trials = [record(number, rng, SearchSpace(), str(state)) for number, state in enumerate(states)]
+    done = [trial.number for trial in trials if trial.state == "complete"]
+    untimed = done[len(done) - untimed :]
+    trials = [without_step(trial) if trial.number in untimed else trial for trial in trials]
     return around(trials, name=name, even=even, seed=seed, **spec)
+
+
+def without_step(trial):
+    """The trial as it is where its step was not measured."""
+    return replace(trial, result={key: value for key, value in trial.result.items() if key not in TIMED})
 
 
 KINDS = {"retest": RETEST, "final": HELD_OUT}
@@ -99,7 +112,11 @@ def around(trials, name="synthetic", even=40, seed=0, notes=None, description="r
         "empty_classes": [],
         "unused": 0,
     }
-    predicted = {str(t.number): t.result["step_time_s"] / 0.3 * float(rng.uniform(0.9, 1.1)) for t in done}
+    predicted = {
+        str(t.number): t.result["step_time_s"] / 0.3 * float(rng.uniform(0.9, 1.1))
+        for t in done
+        if "step_time_s" in t.result
+    }
     prediction = {"trials": len(done), "parts": 10, "mape": 0.05, "kendall_tau": 0.9, "half_width": 0.1}
     rows = rows_of(trials, notes)
     return Evidence(

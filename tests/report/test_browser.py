@@ -16,9 +16,11 @@ import pytest
 from benchmarks.report_trials import around, evidence, record
 from halosearch.families.halonet.notation import parse_candidate
 from halosearch.report.columns import BY_NAME
+from halosearch.report.figures.front import prepare_front
 from halosearch.report.figures.style import short_number
 from halosearch.report.page import write_report
 from halosearch.report.summary import summarise
+from halosearch.report.trial_rows import flat_table
 from tests.report.browser import Opened as Tab
 from tests.report.browser import chromium, needs_chromium
 
@@ -110,6 +112,38 @@ def test_the_front_of_the_page_is_that_of_its_downloaded_table(tab, study):
         by_trial = rows.set_index("trial")
         assert sorted(drawn[0]) == sorted(by_trial.loc[tab.front(), cost])
         assert sorted(drawn[1]) == sorted(by_trial.loc[tab.front(), "score"])
+
+
+def test_a_candidate_that_was_not_timed_stands_where_its_step_is_predicted(browser, tmp_path):
+    summary = summarise(evidence(60, untimed=20))
+    path = write_report(tmp_path, summary)
+    untimed = {t["trial"] for t in summary["trials"] if t["state"] == "complete" and t["step_time_s"] is None}
+    assert len(untimed) == 20
+    front = prepare_front(summary, flat_table(summary))
+    assert set(front["groups"]["predicted"]["trial"]) == untimed
+    with Tab(browser, path, viewport={"width": 1280, "height": 900}) as tab:
+        assert set(tab.front()) == set(summary["front"]) == set(front["front"]["trial"])
+        chart = tab.page.locator("#front")
+        chart.scroll_into_view_if_needed()
+        box = chart.bounding_box()
+        rows = table_of(path).set_index("trial")
+        for trial in sorted(untimed)[:3]:
+            row = rows.loc[trial]
+            x, y = tab.page.evaluate(
+                """([x, y]) => { const full = document.querySelector('#front .js-plotly-plot')._fullLayout;
+                return [full.xaxis._offset + full.xaxis.l2p(Math.log10(x)), full.yaxis._offset + full.yaxis.l2p(y)]; }""",
+                [float(row["predicted_step_time_s"]), float(row["score"])],
+            )
+            tab.page.mouse.move(box["x"] + x, box["y"] + y)
+            tab.settled()
+            said = tab.page.locator("#tip").inner_text()
+            assert said.startswith(f"trial {trial}, complete")
+            assert f"predicted step time s: {short_number(float(row['predicted_step_time_s']))}" in said
+        tab.page.select_option("#axis", "macs")
+        tab.settled()
+        hidden = "document.querySelector('#front .js-plotly-plot').data.find(t => t.name.includes('predicted')).visible"
+        assert tab.page.evaluate(hidden) is False
+        assert tab.complaints == []
 
 
 def test_filters_are_joined_and_equal_a_recomputation(tab, study):

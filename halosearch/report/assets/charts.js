@@ -46,7 +46,7 @@ class Charts {
   }
 
   reach(name, log) {
-    const values = this.trials.columns[name], score = this.trials.columns.score;
+    const values = this.trials.across(name, false), score = this.trials.columns.score;
     let low = Infinity, high = -Infinity;
     for (let i = 0; i < this.trials.n; i++) {
       if (Number.isNaN(values[i]) || Number.isNaN(score[i]) || (log && values[i] <= 0)) continue;
@@ -77,9 +77,9 @@ class Charts {
     if (!plot) return;
     const { trials, selection } = this;
     const rows = selection.frontRows, axis = selection.axis;
-    const at = (name) => rows.map((i) => trials.columns[name][i]);
+    const at = (name) => { const values = trials.across(name, false); return rows.map((i) => values[i]); };
     const x = at(axis), timed = axis === "step_time_s";
-    const number = (name) => rows.map((i) => Number(trials.text[name][i]));
+    const number = (name) => rows.map((i, k) => (trials.isPredicted(axis, i) ? x[k] : Number(trials.text[name][i])));
     const bars = timed
       ? { type: "data", symmetric: false, visible: true, color: "#D55E00", thickness: 1,
           array: number("step_time_high_s").map((high, k) => high - x[k]), arrayminus: number("step_time_low_s").map((low, k) => x[k] - low) }
@@ -105,6 +105,7 @@ class Charts {
     const marks = this.data.marks[axis] || {};
     plot.data.forEach((trace) => {
       if (trace.name.startsWith("reference")) trace.x = reference && reference[axis] !== null && reference[axis] !== undefined ? [reference[axis]] : [];
+      if (trace.meta && trace.meta.state === "predicted") trace.visible = axis === MEASURED;
       if (trace.name.endsWith("(cost only)")) {
         const found = marks[trace.name] || [];
         Object.assign(trace, { x: found.map(([, value]) => value), y: found.map(() => 0.04), text: found.map(([name]) => name), visible: found.length > 0 });
@@ -221,7 +222,7 @@ class Charts {
   tipLines(i) {
     const { trials } = this;
     const lines = [`trial ${trials.number[i]}, ${trials.state[i]}`, trials.text.candidate[i]];
-    for (const name of ["score", "step_time_s", "params", "macs", "memory_bytes", "p_front", "held_out_score"]) {
+    for (const name of ["score", this.trials.isPredicted("step_time_s", i) ? "predicted_step_time_s" : "step_time_s", "params", "macs", "memory_bytes", "p_front", "held_out_score"]) {
       const cell = (trials.text[name] || [])[i];
       if (cell) lines.push(`${name.replaceAll("_", " ")}: ${shortNumber(Number(cell))}`);
     }

@@ -9,6 +9,7 @@ const STYLES = {
   complete: { colour: "#0072B2", symbol: "circle", size: 8, width: 1 },
   pruned: { colour: "#767676", symbol: "triangle", size: 8, width: 1 },
   other: { colour: "#767676", symbol: "cross", size: 7, width: 1 },
+  predicted: { colour: "#0072B2", symbol: "square", size: 7, width: 1 }, // as in figures/marks.py
 };
 const styleOf = (kind) => STYLES[kind] || STYLES.other;
 
@@ -30,6 +31,7 @@ function sprite(kind, size, scale) {
 function outline(pen, symbol, r) {
   pen.beginPath();
   if (symbol === "circle") pen.arc(0, 0, r, 0, 2 * Math.PI);
+  else if (symbol === "square") pen.rect(-r, -r, 2 * r, 2 * r);
   else if (symbol === "diamond") { pen.moveTo(0, -r); pen.lineTo(r, 0); pen.lineTo(0, r); pen.lineTo(-r, 0); pen.closePath(); }
   else if (symbol === "triangle") { pen.moveTo(-r, -r * 0.7); pen.lineTo(r, -r * 0.7); pen.lineTo(0, r); pen.closePath(); }
   else { pen.moveTo(-r, -r); pen.lineTo(r, r); pen.moveTo(-r, r); pen.lineTo(r, -r); }
@@ -108,7 +110,7 @@ class Overlay {
     const { trials } = this;
     const name = layer.meta.x || selection.axis;
     const main = !layer.meta.x;
-    const across = trials.scaled(name, x.log), score = trials.columns.score;
+    const across = main ? trials.across(name, x.log) : trials.scaled(name, x.log), score = trials.columns.score;
     if (!across || !score) return;
     const px = new Float32Array(trials.n), py = new Float32Array(trials.n);
     for (let i = 0; i < trials.n; i++) {
@@ -128,12 +130,16 @@ class Overlay {
           const cell = Math.round(py[i]) * width + Math.round(px[i]);
           if (taken[cell]) continue;
           taken[cell] = 1;
-          stamp(KINDS[code], px[i], py[i]);
+          stamp(main && trials.isPredicted(name, i) ? "predicted" : KINDS[code], px[i], py[i]);
         }
       }
     }
     const big = this.stamps(pen, main);
-    if (!main) for (const i of selection.frontRows) if (inside(i)) big("front", px[i], py[i]); // Plotly draws the main chart's own
+    for (const i of selection.frontRows) {
+      if (!inside(i)) continue;
+      if (!main) big("front", px[i], py[i]); // Plotly draws the main chart's own
+      else if (trials.isPredicted(name, i)) big("predicted", px[i], py[i]);
+    }
     pen.globalAlpha = 1;
     this.hits.push({ px, py });
   }

@@ -21,7 +21,7 @@ class Selection {
   refresh() {
     const { trials } = this;
     const terms = this.query.toLowerCase().split(/\s+/).filter(Boolean);
-    const ranges = [...this.ranges].map(([name, [low, high]]) => [trials.columns[name], low, high]);
+    const ranges = [...this.ranges].map(([name, [low, high]]) => [trials.across(name, false), low, high]);
     for (let i = 0; i < trials.n; i++) {
       this.mask[i] = Number(
         (this.states === null || this.states.has(trials.state[i])) &&
@@ -101,11 +101,11 @@ class Selection {
 
 // Complete trials of the selection that no other beats in score (up) and the cost (down), cheapest first; equals are all kept.
 function frontOf(trials, mask, axis) {
-  const cost = trials.columns[axis], score = trials.columns.score;
+  const cost = trials.across(axis, false), score = trials.columns.score;
   if (!cost || !score) return [];
   const rows = [];
   for (let i = 0; i < trials.n; i++) {
-    if (mask[i] && trials.state[i] === "complete" && trials.placed(axis, i) && !Number.isNaN(score[i])) rows.push(i);
+    if (mask[i] && trials.state[i] === "complete" && trials.placed(axis, cost[i]) && !Number.isNaN(score[i])) rows.push(i);
   }
   rows.sort((a, b) => cost[a] - cost[b] || score[b] - score[a] || a - b);
   const front = [];

@@ -1,5 +1,7 @@
 // The table of trials as columns. Its text is the CSV that can be downloaded, so what is shown and what is saved cannot differ.
 
+const MEASURED = "step_time_s", PREDICTED = "predicted_step_time_s";
+
 function splitLine(line) {
   const cells = [];
   let place = 0;
@@ -90,9 +92,8 @@ class Trials {
     return this.sorts.get(name);
   }
 
-  // Whether a trial has a place on a cost's axis; a logarithmic one has none for nought.
-  placed(name, i) {
-    const value = this.columns[name][i];
+  // Whether a value has a place on a cost's axis; a logarithmic one has none for nought.
+  placed(name, value) {
     return !Number.isNaN(value) && !(this.logarithmic.has(name) && value <= 0);
   }
 
@@ -103,6 +104,15 @@ class Trials {
     if (!this.logs.has(name)) this.logs.set(name, values.map(Math.log10));
     return this.logs.get(name);
   }
+
+  // A column as the main chart's axis runs: a step that was not measured stands where it is predicted.
+  across(name, log) {
+    const values = this.scaled(name, log), predicted = name === MEASURED && this.scaled(PREDICTED, log);
+    return predicted ? values.map((value, i) => (Number.isNaN(value) ? predicted[i] : value)) : values;
+  }
+
+  // Whether a trial stands on the main chart's axis at a predicted step.
+  isPredicted(name, i) { return name === MEASURED && Number.isNaN(this.columns[name][i]); }
 
   has(name) { return this.columns[name] !== undefined; }
 

@@ -12,9 +12,10 @@ from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.published import FAMILY
 from halosearch.families.published import published_models
 from halosearch.report.columns import BY_NAME, SCORE
-from halosearch.report.figures.marks import STATES, points
+from halosearch.report.figures.marks import ONLY_PREDICTED, STATES, points
 from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, styled, words
 
+MEASURED, PREDICTED = "step_time_s", "predicted_step_time_s"
 MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
 RIVALS = "EfficientNet AA"
 REACH = 1.5
@@ -22,17 +23,27 @@ REACH = 1.5
 
 
 def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "step_time_s") -> dict[str, Any]:
-    """Trials by state, the front of score against `cost` (cheapest first), band and reference where they belong to that cost."""
+    """Trials by state, the front of score against `cost` (cheapest first), band and reference where they belong to that cost.
+
+    On the axis of measured steps, trials whose step is only predicted stand where it is predicted, drawn as such.
+    """
+    guessed = only_predicted(table) if cost == MEASURED else table.iloc[:0]
+    if len(guessed):
+        table = table.assign(**{MEASURED: table[MEASURED].fillna(table[PREDICTED])})
     known = table[table[cost].notna() & table["score"].notna()] if len(table) else table
     if len(known) and BY_NAME[cost].log:
         known = known[known[cost] > 0]  # nothing else has a place on a logarithmic axis
     front = frontier(known, cost)
     on_front = set(front["trial"]) if len(front) else set()
+    elsewhere = on_front | set(guessed["trial"] if len(guessed) else ())
     groups = {
-        state: known[(known["state"] == state) & ~known["trial"].isin(on_front)] if len(known) else known
+        state: known[(known["state"] == state) & ~known["trial"].isin(elsewhere)] if len(known) else known
         for state in STATES
+        if state != ONLY_PREDICTED
     }
-    certain = summary["attainment"] if cost == "step_time_s" else None
+    if len(guessed):
+        groups[ONLY_PREDICTED] = guessed.assign(**{MEASURED: guessed[PREDICTED]})
+    certain = summary["attainment"] if cost == MEASURED else None
     reference = summary["reference"]
     return {
         "cost": cost,
@@ -44,6 +55,13 @@ def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "ste
         else [],
         "marks": published_marks(cost, known[cost].tolist() if len(known) else []),
     }
+
+
+def only_predicted(table: pd.DataFrame) -> pd.DataFrame:
+    """Scored trials whose step was predicted and not measured."""
+    if not {"score", MEASURED, PREDICTED} <= set(table.columns):
+        return table.iloc[:0]
+    return table[table["score"].notna() & table[MEASURED].isna() & table[PREDICTED].notna()]
 
 
 def published_marks(cost: str, values: list[float]) -> dict[str, list[tuple[str, float]]]:
@@ -82,7 +100,7 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
         figure.add_trace(points(rows, cost.name, STATES[state], {"kind": "points", "state": state}))
     front = points(data["front"], cost.name, ("front", FRONT, "diamond", 11))
     front.update(mode="lines+markers", line={"color": FRONT, "width": 1.5, "shape": "hv"})
-    if cost.name == "step_time_s":
+    if cost.name == MEASURED:
         front.update(error_x=_bars(data["front"]))
     figure.add_trace(front)
     figure.add_trace(
@@ -120,8 +138,8 @@ def _bars(rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "type": "data",
         "symmetric": False,
-        "array": [] if empty else (rows["step_time_high_s"] - rows["step_time_s"]).tolist(),
-        "arrayminus": [] if empty else (rows["step_time_s"] - rows["step_time_low_s"]).tolist(),
+        "array": [] if empty else (rows["step_time_high_s"] - rows[MEASURED]).fillna(0.0).tolist(),
+        "arrayminus": [] if empty else (rows[MEASURED] - rows["step_time_low_s"]).fillna(0.0).tolist(),
         "color": FRONT,
         "thickness": 1,
     }

@@ -9,9 +9,12 @@ import plotly.graph_objects as go
 
 from halosearch.report.figures.style import COMPLETE, PRUNED, words
 
+ONLY_PREDICTED = "predicted"
+"""A complete trial whose step was not measured."""
 STATES = {
     "pruned": ("stopped early", PRUNED, "triangle-down-open", 8),
     "complete": ("complete, not on the front", COMPLETE, "circle-open", 8),
+    ONLY_PREDICTED: ("complete, step predicted and not measured", COMPLETE, "square-open", 7),
 }
 
 
