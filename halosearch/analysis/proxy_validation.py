@@ -1,5 +1,8 @@
 """Whether a proxy may be searched with: agreement of two seeds, noise floor, trivial rankings, rungs, learning rates.
 
+A proxy is refused where it is shown not to agree with itself or with a shorter training. One that says no more than a fit of its
+dials ranks nevertheless, and dearly: that is told, and refuses nothing.
+
 Everything here is about candidates drawn evenly from the pool: those that a search has chosen say nothing of the rest.
 """
 
@@ -23,6 +26,10 @@ from halosearch.analysis.rank_agreement import (
 from halosearch.analysis.reliability import beyond_dials, reliability
 
 VALID, FAILED, UNKNOWN = "valid", "failed", "unknown"
+RELIABLE, MORE, STABLE = "reliable", "more than the dials", "stable with length"
+"""The three statements of R0."""
+STABLE_TAU = 0.5
+"""A shorter training is to put three of four pairs of candidates into the order of the longest (with another seed)."""
 
 
 def validate(
@@ -47,15 +54,19 @@ def validate(
     paired = [trial for trial in sorted(final) if repeats.get(trial)]
     agreement = test_retest([final[t] for t in paired], [repeats[t][0] for t in paired])
     noise = noise_floor([[final[t], *repeats[t]] for t in paired])
-    verdict, reason = judge(agreement, [final[t] for t in paired], [repeats[t][0] for t in paired])
+    reliable, reason = judge(agreement, [final[t] for t in paired], [repeats[t][0] for t in paired])
+    beyond = _beyond(final, repeats, [trial for trial in paired if trial in (described or {})], described or {})
+    lengths = _lengths(final, again or {})
+    statements = {RELIABLE: reliable, MORE: _more(beyond), STABLE: _stable(lengths)}
     return {
-        "verdict": verdict,
-        "reason": reason,
+        "verdict": FAILED if FAILED in (statements[RELIABLE], statements[STABLE]) else reliable,
+        "reason": "; ".join([reason, *_also_found(statements, lengths)]),
+        "statements": statements,
         "candidates": len(final),
         "agreement": None if agreement is None else agreement.to_dict() | {"valid": agreement.valid},
         "reliability": _reliability(final, repeats, paired),
-        "beyond": _beyond(final, repeats, [trial for trial in paired if trial in (described or {})], described or {}),
-        "lengths": _lengths(final, again or {}),
+        "beyond": beyond,
+        "lengths": lengths,
         "noise": noise,
         "baselines": {name: _against(final, values) for name, values in features.items()},
         "rungs": _rungs(scores),
@@ -63,8 +74,45 @@ def validate(
     }
 
 
+def _decided(tau: float, high: float, n: int, needed: float) -> str:
+    """Shown by enough candidates; refuted by these, or by fewer whose whole interval lies below what is needed; or neither."""
+    if n >= VALID_PAIRS:
+        return VALID if tau >= needed else FAILED
+    return FAILED if high < needed else UNKNOWN
+
+
+def _more(beyond: Mapping[str, Any] | None) -> str:
+    """Whether the proxy says more than a fit of dials and costs; with 40 candidates that show nothing beyond it, it does not."""
+    rest = (beyond or {}).get("rest")
+    if rest is None:
+        return UNKNOWN
+    if rest["low"] > 0:
+        return VALID
+    return FAILED if rest["n"] >= VALID_PAIRS else UNKNOWN
+
+
+def _stable(lengths: Sequence[Mapping[str, Any] | None]) -> str:
+    """Whether the longest of the shorter trainings ranks like the whole one."""
+    nearest = lengths[-1] if lengths else None
+    return UNKNOWN if nearest is None else _decided(nearest["tau"], nearest["high"], nearest["n"], STABLE_TAU)
+
+
+def _also_found(statements: Mapping[str, str], lengths: Sequence[Mapping[str, Any] | None]) -> list[str]:
+    """What speaks against the proxy beside its agreement with itself."""
+    found = []
+    if statements[STABLE] == FAILED and lengths[-1] is not None:
+        nearest = lengths[-1]
+        found.append(
+            f"a shorter training ranks otherwise: tau {nearest['tau']:.2f} [{nearest['low']:.2f}, {nearest['high']:.2f}], "
+            f"n = {nearest['n']}, where {STABLE_TAU:g} is needed"
+        )
+    if statements[MORE] == FAILED:
+        found.append("that it says more than a fit of dials and costs, which trains nothing, is not shown by so many")
+    return found
+
+
 def judge(agreement: Agreement | None, first: Sequence[float], second: Sequence[float]) -> tuple[str, str]:
-    """Statement R0: shown, refuted, or not decided by so few candidates; with the reason in words.
+    """R0's first statement, that the proxy agrees with itself: shown, refuted, or not decided by so few candidates; with the reason.
 
     Refuted is also a tau whose whole 95 % interval lies below .7, and a score that is the same for every candidate.
     """
@@ -75,11 +123,13 @@ def judge(agreement: Agreement | None, first: Sequence[float], second: Sequence[
     words = (
         f"test-retest Kendall tau {agreement.tau:.2f} [{agreement.low:.2f}, {agreement.high:.2f}], n = {agreement.n}"
     )
-    if agreement.valid:
-        return VALID, f"{words}: R0 (tau of {VALID_TAU:g} on {VALID_PAIRS} candidates) holds"
-    if agreement.n >= VALID_PAIRS or agreement.high < VALID_TAU:
-        return FAILED, f"{words}: R0 needs {VALID_TAU:g}"
-    return UNKNOWN, f"{words}: R0 needs {VALID_PAIRS} candidates to be decided"
+    verdict = _decided(agreement.tau, agreement.high, agreement.n, VALID_TAU)
+    why = {
+        VALID: f"R0 (tau of {VALID_TAU:g} on {VALID_PAIRS} candidates) holds",
+        FAILED: f"R0 needs {VALID_TAU:g}",
+        UNKNOWN: f"R0 needs {VALID_PAIRS} candidates to be decided",
+    }
+    return verdict, f"{words}: {why[verdict]}"
 
 
 def noise_floor(groups: Sequence[Sequence[float]]) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from halosearch.analysis.proxy_validation import FAILED, STABLE, STABLE_TAU, UNKNOWN, VALID
 from halosearch.spec.presets import PRESETS
 
 
@@ -25,6 +26,8 @@ PROXY = (
     "test_images", "scenes",
 )  # fmt: skip
 """What of a preset decides what a score means."""
+
+_VERDICTS = {VALID: " (yes)", FAILED: " (no)", UNKNOWN: " (not decided by so few)", None: ""}
 
 
 def worth_sentences(summary: dict[str, Any]) -> list[str]:
@@ -48,8 +51,8 @@ def worth_sentences(summary: dict[str, Any]) -> list[str]:
     if lengths:
         listed = ", ".join(f"{images:,} images {interval(tau, 'tau')}" for images, tau in lengths)
         sentences.append(
-            f"Stable with length: shorter trainings with another seed rank like {rungs[-1]:,} images by Kendall tau: {listed} "
-            f"(n = {lengths[0][1]['n']})."
+            f"Stable with length{_VERDICTS[found.get('statements', {}).get(STABLE)]}: shorter trainings with another seed rank like "
+            f"{rungs[-1]:,} images by Kendall tau: {listed} (n = {lengths[0][1]['n']}; {STABLE_TAU:g} is asked)."
         )
     return [*sentences, _dials(summary["spec"])]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from halosearch.analysis.proxy_validation import FAILED, UNKNOWN, VALID, noise_floor, validate
+from halosearch.analysis.proxy_validation import FAILED, MORE, RELIABLE, STABLE, UNKNOWN, VALID, noise_floor, validate
 
 
 def made(n, noise, seed=0, rungs=2):
@@ -63,3 +63,36 @@ def test_the_learning_rate_rule_fails_where_another_rate_gains_more_than_the_noi
     found = validate(scores, repeats, {}, rates)["rates"]
     assert not found["holds"]
     assert found["worst_loss"] == pytest.approx(0.8)
+
+
+def lengths(n, agrees, seed=0):
+    """Reliable scores, and shorter trainings with the second seed that rank like them or not at all."""
+    truth, scores, repeats = made(n, 0.1, seed)
+    rng = np.random.default_rng(seed + 1)
+    again = {i: [agrees * truth[i] + 0.3 * rng.standard_normal(), repeats[i][0]] for i in range(n)}
+    return validate(scores, repeats, {}, {}, again)
+
+
+@pytest.mark.parametrize(
+    ("n", "agrees", "verdict"), [(40, 1.0, VALID), (40, 0.0, FAILED), (12, 1.0, UNKNOWN), (12, -1.0, FAILED)]
+)
+def test_a_proxy_whose_shorter_trainings_rank_otherwise_is_refused(n, agrees, verdict):
+    found = lengths(n, agrees)
+    assert found["statements"][STABLE] == verdict
+    assert found["statements"][RELIABLE] == (VALID if n == 40 else UNKNOWN)
+    assert found["verdict"] == verdict
+    assert ("ranks otherwise" in found["reason"]) == (verdict == FAILED)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_proxy_that_only_repeats_its_dials_is_told_so_and_not_refused(seed):
+    rng = np.random.default_rng(seed)
+    dials = rng.standard_normal((60, 3))
+    only_dials, more = dials @ [1.0, 0.5, -0.5], rng.standard_normal(60)
+    for truth, verdict in ((only_dials, FAILED), (only_dials + more, VALID)):
+        first, second = (truth + 0.2 * rng.standard_normal(60) for _ in range(2))
+        scores, repeats = {i: [first[i]] for i in range(60)}, {i: [second[i]] for i in range(60)}
+        found = validate(scores, repeats, {}, {}, described=dict(enumerate(dials.tolist())))
+        assert found["statements"][MORE] == verdict
+        assert found["verdict"] == VALID
+        assert ("is not shown by so many" in found["reason"]) == (verdict == FAILED)
