@@ -11,15 +11,27 @@ import argparse
 from benchmarks.recording import HERE, provenance, table, write
 from halosearch.cost.comparing import compare
 from halosearch.cost.devices import is_out_of_memory, resolve_device
-from halosearch.cost.roofline import Setting, floor_s, measure_peaks
+from halosearch.cost.peaks import measure_peaks
+from halosearch.cost.roofline import Setting, floor_s
 from halosearch.cost.subjects import is_timm, subject_of, timm_subject
 from halosearch.cost.timing import TimingPlan, measure
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.counts import dials_of
 from halosearch.families.halonet.published import FAMILY
+from halosearch.families.known import parse_candidate
 
 PAIRS = {f"h{i}": f"efficientnet-b{i}" for i in range(8)}
-ON_A_CPU = ["h0", "efficientnet-b0", "h1", "efficientnet-b1"]
+ON_A_CPU = [
+    "h0",
+    "efficientnet-b0",
+    "h1",
+    "efficientnet-b1",
+    "h2",
+    "efficientnet-b2",
+    "h3",
+    "efficientnet-b3",
+    "resnet-50",
+]
 
 
 def measured(names, plan, device):
@@ -27,7 +39,7 @@ def measured(names, plan, device):
     subjects, missing = {}, {}
     for name in names:
         try:
-            subjects[name] = timm_subject(name) if is_timm(name) else subject_of(FAMILY[name])
+            subjects[name] = timm_subject(name) if is_timm(name) else subject_of(parse_candidate(name))
         except EnvironmentFault as error:
             missing[name] = error.sentence
     try:
@@ -74,7 +86,7 @@ def main():
         for each in times:
             floor = (
                 None
-                if is_timm(each.name)
+                if each.name not in FAMILY
                 else float(floor_s(dials_of(FAMILY[each.name]), Setting(batch, True, 2 if cuda else 4), peaks))
             )
             against = ratios.get(each.name)

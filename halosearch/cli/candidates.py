@@ -9,13 +9,12 @@ from typing import Any
 from halosearch.cli.output import format_table, put, put_json
 from halosearch.errors import UsageError
 from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.counts import count, dials_of, layers
-from halosearch.families.halonet.notation import candidate_from_values, candidate_text, parse_candidate
-from halosearch.families.halonet.published import NAMED, PUBLISHED
+from halosearch.families.halonet.notation import candidate_from_values
+from halosearch.families.known import candidate_text, count, family_of, layers_of, parse_candidate, values_of
 
 
-def resolve_candidate(text: str, root: Path) -> HaloNetConfig:
-    """A name, dials, a YAML file of dials, or STUDY#trial.
+def resolve_candidate(text: str, root: Path) -> Any:
+    """A network of any family: a name, dials, a YAML file of dials, or STUDY#trial.
 
     Raises:
         UsageError: none of these.
@@ -42,32 +41,30 @@ def resolve_candidate(text: str, root: Path) -> HaloNetConfig:
     return parse_candidate(text)
 
 
-def show_candidate(text: str, root: Path, *, as_json: bool) -> None:
-    """Dials, canonical form, stages, published facts."""
+def resolve_halonet(text: str, root: Path) -> HaloNetConfig:
+    """As `resolve_candidate`, where only a HaloNet will do.
+
+    Raises:
+        UsageError: it is none.
+    """
     config = resolve_candidate(text, root)
-    canonical = config.canonical()
-    published = next(
-        (PUBLISHED[name] for name, member in NAMED.items() if member == config and name in PUBLISHED), None
-    )
-    cost = count(config)
-    stages = [
-        {
-            "stage": i + 1,
-            "kind": config.stage_kinds[i],
-            "blocks": config.stage_depths[i],
-            "side": side,
-            "width": config.stage_width(i),
-            "channels": int(config.expansion_ratio * config.stage_width(i)),
-            "heads": config.heads[i],
-        }
-        for i, side in enumerate(config.stage_sides())
-    ]
+    if not isinstance(config, HaloNetConfig):
+        raise UsageError(f"{text} is no HaloNet", "here only HaloNets can be taken, for example h0")
+    return config
+
+
+def show_candidate(text: str, root: Path, *, as_json: bool) -> None:
+    """Values, stages, counts, published facts; of a HaloNet also its canonical form."""
+    config = resolve_candidate(text, root)
+    canonical = config.canonical() if isinstance(config, HaloNetConfig) else config
+    family, cost = family_of(config), count(config)
+    published, stages = family.published(config), family.stages(config)
     if as_json:
         put_json(
             {
                 "candidate": candidate_text(config),
                 "canonical": candidate_text(canonical),
-                **config.to_dict(),
+                **values_of(config),
                 "stages": stages,
                 **asdict(cost),
                 "published": None if published is None else asdict(published),
@@ -79,16 +76,16 @@ def show_candidate(text: str, root: Path, *, as_json: bool) -> None:
         put(f"canonical: {candidate_text(canonical)}")
     put(
         format_table(
-            ["stage", "kind", "blocks", "side", "width", "channels out", "heads"],
-            [list(stage.values()) for stage in stages],
+            [name.replace("channels", "channels out") for name in stages[0]], [list(stage.values()) for stage in stages]
         )
     )
     put(
         f"{cost.params:,} parameters, {cost.macs:,} MACs, {cost.activations:,} activations per {config.image_size}-pixel image"
     )
     if published is not None:
+        params = "" if published.params_m is None else f"{published.params_m:g} M parameters, "
         put(
-            f"published: {published.params_m:g} M parameters, top-1 {published.top1_percent} % on {published.data} "
+            f"published: {params}top-1 {published.top1_percent} % on {published.data} "
             f"({published.source}; {published.confidence})"
         )
 
@@ -99,7 +96,7 @@ def cost_candidate(text: str, root: Path, *, as_json: bool, by_layer: bool, audi
     cost = count(config, classes)
     document: dict[str, Any] = {"candidate": candidate_text(config), **asdict(cost), "classes": classes}
     if by_layer:
-        document["layers"] = [_layer_row(layer) for layer in layers(dials_of(config), classes) if int(layer.repeat)]
+        document["layers"] = [_layer_row(layer) for layer in layers_of(config, classes) if int(layer.repeat)]
     if audited:
         from halosearch.cost.audit import audit
 

@@ -21,7 +21,7 @@ def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: boo
     import numpy as np
 
     from halosearch.analysis.step_times import audited, setting_for, timed_trials
-    from halosearch.cli.candidates import resolve_candidate
+    from halosearch.cli.candidates import resolve_halonet
     from halosearch.cost.parts import parts_of
     from halosearch.cost.step_time import fit
     from halosearch.families.halonet.counts import dials_of
@@ -43,7 +43,7 @@ def predict_step_times(study: str, texts: list[str], root: Path, *, as_json: boo
     if texts:
         document["candidates"] = []
         for text in texts:
-            config = resolve_candidate(text, root)
+            config = resolve_halonet(text, root)
             keys = {name: part.key for name, part in parts_of(config).items()}
             predicted = model.predict(dials_of(config), keys)
             if not np.isfinite(predicted.ratio[0]):

@@ -26,7 +26,7 @@ class TimeOptions:
         list[str],
         typer.Argument(
             metavar="CANDIDATE...",
-            help="Candidates, measured in the same rounds; with timm installed also timm:NAME[@SIZE] and efficientnet-b0 to -b7.",
+            help="Candidates, measured in the same rounds; with timm installed also timm:NAME[@SIZE].",
         ),
     ]
     json: Json = ""

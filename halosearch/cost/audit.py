@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import torch
 from fvcore.nn import FlopCountAnalysis
+from torch import nn
 
-from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.counts import count, dials_of, layers
-from halosearch.families.halonet.network import HaloNet
+from halosearch.families.known import Config, build, count, layers_of
 
 OUTSIDE_CONVENTION = ("batch_norm",)
 FREE_OPERATORS = frozenset(
     f"aten::{name}"
     for name in (
+        "relu_",
         "silu_",
         "silu",
         "max_pool2d",
@@ -72,17 +72,17 @@ class AuditRow:
         return self.closed_form == self.fvcore
 
 
-def audit(config: HaloNetConfig, classes: int = 1000) -> list[AuditRow]:
+def audit(config: Config, classes: int = 1000) -> list[AuditRow]:
     """Compare every block's parameters, every operator's MACs and both totals.
 
     Raises:
         RuntimeError: the network uses an operator that fvcore does not count and that is not known to be free.
     """
-    network = HaloNet(config, classes, backend="reference").eval()
+    network = build(config, classes, explicit=True).eval()
     rows = [
         AuditRow("params", block, ours, theirs) for block, ours, theirs in _params_by_block(config, network, classes)
     ]
-    closed, traced = _macs_by_operator(config, classes), _traced_macs(network)
+    closed, traced = _macs_by_operator(config, classes), _traced_macs(network, config.image_size)
     rows += [AuditRow("macs", operator, closed[operator], traced[operator]) for operator in sorted(closed | traced)]
     cost = count(config, classes)
     rows.append(AuditRow("params", "total", cost.params, sum(p.numel() for p in network.parameters())))
@@ -90,32 +90,29 @@ def audit(config: HaloNetConfig, classes: int = 1000) -> list[AuditRow]:
     return rows
 
 
-def _params_by_block(config: HaloNetConfig, network: HaloNet, classes: int) -> list[tuple[str, int, int]]:
+def _params_by_block(config: Config, network: nn.Module, classes: int) -> list[tuple[str, int, int]]:
     built: Counter[str] = Counter()
     for name, parameter in network.named_parameters():
         parts = name.split(".")
         built[".".join(parts[:3]) if parts[0] == "stages" else parts[0]] += parameter.numel()
     closed: Counter[str] = Counter()
-    depths = config.canonical().stage_depths
-    for layer in layers(dials_of(config), classes):
+    for layer in layers_of(config, classes):
         if layer.block.endswith(".rest"):
-            stage = layer.block.split(".")[1]
-            for index in range(1, depths[int(stage)]):
-                closed[f"stages.{stage}.{index}"] += int(layer.cost.params)
+            for index in range(int(layer.repeat)):
+                closed[f"{layer.block.removesuffix('rest')}{index + 1}"] += int(layer.cost.params)
         else:
             closed[layer.block] += int(layer.repeat * layer.cost.params)
     return [(block, closed[block], built[block]) for block in sorted(closed | built) if closed[block] or built[block]]
 
 
-def _macs_by_operator(config: HaloNetConfig, classes: int) -> Counter[str]:
+def _macs_by_operator(config: Config, classes: int) -> Counter[str]:
     macs: Counter[str] = Counter()
-    for layer in layers(dials_of(config), classes):
+    for layer in layers_of(config, classes):
         macs[layer.operator] += int(layer.repeat * layer.cost.macs)
     return macs
 
 
-def _traced_macs(network: HaloNet) -> Counter[str]:
-    size = network.config.image_size
+def _traced_macs(network: nn.Module, size: int) -> Counter[str]:
     device = next(network.parameters()).device
     analysis = FlopCountAnalysis(network, torch.zeros(1, 3, size, size, device=device))
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")

@@ -15,8 +15,9 @@ import pandas as pd
 
 from halosearch.errors import InfeasibleError
 from halosearch.families.halonet.config import ATTENTION, PUBLISHED_HEADS, STAGES, heads_by_width
-from halosearch.families.halonet.counts import Dials, total, up
+from halosearch.families.halonet.counts import Dials, total
 from halosearch.families.halonet.space import BY_WIDTH, DIALS, MAX_PADDING_WASTE, WHOLE_MAP, SearchSpace, stage_kinds
+from halosearch.families.layers import up
 from halosearch.spec.study import StudySpec
 
 CHUNK = 16_384

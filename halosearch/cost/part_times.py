@@ -15,9 +15,10 @@ from halosearch.cost.step_time import TimedPart, kind_of, part_terms
 from halosearch.cost.steps import seconds_per_step
 from halosearch.cost.subjects import CLASSES
 from halosearch.cost.timing import TimingPlan, anchor_config
+from halosearch.families.building_blocks import Conv
 from halosearch.families.halonet.config import HaloNetConfig
 from halosearch.families.halonet.counts import dials_of
-from halosearch.families.halonet.network import Bottleneck, Conv
+from halosearch.families.halonet.network import Bottleneck
 
 
 class _Head(nn.Module):
@@ -39,7 +40,7 @@ def _build(config: HaloNetConfig, part: Part) -> nn.Module:
         return _Head(part.channels, c.final_width)
     _, stage, which = part.name.split(".")
     stride = 2 if which == "0" and int(stage) else 1
-    return Bottleneck(c, int(stage), part.channels, stride, "auto", 1.0)
+    return Bottleneck(c, int(stage), part.channels, stride, "auto")
 
 
 def _stepper(config: HaloNetConfig, part: Part, plan: TimingPlan, device: torch.device) -> Callable[[], None]:

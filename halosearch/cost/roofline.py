@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from halosearch.families.halonet.config import ATTENTION
-from halosearch.families.halonet.counts import Count, Dials, Layer, layers, up
+from halosearch.families.halonet.counts import Dials, layers
+from halosearch.families.layers import Count, Layer, up
 
 OPTIMISER_BYTES, HALF_COPY_BYTES = 20, 6
 """Per parameter and step: weight, gradient and momentum read, two written (float32); a copy in half precision made."""

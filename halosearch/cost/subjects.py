@@ -13,15 +13,10 @@ from torch import nn
 
 from halosearch.errors import EnvironmentFault, UsageError
 from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.network import HaloNet
+from halosearch.families.known import Config, build
 
 TIMM = "timm:"
 CLASSES = 1000
-EFFICIENTNETS = {
-    f"efficientnet-b{index}": f"{TIMM}efficientnet_b{index}@{size}"
-    for index, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))
-}
-"""EfficientNet-B0 to B7 at the image sizes of arXiv:1905.11946."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +28,15 @@ class Subject:
     config: HaloNetConfig | None = None
 
 
-def subject_of(config: HaloNetConfig) -> Subject:
-    """A candidate, with the attention backend that its device has."""
-    return Subject(config.image_size, lambda: HaloNet(config, CLASSES), config)
+def subject_of(config: Config) -> Subject:
+    """A candidate of any family, with the attention backend that its device has; parts and floors are known of HaloNets."""
+    own = config if isinstance(config, HaloNetConfig) else None
+    return Subject(config.image_size, lambda: build(config, CLASSES), own)
 
 
 def is_timm(text: str) -> bool:
-    """Whether a text names a model of timm (`timm:NAME[@SIZE]` or `efficientnet-b0` to `-b7`)."""
-    return text.startswith(TIMM) or text in EFFICIENTNETS
+    """Whether a text names a model of timm (`timm:NAME[@SIZE]`)."""
+    return text.startswith(TIMM)
 
 
 def timm_subject(text: str) -> Subject:
@@ -50,7 +46,7 @@ def timm_subject(text: str) -> Subject:
         EnvironmentFault: timm is not installed or cannot be imported.
         UsageError: timm has no such model.
     """
-    name, _, size = EFFICIENTNETS.get(text, text).removeprefix(TIMM).partition("@")
+    name, _, size = text.removeprefix(TIMM).partition("@")
     timm = import_timm()
     if not timm.is_model(name):
         raise UsageError(f"timm {timm.__version__} has no model {name!r}", "see timm.list_models()")

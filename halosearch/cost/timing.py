@@ -22,6 +22,7 @@ from halosearch.cost.steps import Stepper, build_stepper, captured, compiling, s
 from halosearch.cost.subjects import Subject, subject_of
 from halosearch.errors import UsageError
 from halosearch.families.halonet.config import CONV, HaloNetConfig, heads_by_width
+from halosearch.families.known import Config
 
 LAUNCH_BOUND = 1.1
 MIN_KEPT = 3
@@ -155,7 +156,7 @@ class StepTime:
 
 
 def measure(
-    models: Mapping[str, HaloNetConfig | Subject],
+    models: Mapping[str, Config | Subject],
     plan: TimingPlan,
     device: torch.device,
     clock: Callable[[], float] = time.perf_counter,
@@ -165,7 +166,7 @@ def measure(
     Raises:
         torch.OutOfMemoryError: a model does not fit (CUDA).
     """
-    subjects = {name: subject_of(each) if isinstance(each, HaloNetConfig) else each for name, each in models.items()}
+    subjects = {name: each if isinstance(each, Subject) else subject_of(each) for name, each in models.items()}
     options = {"train": plan.train, "compiled": plan.compiled}
     rounds = _Rounds({name: [] for name in models}, {name: [] for name in models}, [], [])
     with compiling(compiled=plan.compiled):

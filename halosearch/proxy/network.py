@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.network import HaloNet
+from halosearch.families.building_blocks import Classifier, ResidualBlock
+from halosearch.families.known import Config
+from halosearch.families.known import build as build_trunk
 from halosearch.proxy.data.dataset import Dataset
 from halosearch.proxy.recipe import residual_scale
 
@@ -20,7 +21,7 @@ class DescribingNetwork(nn.Module):
     (N, 3, s, s) to (N, classes + dense).
     """
 
-    def __init__(self, trunk: HaloNet, dense: int) -> None:
+    def __init__(self, trunk: Classifier, dense: int) -> None:
         """`dense`: numbers that describe a picture."""
         super().__init__()
         self.trunk = trunk
@@ -33,9 +34,12 @@ class DescribingNetwork(nn.Module):
         return torch.cat((self.trunk.classify(map_NCHW), placed), 1)
 
 
-def build(config: HaloNetConfig, data: Dataset, device: torch.device) -> nn.Module:
+def build(config: Config, data: Dataset, device: torch.device) -> nn.Module:
     """The network that is trained on a dataset, in channels_last on the device; weights are drawn from torch's own state."""
-    trunk = HaloNet(config, sum(factor.classes for factor in data.factors), residual_scale=residual_scale(config))
+    trunk = build_trunk(config, sum(factor.classes for factor in data.factors))
+    blocks = [module for module in trunk.modules() if isinstance(module, ResidualBlock)]
+    for block in blocks:
+        block.scale = residual_scale(len(blocks))
     width = sum(group.width for group in data.dense)
     network = DescribingNetwork(trunk, width) if width else trunk
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 
 from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.known import Config
+from halosearch.families.resnet.config import EXPANSION, ResNetConfig
 
 REFERENCE_EXPANSION = 2.0
 REFERENCE_DEPTH = 12
@@ -49,20 +51,29 @@ class Recipe:
         return self.trunk_factor(step) * (end - step) / (end - start + 1)
 
 
-def residual_scale(config: HaloNetConfig) -> float:
+def residual_scale(blocks: int) -> float:
     """Factor on residual branches, sqrt(reference depth / depth): one learning rate then serves every depth."""
-    return math.sqrt(REFERENCE_DEPTH / sum(config.stage_depths))
+    return math.sqrt(REFERENCE_DEPTH / blocks)
 
 
-def parameter_groups(network: nn.Module, config: HaloNetConfig, recipe: Recipe) -> list[dict[str, Any]]:
-    """Groups with their decay and rate: hidden 1x1 matrices go by 1/fan-in relative to rb = 2, rv = 1 (as in mu-P)."""
+def rates_of(config: Config) -> dict[str, float]:
+    """Factors on the rates of hidden 1x1 matrices by a part of their names: 1/fan-in relative to rb = 2, rv = 1 (as in mu-P).
+
+    A ResNet's bottleneck is a HaloNet's of rb = 4, rv = 1. Of other families every matrix goes at the recipe's own rate.
+    """
+    if isinstance(config, HaloNetConfig):
+        return {".reduce.0": REFERENCE_EXPANSION / config.expansion_ratio, ".expand.0": 1.0 / config.value_ratio}
+    if isinstance(config, ResNetConfig):
+        return {".reduce.0": REFERENCE_EXPANSION / EXPANSION}
+    return {}
+
+
+def parameter_groups(network: nn.Module, config: Config, recipe: Recipe) -> list[dict[str, Any]]:
+    """Groups with their decay and rate (see `rates_of`); vectors and relative embeddings do not decay."""
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    factors = rates_of(config)
     for name, parameter in network.named_parameters():
-        rate = 1.0
-        if ".reduce.0" in name:
-            rate = REFERENCE_EXPANSION / config.expansion_ratio
-        elif ".expand.0" in name:
-            rate = 1.0 / config.value_ratio
+        rate = next((factor for part, factor in factors.items() if part in name), 1.0)
         groups.setdefault((rate, parameter.ndim > 1 and "rel_" not in name), []).append(parameter)
     return [
         {

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from halosearch.families.halonet.config import HaloNetConfig
 from halosearch.families.halonet.network import WEIGHTS_VERSION
+from halosearch.families.known import Config, values_of
 from halosearch.proxy import checkpoint
 from halosearch.proxy.data.dataset import TEST, TRAIN, Batch, Dataset
 from halosearch.proxy.network import build
@@ -37,7 +37,7 @@ NORM_MOMENTUM = 0.1
 class TrainingJob:
     """What to train: network, recipe, `rungs` in images seen (rising), seed of weights and order, test images to score."""
 
-    config: HaloNetConfig
+    config: Config
     recipe: Recipe
     rungs: tuple[int, ...]
     seed: int
@@ -227,7 +227,7 @@ class Trainer:
     def _job_key(self) -> dict[str, Any]:
         job = self.job
         return {
-            "config": job.config.to_dict(),
+            "config": values_of(job.config),
             "weights": WEIGHTS_VERSION,
             "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(job.recipe).items()},
             "rungs": list(job.rungs),

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import nn
 
-from halosearch.families.halonet.config import HaloNetConfig
+from halosearch.families.known import Config
 from halosearch.proxy.data.dataset import TRAIN, Dataset
 from halosearch.proxy.network import build
 from halosearch.proxy.objective import training_loss
@@ -23,9 +23,7 @@ from halosearch.proxy.training import batch_ids
 ZERO_COST = ("gradient_norm", "snip", "synflow")
 
 
-def zero_cost_scores(
-    config: HaloNetConfig, data: Dataset, seed: int, batch: int, device: torch.device
-) -> dict[str, float]:
+def zero_cost_scores(config: Config, data: Dataset, seed: int, batch: int, device: torch.device) -> dict[str, float]:
     """The three scores; a score that is no finite number is left out."""
     torch.manual_seed(seed)
     network = build(config, data, device)

@@ -10,9 +10,7 @@ from typing import Any
 
 from halosearch.cost.devices import resolve_device, within_memory
 from halosearch.errors import NothingUsableError, UsageError
-from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.notation import candidate_text
-from halosearch.families.halonet.twin import twin_of
+from halosearch.families.known import Config, candidate_text, twin_of
 from halosearch.proxy.data.dataset import DataRequest
 from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob
@@ -24,7 +22,7 @@ from halosearch.spec.presets import PRESETS, choose_preset
 class OneTraining:
     """What to train: a candidate's twin, by a preset's recipe, on data; None leaves the preset's or the candidate's own."""
 
-    config: HaloNetConfig
+    config: Config
     data: str | None
     preset: str | None
     images: int | None
@@ -48,7 +46,7 @@ def train_once(wanted: OneTraining, say: Callable[[str], None]) -> dict[str, Any
         raise UsageError(f"unknown preset {preset!r}", f"presets are {', '.join(PRESETS)}")
     price = PRESETS[preset] if preset else choose_preset(resolved.type, None)
     if image_size:
-        config = replace(config, image_size=image_size)
+        config = replace(config, image_size=image_size)  # type: ignore[type-var]
     rungs = (images,) if images else price.rungs
     twin = twin_of(config, price.width_multiplier)
     with tempfile.TemporaryDirectory() as cache:

@@ -27,7 +27,7 @@ def test_closed_form_and_fvcore_agree_in_every_row(text):
 def test_an_operator_that_is_not_counted_is_an_error_and_no_silent_zero():
     network = HaloNet(parse_candidate(SMALL[0]), backend="sdpa").eval()
     with pytest.raises(RuntimeError, match="scaled_dot_product_attention"):
-        _traced_macs(network)
+        _traced_macs(network, network.config.image_size)
 
 
 IN_CI = ("h0", "h4", "h7-c2")

@@ -77,7 +77,7 @@ def test_names_of_timm_are_told_apart_and_its_absence_is_one_sentence(monkeypatc
     from halosearch.cost import subjects
 
     assert is_timm("timm:resnet50")
-    assert is_timm("efficientnet-b4")
+    assert not is_timm("efficientnet-b4")
     assert not is_timm("h0")
     monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match="timm is not installed"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from halosearch.families.halonet.network import HaloNet
+from halosearch.families.halonet.network import Bottleneck, HaloNet
 from halosearch.families.halonet.notation import parse_candidate
 from halosearch.families.halonet.twin import twin_of
 from halosearch.proxy.data.dataset import TRAIN, Batch, DataReport, Factor
@@ -193,8 +193,10 @@ def test_zero_cost_scores_are_those_of_the_definitions(data):
     assert found == zero_cost_scores(TWIN, data, 0, 16, CPU)
     assert found != zero_cost_scores(TWIN, data, 1, 16, CPU)
     torch.manual_seed(0)
-    network = HaloNet(TWIN, 14, residual_scale=residual_scale(TWIN))
+    network = HaloNet(TWIN, 14)
     for module in network.modules():
+        if isinstance(module, Bottleneck):
+            module.scale = residual_scale(sum(TWIN.stage_depths))
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(module.weight)
     pixels, labels, _ = data.batch(TRAIN, batch_ids(0, 0, 16, data.size(TRAIN)), 48, (0, 0))

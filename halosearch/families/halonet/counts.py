@@ -16,33 +16,8 @@ from typing import Any
 import numpy as np
 
 from halosearch.families.halonet.config import ATTENTION, SE_RATIO, HaloNetConfig
-
-IMAGENET_CLASSES = 1000
-
-Count = Any
-"""An int for one candidate, an int64 array (rows,) for many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Parameters; multiply-accumulates and activation elements per image."""
-
-    params: Count
-    macs: Count
-    activations: Count
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer, or `repeat` equal ones: cost of each, and the operator that its MACs belong to."""
-
-    block: str
-    name: str
-    operator: str
-    repeat: Count
-    side: Count
-    channels: Count
-    cost: Cost
+from halosearch.families.layers import IMAGENET_CLASSES, Cost, Count, Layer, conv, linear, up, with_bias
+from halosearch.families.layers import total as summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +40,8 @@ class Dials:
     base_width: int = 64
 
 
-def up(value: Count, unit: Count) -> Count:
-    """Division rounded up."""
-    return -(-value // unit)
-
-
 def _whole(value: Any) -> Count:
     return value.astype(np.int64) if isinstance(value, np.ndarray) else int(value)
-
-
-def _conv(block: str, name: str, repeat: Count, side: Count, fan_in: Count, width: Count) -> Layer:
-    """A convolution without bias (fan_in = its kernel x input channels), with batch norm's two vectors."""
-    out = side * side * width
-    return Layer(block, name, "conv", repeat, side, width, Cost((fan_in + 2) * width, out * fan_in, out))
-
-
-def _linear(block: str, name: str, repeat: Count, positions: Count, fan_in: Count, width: Count) -> Layer:
-    """A linear layer without bias, on every position."""
-    out = positions * width
-    return Layer(block, name, "linear", repeat, 1, width, Cost(fan_in * width, out * fan_in, out))
-
-
-def _with_bias(block: str, name: str, repeat: Count, fan_in: Count, width: Count) -> Layer:
-    """A linear layer with bias, once for each image."""
-    return Layer(block, name, "linear", repeat, 1, width, Cost((fan_in + 1) * width, width * fan_in, width))
 
 
 def _attention(d: Dials, block: str, stage: int, repeat: Count, side: Count, stride: int) -> Iterator[Layer]:
@@ -96,8 +49,8 @@ def _attention(d: Dials, block: str, stage: int, repeat: Count, side: Count, str
     width = d.base_width * 2**stage
     keys, values = _whole(d.query_ratio * width), _whole(d.value_ratio * width)
     out = up(side, stride)
-    yield _linear(block, "query", repeat, out * out, width, keys)
-    yield _linear(block, "key_value", repeat, side * side, width, keys + values)
+    yield linear(block, "query", repeat, out * out, width, keys)
+    yield linear(block, "key_value", repeat, side * side, width, keys + values)
     tile = np.minimum(d.block_size, side) if isinstance(side, np.ndarray) else min(d.block_size, side)
     window = tile + 2 * d.halo_size
     queries = (up(side, tile) * up(tile, stride)) ** 2
@@ -122,9 +75,9 @@ def _spatial(d: Dials, block: str, stage: int, repeat: Count, side: Count, strid
         return
     width = d.base_width * 2**stage
     squeezed = max(1, width // SE_RATIO)
-    yield _conv(block, "conv3x3", repeat, up(side, stride), 9 * width, width)
-    yield _with_bias(block, "squeeze", repeat, width, squeezed)
-    yield _with_bias(block, "excite", repeat, squeezed, width)
+    yield conv(block, "conv3x3", repeat, up(side, stride), 9 * width, width)
+    yield with_bias(block, "squeeze", repeat, width, squeezed)
+    yield with_bias(block, "excite", repeat, squeezed, width)
 
 
 def _block(d: Dials, block: str, stage: int, repeat: Count, side: Count, entry: Count | None) -> Iterator[Layer]:
@@ -134,19 +87,19 @@ def _block(d: Dials, block: str, stage: int, repeat: Count, side: Count, entry: 
     stride = 2 if entry is not None and stage > 0 else 1
     channels = expanded if entry is None else entry
     out = up(side, stride)
-    yield _conv(block, "reduce", repeat, side, channels, width)
+    yield conv(block, "reduce", repeat, side, channels, width)
     yield from _spatial(d, block, stage, repeat, side, stride)
     inner = _whole(d.value_ratio * width) if d.kinds[stage] == ATTENTION else width
-    yield _conv(block, "expand", repeat, out, inner, expanded)
+    yield conv(block, "expand", repeat, out, inner, expanded)
     if entry is not None:
         projected = (channels != expanded) | (stride != 1)
-        yield _conv(block, "shortcut", repeat * projected, out, channels, expanded)
+        yield conv(block, "shortcut", repeat * projected, out, channels, expanded)
 
 
 def layers(d: Dials, classes: int = IMAGENET_CLASSES) -> Iterator[Layer]:
     """Every layer of the network(s), in order; layers with `repeat` 0 are absent."""
     side = up(d.image_size, 2)
-    yield _conv("stem", "conv7x7", 1, side, 147, d.base_width)
+    yield conv("stem", "conv7x7", 1, side, 147, d.base_width)
     side = up(side, 2)
     channels: Count = d.base_width
     for stage in range(4):
@@ -156,21 +109,14 @@ def layers(d: Dials, classes: int = IMAGENET_CLASSES) -> Iterator[Layer]:
         yield from _block(d, f"{name}.rest", stage, d.depths[stage] - 1, side, None)
         channels = _whole(d.expansion_ratio * d.base_width * 2**stage)
     has_final = (d.final_width > 0) * 1
-    yield _conv("final", "final", has_final, side, channels, d.final_width)
+    yield conv("final", "final", has_final, side, channels, d.final_width)
     head = d.final_width + (1 - has_final) * channels
-    yield _with_bias("head", "classifier", 1, head, classes)
+    yield with_bias("head", "classifier", 1, head, classes)
 
 
 def total(d: Dials, classes: int = IMAGENET_CLASSES) -> Cost:
     """Sum over all layers; int64 arrays where the dials are arrays."""
-    params: Count = 0
-    macs: Count = 0
-    activations: Count = 0
-    for layer in layers(d, classes):
-        params = params + layer.repeat * layer.cost.params
-        macs = macs + layer.repeat * layer.cost.macs
-        activations = activations + layer.repeat * layer.cost.activations
-    return Cost(params, macs, activations)
+    return summed(layers(d, classes))
 
 
 def dials_of(config: HaloNetConfig) -> Dials:
@@ -195,3 +141,19 @@ def count(config: HaloNetConfig, classes: int = IMAGENET_CLASSES) -> Cost:
     """Exact cost of one network as Python ints."""
     cost = total(dials_of(config), classes)
     return Cost(int(cost.params), int(cost.macs), int(cost.activations))
+
+
+def stages(config: HaloNetConfig) -> list[dict[str, Any]]:
+    """The four stages as a table: kind, blocks, side of the map, bottleneck width, channels given out, heads."""
+    return [
+        {
+            "stage": i + 1,
+            "kind": config.stage_kinds[i],
+            "blocks": config.stage_depths[i],
+            "side": side,
+            "width": config.stage_width(i),
+            "channels": int(config.expansion_ratio * config.stage_width(i)),
+            "heads": config.heads[i],
+        }
+        for i, side in enumerate(config.stage_sides())
+    ]

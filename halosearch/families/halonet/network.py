@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from halosearch.families.building_blocks import Classifier, Conv, ResidualBlock, SqueezeExcite, Subsample
 from halosearch.families.halonet.attention.call import Shape
 from halosearch.families.halonet.attention.halo_attention import halo_attention
 from halosearch.families.halonet.config import ATTENTION, SE_RATIO, STAGES, HaloNetConfig
@@ -47,76 +48,27 @@ class HaloAttention(nn.Module):
         return out_NHWC.permute(0, 3, 1, 2)
 
 
-class SqueezeExcite(nn.Module):
-    """Channel gates from the map's mean (arXiv:1709.01507); shape is kept."""
+class Bottleneck(ResidualBlock):
+    """1x1, attention (or 3x3 and squeeze-excite), 1x1, beside a shortcut."""
 
-    def __init__(self, width: int) -> None:
-        """Two fully connected layers, `width` -> width / 16 -> width."""
-        super().__init__()
-        squeezed = max(1, width // SE_RATIO)
-        self.squeeze, self.excite, self.act = nn.Linear(width, squeezed), nn.Linear(squeezed, width), nn.SiLU()
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Scale every channel."""
-        gates_NC = self.excite(self.act(self.squeeze(x_NCHW.mean((2, 3))))).sigmoid()
-        gated: Tensor = x_NCHW * gates_NC[:, :, None, None]
-        return gated
-
-
-class Conv(nn.Sequential):
-    """Convolution without bias, batch norm, and SiLU where `act`."""
-
-    def __init__(self, channels: int, width: int, size: int = 1, stride: int = 1, *, act: bool = True) -> None:
-        """Pad so that a stride of two rounds the map up."""
-        super().__init__(
-            nn.Conv2d(channels, width, size, stride, size // 2, bias=False),
-            nn.BatchNorm2d(width),
-            *([nn.SiLU(inplace=True)] if act else []),
-        )
-
-
-class Subsample(nn.Module):
-    """Every `stride`-th row and column: before a 1x1 convolution this equals its stride.
-
-    oneDNN's backward of a strided 1x1 convolution in channels_last corrupts memory at some channel counts (torch 2.13 on a
-    CPU, 6 to 12 channels), so strided 1x1 convolutions are never built.
-    """
-
-    def __init__(self, stride: int) -> None:
-        """Keep the stride."""
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H/stride, W/stride), rounded up."""
-        return x_NCHW[:, :, :: self.stride, :: self.stride]
-
-
-class Bottleneck(nn.Module):
-    """1x1, attention (or 3x3 and squeeze-excite), 1x1, beside a shortcut; `scale` multiplies the branch."""
-
-    def __init__(
-        self, config: HaloNetConfig, stage: int, channels: int, stride: int, backend: str, scale: float
-    ) -> None:
+    def __init__(self, config: HaloNetConfig, stage: int, channels: int, stride: int, backend: str) -> None:
         """A block of `stage` that reads `channels` channels."""
         super().__init__()
         width, out = config.stage_width(stage), int(config.expansion_ratio * config.stage_width(stage))
-        self.reduce, self.scale = Conv(channels, width), scale
+        self.reduce = Conv(channels, width)
         if config.stage_kinds[stage] == ATTENTION:
             attention = HaloAttention(config, stage, stride, backend)
             inner = attention.values
             self.spatial: nn.Module = nn.Sequential(attention, nn.BatchNorm2d(inner), nn.SiLU(inplace=True))
         else:
             inner = width
-            self.spatial = nn.Sequential(Conv(width, width, 3, stride), SqueezeExcite(width))
-        self.expand = Conv(inner, out, act=False)
+            self.spatial = nn.Sequential(Conv(width, width, 3, stride), SqueezeExcite(width, max(1, width // SE_RATIO)))
+        self.expand = Conv(inner, out, act=None)
         self.shortcut: nn.Module = nn.Identity()
         if channels != out or stride != 1:
-            self.shortcut = nn.Sequential(*([Subsample(stride)] if stride > 1 else []), Conv(channels, out, act=False))
+            self.shortcut = nn.Sequential(*([Subsample(stride)] if stride > 1 else []), Conv(channels, out, act=None))
         self.act = nn.SiLU(inplace=True)
-        last_norm = self.expand[1]
-        assert isinstance(last_norm, nn.BatchNorm2d)
-        nn.init.zeros_(last_norm.weight)
+        nn.init.zeros_(self.expand.norm.weight)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Residual block."""
@@ -125,19 +77,16 @@ class Bottleneck(nn.Module):
         return out_NCHW
 
 
-class HaloNet(nn.Module):
+class HaloNet(Classifier):
     """The network of a config, with a classifier of `classes` outputs.
 
     Args:
         config: what to build; its canonical form is built.
         classes: outputs of the classifier.
         backend: attention backend, see `halo_attention`.
-        residual_scale: factor on every residual branch (1 in the paper; short trainings use it across depths).
     """
 
-    def __init__(
-        self, config: HaloNetConfig, classes: int = 1000, *, backend: str = "auto", residual_scale: float = 1.0
-    ) -> None:
+    def __init__(self, config: HaloNetConfig, classes: int = 1000, *, backend: str = "auto") -> None:
         """Build and initialise: last batch-norm gain of each block zero, relative embeddings truncated normal 0.02."""
         super().__init__()
         config = config.canonical()
@@ -148,7 +97,7 @@ class HaloNet(nn.Module):
             blocks = []
             for index in range(config.stage_depths[stage]):
                 stride = 2 if stage and not index else 1
-                blocks.append(Bottleneck(config, stage, channels, stride, backend, residual_scale))
+                blocks.append(Bottleneck(config, stage, channels, stride, backend))
                 channels = int(config.expansion_ratio * config.stage_width(stage))
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
@@ -162,12 +111,3 @@ class HaloNet(nn.Module):
             x_NCHW = stage(x_NCHW)
         map_NCHW: Tensor = self.final(x_NCHW)
         return map_NCHW
-
-    def classify(self, map_NCHW: Tensor) -> Tensor:
-        """Logits (N, classes) of a last map."""
-        logits: Tensor = self.head(map_NCHW.mean((2, 3)))
-        return logits
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, 3, s, s)."""
-        return self.classify(self.features(x_NCHW))

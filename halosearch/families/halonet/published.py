@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from halosearch.families.halonet.config import ATTENTION, CONV, HaloNetConfig, heads_by_width
-from halosearch.families.published import published_models
+from halosearch.families.published import PublishedModel, published_models
 
 
 def _first_conv(stages: int) -> tuple[str, str, str, str]:
@@ -50,3 +50,8 @@ PUBLISHED = {
     for name, model in _IN_TABLE.items()
 }
 """What was published of the family's members."""
+
+
+def published_of(config: HaloNetConfig) -> PublishedModel | None:
+    """What was published of a network, None where nothing was."""
+    return next((PUBLISHED[name] for name, member in NAMED.items() if member == config and name in PUBLISHED), None)

@@ -1,0 +1,183 @@
+"""The families that halosearch knows: what each reads, writes, counts, builds and narrows. A new one is a folder and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from halosearch.errors import UsageError
+from halosearch.families.efficientnet import config as efficientnet_config
+from halosearch.families.efficientnet import counts as efficientnet_counts
+from halosearch.families.efficientnet import notation as efficientnet_notation
+from halosearch.families.halonet import config as halonet_config
+from halosearch.families.halonet import counts as halonet_counts
+from halosearch.families.halonet import notation as halonet_notation
+from halosearch.families.halonet import published as halonet_published
+from halosearch.families.halonet import twin as halonet_twin
+from halosearch.families.layers import IMAGENET_CLASSES, Cost, Layer, total
+from halosearch.families.published import PublishedModel, published_models
+from halosearch.families.resnet import config as resnet_config
+from halosearch.families.resnet import counts as resnet_counts
+from halosearch.families.resnet import notation as resnet_notation
+
+if TYPE_CHECKING:
+    from halosearch.families.building_blocks import Classifier
+
+
+class Config(Protocol):
+    """One network written down: a frozen dataclass of its family."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that it reads, in pixels."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One family of networks.
+
+    `config`: the class of its members. `parse` and `text`: notation to member and back. `layers`: every layer with its cost for so many
+    classes. `stages`: a table for people. `published`: what was published of a member. `build`: the network for so many classes;
+    `explicit` asks for the form that a counter can follow. `twin`: the member with so much of every width.
+    """
+
+    name: str
+    config: type
+    parse: Callable[[str], Any]
+    text: Callable[[Any], str]
+    layers: Callable[[Any, int], Iterator[Layer]]
+    stages: Callable[[Any], list[dict[str, Any]]]
+    published: Callable[[Any], PublishedModel | None]
+    build: Callable[[Any, int, bool], Classifier]
+    twin: Callable[[Any, float], Any]
+
+
+def parse_candidate(text: str) -> Any:
+    """The network that a text describes, of whatever family: `h0`, `s=256,b=8,...`, `efficientnet-b4`, `resnet-50:s=256`.
+
+    Raises:
+        UsageError: it describes none.
+    """
+    name = text.strip().lower()
+    for family in FAMILIES.values():
+        if family.name != HALONET and name.startswith(family.name):
+            return family.parse(text)
+    try:
+        return FAMILIES[HALONET].parse(text)
+    except UsageError as error:
+        if "=" in text or "did you mean" in error.hint:
+            raise
+        raise UsageError(str(error), f"{error.hint}; or efficientnet-b0 to -b7, resnet-50, -101, -152") from None
+
+
+def family_of(config: Config) -> Family:
+    """The family of a network."""
+    return next(family for family in FAMILIES.values() if isinstance(config, family.config))
+
+
+def candidate_text(config: Config) -> str:
+    """A network in its family's notation."""
+    return family_of(config).text(config)
+
+
+def layers_of(config: Config, classes: int = IMAGENET_CLASSES) -> Iterator[Layer]:
+    """Every layer of a network, with its cost."""
+    return family_of(config).layers(config, classes)
+
+
+def count(config: Config, classes: int = IMAGENET_CLASSES) -> Cost:
+    """Exact parameters, MACs and activations of one network, as Python ints."""
+    cost = total(layers_of(config, classes))
+    return Cost(int(cost.params), int(cost.macs), int(cost.activations))
+
+
+def values_of(config: Any) -> dict[str, Any]:
+    """A network as plain values (JSON) under its fields' names, which tell the families apart."""
+    plain: dict[str, Any] = asdict(config)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def twin_of(config: Config, width_multiplier: float) -> Any:
+    """The narrow network that is trained in a candidate's place."""
+    return family_of(config).twin(config, width_multiplier)
+
+
+def build(config: Config, classes: int = IMAGENET_CLASSES, *, explicit: bool = False) -> Classifier:
+    """The network of a config; imports torch."""
+    return family_of(config).build(config, classes, explicit)
+
+
+def _halonet(config: Any, classes: int, explicit: bool) -> Classifier:
+    from halosearch.families.halonet.network import HaloNet
+
+    return HaloNet(config, classes, backend="reference" if explicit else "auto")
+
+
+def _efficientnet(config: Any, classes: int, explicit: bool) -> Classifier:
+    from halosearch.families.efficientnet.network import EfficientNet
+
+    del explicit
+    return EfficientNet(config, classes)
+
+
+def _resnet(config: Any, classes: int, explicit: bool) -> Classifier:
+    from halosearch.families.resnet.network import ResNet
+
+    del explicit
+    return ResNet(config, classes)
+
+
+def _published_efficientnet(config: Any) -> PublishedModel | None:
+    """With AutoAugment, the authors' better figures."""
+    name = next((name for name, member in efficientnet_notation.MEMBERS.items() if member == config), None)
+    rows = (row for row in published_models() if row.family == "EfficientNet AA")
+    return next((row for row in rows if name is not None and row.model == name.upper()), None)
+
+
+def _unpublished(config: Any) -> PublishedModel | None:
+    del config
+    return None
+
+
+def _halonet_layers(config: Any, classes: int) -> Iterator[Layer]:
+    return halonet_counts.layers(halonet_counts.dials_of(config), classes)
+
+
+HALONET = "halonet"
+FAMILIES = {
+    HALONET: Family(
+        HALONET,
+        halonet_config.HaloNetConfig,
+        halonet_notation.parse_candidate,
+        halonet_notation.candidate_text,
+        _halonet_layers,
+        halonet_counts.stages,
+        halonet_published.published_of,
+        _halonet,
+        halonet_twin.twin_of,
+    ),
+    efficientnet_notation.NAME: Family(
+        efficientnet_notation.NAME,
+        efficientnet_config.EfficientNetConfig,
+        efficientnet_notation.parse,
+        efficientnet_notation.text,
+        efficientnet_counts.layers,
+        efficientnet_counts.stages,
+        _published_efficientnet,
+        _efficientnet,
+        efficientnet_config.twin_of,
+    ),
+    resnet_notation.NAME: Family(
+        resnet_notation.NAME,
+        resnet_config.ResNetConfig,
+        resnet_notation.parse,
+        resnet_notation.text,
+        resnet_counts.layers,
+        resnet_counts.stages,
+        _unpublished,
+        _resnet,
+        resnet_config.twin_of,
+    ),
+}

@@ -1,0 +1,1 @@
+"""ResNet with bottleneck blocks (arXiv:1512.03385)."""
