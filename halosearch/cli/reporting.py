@@ -116,7 +116,7 @@ def export_table(study: str, root: Path, kind: str, output: Path | None) -> None
     from halosearch.report.reading import open_study, summary_of
     from halosearch.report.trial_rows import csv_text, flat_table, json_rows, parquet_bytes
 
-    table = flat_table(summary_of(open_study(root, study)))
+    table = flat_table(summary_of(open_study(root, study)), rivals=True)
     writers = {"csv": lambda: csv_text(table).encode(), "json": lambda: json_rows(table).encode()}
     content = writers.get(kind, lambda: parquet_bytes(table))()
     if output is None:

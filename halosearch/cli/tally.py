@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from halosearch.families.halonet.notation import candidate_text
-from halosearch.families.halonet.space import config_from_dials
+from halosearch.record.candidates import text_of
 
 if TYPE_CHECKING:
     from halosearch.record.evaluation import Evaluation
@@ -163,7 +162,7 @@ def _cut(line: str, width: int, mark: str) -> str:
 
 
 def _candidate(row: Evaluation) -> str:
-    return candidate_text(config_from_dials(row.candidate))
+    return text_of(row.candidate)
 
 
 def count_rows(tally: Tally, rows: Sequence[Evaluation]) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-ANCHOR, REFERENCE, TRIAL, RETEST, RATE, STEP_TIME, HELD_OUT = (
-    "anchor", "reference", "trial", "retest", "learning-rate", "step-time", "held-out",
+ANCHOR, REFERENCE, TRIAL, RETEST, RATE, STEP_TIME, HELD_OUT, RIVAL, RIVAL_HELD_OUT = (
+    "anchor", "reference", "trial", "retest", "learning-rate", "step-time", "held-out", "rival", "rival-held-out",
 )  # fmt: skip
 """What an evaluation is for: the step time of the anchor model; the reference model; a candidate of the search; the same with another
-seed; with another learning rate; its step time alone; with another seed on images that the search never saw."""
+seed; with another learning rate; its step time alone; with another seed on images that the search never saw; a network of another
+family, trained and timed like the candidates; the same with the finalists' seeds on the images that the search never saw."""
+NETWORK = "network"
+"""What a rival's candidate is said by: its notation, for it has no dials."""
 COMPLETE, PRUNED, INFEASIBLE, FAILED, RUNNING = "complete", "pruned", "infeasible", "failed", "running"
 
 
@@ -17,10 +20,10 @@ COMPLETE, PRUNED, INFEASIBLE, FAILED, RUNNING = "complete", "pruned", "infeasibl
 class Evaluation:
     """One row.
 
-    Decided with: `id`, its place in the table; `kind`; the `candidate`'s dials and exact `costs`; `trial`, the candidate's place in
-    the search (-1: none); `rung`, the index of the rung to reach (-1: the last); `seed`, `repeat` and `rate` (a factor on the
-    learning rate), in which repeats of a trial differ; `after`, the row whose training it goes on from; `known`, how many rows of
-    the search, in their order, the decision was allowed to see.
+    Decided with: `id`, its place in the table; `kind`; the `candidate`'s dials and exact `costs`; `trial`, the candidate's place in the
+    search, or a rival's among the rivals (-1: none); `rung`, the index of the rung to reach (-1: the last); `seed`, `repeat` and
+    `rate` (a factor on the learning rate), in which repeats of a trial differ; `after`, the row whose training it goes on from;
+    `known`, how many rows of the search, in their order, the decision was allowed to see.
 
     Ended with: `state` ("pruned" is a training that ended below the last rung), `result`, `reason` where it is not complete, and
     `runs`, how often it was begun by the driver that saw it end (a start before that driver counts once).

@@ -31,6 +31,8 @@ from halosearch.record.evaluation import (
     RATE,
     REFERENCE,
     RETEST,
+    RIVAL,
+    RIVAL_HELD_OUT,
     STEP_TIME,
     TRIAL,
     Evaluation,
@@ -58,6 +60,8 @@ TITLES = {
     RATE: "learning rates",
     STEP_TIME: "step times",
     HELD_OUT: "held-out images",
+    RIVAL: "rivals",
+    RIVAL_HELD_OUT: "rivals on held-out images",
 }
 STATES = {
     COMPLETE: TrialState.COMPLETE,
@@ -65,6 +69,8 @@ STATES = {
     INFEASIBLE: TrialState.FAIL,
     FAILED: TrialState.FAIL,
 }
+DESCRIBED = "described"
+"""What a candidate is said by beside the pool's dials."""
 DECIDED = ("id", "kind", "seed", "trial", "rung", "repeat", "rate", "after", "known")
 
 
@@ -175,12 +181,15 @@ class Table:
 
     def append(self, row: Evaluation, distributions: Mapping[str, BaseDistribution]) -> None:
         """Write a decided row in one write."""
+        dials = {name: value for name, value in row.candidate.items() if name in distributions}
+        other = {name: value for name, value in row.candidate.items() if name not in distributions}
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            params=row.candidate,
-            distributions={name: distributions[name] for name in row.candidate},
+            params=dials,
+            distributions={name: distributions[name] for name in dials},
             user_attrs={name: getattr(row, name) for name in DECIDED}
-            | {"costs": row.costs, MARK: f"evaluation-{row.id}"},
+            | {"costs": row.costs, MARK: f"evaluation-{row.id}"}
+            | ({DESCRIBED: other} if other else {}),
         )
         study_id = self._study(row.kind)._study_id
         self._places[row.id] = row.kind, self._call(self._storage.create_new_trial, study_id, template_trial=trial)
@@ -261,6 +270,7 @@ def _value(row: Evaluation, objective: str) -> float:
 def _row(trial: FrozenTrial) -> Evaluation:
     attributes = trial.user_attrs
     decided = {name: attributes[name] for name in DECIDED}
-    row = Evaluation(candidate=dict(trial.params), costs=dict(attributes["costs"]), **decided)
+    candidate = dict(trial.params) | dict(attributes.get(DESCRIBED, {}))
+    row = Evaluation(candidate=candidate, costs=dict(attributes["costs"]), **decided)
     end = attributes.get("end")
     return row if end is None else replace(row, **end)

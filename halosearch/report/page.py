@@ -57,7 +57,7 @@ def write_report(folder: Path, summary: dict[str, Any]) -> Path:
     """
     write_text(folder / "summary.json", summary_json(summary))
     table = flat_table(summary)
-    csv = csv_text(table)
+    csv = csv_text(flat_table(summary, rivals=True))
     write_text(folder / "trials.csv", csv)
     path = folder / "index.html"
     write_text(path, _render(summary, table, csv))
@@ -84,7 +84,7 @@ def summary_json(summary: dict[str, Any]) -> str:
 def render(summary: dict[str, Any]) -> str:
     """The page as text; the same summary gives the same text."""
     table = flat_table(summary)
-    return _render(summary, table, csv_text(table))
+    return _render(summary, table, csv_text(flat_table(summary, rivals=True)))
 
 
 def _render(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> str:

@@ -195,17 +195,12 @@ def _marker_style(trace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _error_bars(axes: Any, trace: dict[str, Any], xs: list[float], ys: list[float]) -> None:
-    bars = trace.get("error_x") or {}
-    if bars.get("array"):
-        axes.errorbar(
-            xs,
-            ys,
-            xerr=[bars["arrayminus"], bars["array"]],
-            fmt="none",
-            ecolor=bars["color"],
-            elinewidth=0.8,
-            label="_",
-        )
+    for name in ("error_x", "error_y"):
+        bars = trace.get(name) or {}
+        if bars.get("array"):
+            lengths = [bars.get("arrayminus") or bars["array"], bars["array"]]
+            kind = {name.replace("error_", "") + "err": lengths}
+            axes.errorbar(xs, ys, **kind, fmt="none", ecolor=bars["color"], elinewidth=0.8, label="_")
 
 
 def _shape(axes: Any, shape: dict[str, Any]) -> None:

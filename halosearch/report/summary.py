@@ -20,6 +20,7 @@ from halosearch.report.evidence import Evidence
 from halosearch.report.finals import final_scores, front_certainty, mean_scores
 from halosearch.report.redaction import redact_all
 from halosearch.report.rediscovery import rediscovery
+from halosearch.report.rivals import rivals
 from halosearch.report.trial_rows import trial_rows
 from halosearch.report.wording import BEST, answer_sentences
 
@@ -56,6 +57,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             "finals": finals,
             "attainment": sure,
             "reference": _reference(evidence),
+            "rivals": rivals(evidence.rows, noise),
             "data": evidence.data,
             "published": evidence.published,
             "prediction": evidence.prediction,

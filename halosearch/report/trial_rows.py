@@ -11,6 +11,7 @@ from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import config_from_dials
 from halosearch.record.trials import Trial, flat
 from halosearch.report.redaction import redacted
+from halosearch.report.rivals import table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,12 +35,15 @@ def _row(trial: Trial, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def flat_table(summary: dict[str, Any]) -> pd.DataFrame:
-    """The summary's trials as a table of plain columns; whole numbers stay whole where some are missing."""
+def flat_table(summary: dict[str, Any], *, rivals: bool = False) -> pd.DataFrame:
+    """The summary's trials as a table of plain columns, with `rivals` those too; whole numbers stay whole where some are missing."""
     import pandas as pd
 
     rows = [{key: value for key, value in trial.items() if key not in NOT_IN_TABLE} for trial in summary["trials"]]
-    table = pd.DataFrame(rows)
+    columns = list(pd.DataFrame(rows).columns)
+    if rivals:
+        rows += [{key: value for key, value in row.items() if key in columns} for row in table_rows(summary["rivals"])]
+    table = pd.DataFrame(rows, columns=columns)
     for name in table.columns:
         values = [row.get(name) for row in rows]
         known = [value for value in values if value is not None]

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
+from halosearch.report.rivals import rival_sentences
 from halosearch.report.worth import images_words, worth_sentences
 
 BEST = "best score"
@@ -16,7 +17,7 @@ MOST_LISTED = 30
 
 def answer_sentences(summary: dict[str, Any]) -> list[str]:
     """What was found, how sure, on what; the first sentence is the answer."""
-    sentences = [*_recommended(summary), _best(summary)]
+    sentences = [*_recommended(summary), _best(summary), *rival_sentences(summary)]
     if summary["decisions"]:
         sentences += _noise(summary) + worth_sentences(summary) + _trivial(summary)
     sentences += _reference(summary) + _prediction(summary) + _worth(summary) + summary["published"]

@@ -10,11 +10,13 @@ from typing import Any
 
 from halosearch import __version__
 from halosearch.errors import UsageError, VersionError
+from halosearch.families.rivals import NEAREST, NONE, rivals_of
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.record.folders import Folders, budget_name, find_study, folders_of
 from halosearch.record.storage import check_address
 from halosearch.spec.flags import merged, nested
 from halosearch.spec.presets import PRESETS, Preset, choose_preset
+from halosearch.spec.quantities import parse_rivals
 from halosearch.spec.study import (
     DEFAULT_IN_FLIGHT,
     FILE,
@@ -124,6 +126,7 @@ def _new(values: dict[str, Any], resolve_device: ResolveDevice) -> StudySpec:
     in_flight = values.get("max_in_flight", default_in_flight(workers))
     space = preset_space(preset, values.get("space") or {})
     whole = {
+        "rivals": rivals_of(_words(values.pop("rivals", NEAREST)), _params(values), space.image_size),
         "data": preset.scenes,
         "trials": preset.trials,
         "workers": default_workers(device, in_flight),
@@ -138,6 +141,21 @@ def _new(values: dict[str, Any], resolve_device: ResolveDevice) -> StudySpec:
         "space_hash": space.hash(),
     }
     return _made(whole)
+
+
+def _words(rivals: Any) -> tuple[str, ...]:
+    """Rivals as a study file or an option says them."""
+    if isinstance(rivals, str):
+        return parse_rivals(rivals, "rivals")
+    if not isinstance(rivals, list | tuple) or not all(isinstance(each, str) for each in rivals):
+        raise UsageError(f"study: rivals cannot be {rivals!r}", "for example rivals: [efficientnet-b0, resnet-50]")
+    return tuple(rivals) or (NONE,)
+
+
+def _params(values: dict[str, Any]) -> int:
+    """The budget, before the whole spec is validated."""
+    params = (values.get("budget") or {}).get("params")
+    return params if isinstance(params, int) and params > 0 else 1
 
 
 def _made(values: dict[str, Any]) -> StudySpec:
@@ -181,6 +199,8 @@ def _continued(asked: Request, values: dict[str, Any], folders: Folders, resolve
     resolve_device(spec.device)
     said = merged({key: value for key, value in values.items() if key not in ("device", "name")}, asked.said)
     said = {key: value for key, value in said.items() if key != "name" and (key, value) != ("device", "auto")}
+    if "rivals" in said:
+        said["rivals"] = list(rivals_of(_words(said["rivals"]), spec.budget.params, spec.search_space().image_size))
     named = (said.get("preset") or {}).get("name")
     if named is not None and named != spec.preset.name:
         raise UsageError(

@@ -16,8 +16,7 @@ from halosearch.cost.parts import parts_of
 from halosearch.cost.timing import TimingPlan, anchor_config, measure
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.space import config_from_dials
-from halosearch.families.halonet.twin import twin_of
+from halosearch.families.known import Config, twin_of
 from halosearch.proxy.checkpoint import remove
 from halosearch.proxy.data.dataset import HELD_OUT as HELD_OUT_IMAGES
 from halosearch.proxy.data.dataset import TEST, DataRequest, Dataset
@@ -25,7 +24,18 @@ from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingResult, TrainingStoppedError
 from halosearch.proxy.zero_cost import zero_cost_scores
-from halosearch.record.evaluation import ANCHOR, HELD_OUT, REFERENCE, RETEST, STEP_TIME, TRIAL, Evaluation
+from halosearch.record.candidates import config_of
+from halosearch.record.evaluation import (
+    ANCHOR,
+    HELD_OUT,
+    REFERENCE,
+    RETEST,
+    RIVAL,
+    RIVAL_HELD_OUT,
+    STEP_TIME,
+    TRIAL,
+    Evaluation,
+)
 from halosearch.run.protocol import Evaluate, MachineFaultError, StoppedError, World
 
 MAX_ACCUMULATION = 8
@@ -92,13 +102,14 @@ def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) 
     device = torch.device(settings.device)
     if row.kind == ANCHOR:
         return {"state": "complete", **measured_anchor(settings.timing, device)}
-    config = config_from_dials(row.candidate)
+    config = config_of(row.candidate)
     result: dict[str, Any] = {}
     to_the_top = row.rung in (-1, len(settings.rungs) - 1)
     try:
         if _is_timed(settings, row, to_the_top=to_the_top):
             result |= step_time(config, settings.timing, device)
-            result |= {"parts": part_times(config, settings.timing, device)}
+            if isinstance(config, HaloNetConfig):
+                result |= {"parts": part_times(config, settings.timing, device)}
         if row.kind == STEP_TIME:
             return result | {"state": "complete", "seconds": time.monotonic() - started}
         if settings.zero_cost and row.kind == TRIAL and to_the_top:
@@ -127,7 +138,7 @@ def _is_timed(settings: Settings, row: Evaluation, *, to_the_top: bool) -> bool:
     """Whether a row measures its candidate's step."""
     if row.kind == TRIAL:
         return settings.timed == "all" and to_the_top
-    return row.kind == STEP_TIME or (row.kind == REFERENCE and settings.timed != "none")
+    return row.kind == STEP_TIME or (row.kind in (REFERENCE, RIVAL) and settings.timed != "none")
 
 
 def measured_anchor(plan: TimingPlan, device: torch.device) -> dict[str, Any]:
@@ -136,8 +147,8 @@ def measured_anchor(plan: TimingPlan, device: torch.device) -> dict[str, Any]:
     return measure({"anchor": anchor_config(plan.anchor_size)}, plan, device)[0].to_dict()
 
 
-def step_time(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> dict[str, Any]:
-    """Training-step time of the full candidate beside the anchor's, in the same rounds (see `anchor.in_seconds`)."""
+def step_time(config: Config, plan: TimingPlan, device: torch.device) -> dict[str, Any]:
+    """Training-step time of the full network beside the anchor's, in the same rounds (see `anchor.in_seconds`)."""
     return {"step_time": measure({"candidate": config}, plan, device)[0].to_dict()}
 
 
@@ -149,12 +160,12 @@ def part_times(config: HaloNetConfig, plan: TimingPlan, device: torch.device) ->
 
 
 def _train(
-    settings: Settings, data: Dataset, row: Evaluation, config: HaloNetConfig, device: torch.device, world: World
+    settings: Settings, data: Dataset, row: Evaluation, config: Config, device: torch.device, world: World
 ) -> tuple[TrainingResult, int]:
     """Train the twin; out of memory is first answered with smaller parts of a batch. Also returns the parts of a batch."""
     recipe = replace(settings.recipe, learning_rate=settings.recipe.learning_rate * row.rate)
     split, images = TEST, settings.data.test_images
-    if row.kind == HELD_OUT:
+    if row.kind in (HELD_OUT, RIVAL_HELD_OUT):
         split, images = HELD_OUT_IMAGES, data.size(HELD_OUT_IMAGES)
     rungs = _rungs_of(settings, row)
     training = TrainingJob(twin_of(config, settings.width_multiplier), recipe, rungs, row.seed, images, split)
@@ -188,7 +199,7 @@ def _rungs_of(settings: Settings, row: Evaluation) -> tuple[int, ...]:
 
 
 def zero_cost_of(
-    settings: Settings, data: Dataset, config: HaloNetConfig, seed: int, device: torch.device
+    settings: Settings, data: Dataset, config: Config, seed: int, device: torch.device
 ) -> dict[str, float]:
     """Scores of the untrained twin on a few training images; none where memory does not suffice: they decide nothing."""
     twin = twin_of(config, settings.width_multiplier)

@@ -47,6 +47,7 @@ def design_of(spec: StudySpec, pool: Pool, *, force: bool = False) -> SearchDesi
         timed=preset.timed != "none",
         time_front=preset.timed == "front",
         repeats=repeats_of(spec),
+        rivals=spec.rivals,
         force=force,
     )
 
@@ -69,12 +70,13 @@ class Price:
     anchors: int
     rates: int
     finals: int
+    rivals: int
     timings: int
 
     @property
     def rows(self) -> int:
         """Rows that will have ended, about: one per rung of a trial, retest, rate, step time, final, the reference and the anchor model."""
-        return self.uniform + self.searched + self.climbs + self.checks + self.timings + self.finals + 2
+        return self.uniform + self.searched + self.climbs + self.checks + self.timings + self.finals + self.rivals + 2
 
     @property
     def checks(self) -> int:
@@ -84,14 +86,15 @@ class Price:
     @property
     def whole(self) -> float:
         """Trainings to the last rung, about."""
-        return self.uniform + self.promoted + self.checks + self.finals + 1
+        return self.uniform + self.promoted + self.checks + self.finals + self.rivals + 1
 
     def words(self) -> str:
         """The price in words."""
         return (
             f"{self.uniform} candidates drawn evenly; the proxy is tested on them by {self.checks} more trainings "
             f"({self.retests} with a second seed, {self.anchors} with further seeds, {self.rates} with other learning rates); "
-            f"then {self.searched} searched, about {self.promoted} of them to the end, and {self.finals} trainings of finalists."
+            f"then {self.searched} searched, about {self.promoted} of them to the end, {self.finals} trainings of finalists "
+            f"and {self.rivals} of rivals."
         )
 
 
@@ -106,4 +109,5 @@ def price_of(spec: StudySpec) -> Price:
     rates = len(RATES) * min(preset.rates, uniform)
     finals = min(preset.finalists, uniform + promoted) * preset.final_seeds
     timings = TIMED_SHARE * (uniform + promoted) if preset.timed == "front" else 0
-    return Price(uniform, searched, promoted, sum(climbs), retests, anchors, rates, finals, round(timings))
+    rivals = len(spec.rivals) * (1 + preset.final_seeds)
+    return Price(uniform, searched, promoted, sum(climbs), retests, anchors, rates, finals, rivals, round(timings))

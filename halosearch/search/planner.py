@@ -28,6 +28,7 @@ from halosearch.record.evaluation import (
 from halosearch.record.trials import trials_of
 from halosearch.search.pool import Pool
 from halosearch.search.repeats import Repeats, checks, finals
+from halosearch.search.rivals import rival_rows
 from halosearch.search.sampler import Guide, Outcome, Proposer
 from halosearch.search.schedule import Move, Schedule, Shape
 
@@ -42,7 +43,7 @@ class SearchDesign:
         shape, sampler, guide: of the search. seed: of all trials.
         reference: dials of the reference model, or None. timed: whether the anchor's step time is measured first.
         time_front: whether who is on or near the front is timed after the search, in rows of its own.
-        costs: the pool's columns that go into rows. repeats: checks of the proxy and finals.
+        costs: the pool's columns that go into rows. repeats: checks of the proxy and finals. rivals: networks of other families.
         force: search even where the proxy was shown not to rank.
     """
 
@@ -55,6 +56,7 @@ class SearchDesign:
     time_front: bool = False
     costs: tuple[str, ...] = ("params", "macs", "activations")
     repeats: Repeats = field(default_factory=Repeats)
+    rivals: tuple[str, ...] = ()
     force: bool = False
 
 
@@ -205,10 +207,17 @@ class SearchPlanner:
         plan = self._time(rows)
         if plan is not None:
             return plan
-        plan = self._decide(finals(self._design.repeats, self._design.seed, rows), rows)
+        plan = self._decide(finals(self._design.repeats, self._design.seed, rows), rows) or self._rival(rows)
         if plan is not None:
             return plan
         return Plan(WAIT if any(row.state == RUNNING for row in rows) else FINISHED)
+
+    def _rival(self, rows: Sequence[Evaluation]) -> Plan | None:
+        """A training of a rival that is still to be made."""
+        there = {row.repeats for row in rows}
+        wanted = rival_rows(self._design.rivals, self._design.seed, self._design.repeats.final_seeds)
+        missing = next((row for row in wanted if row.repeats not in there), None)
+        return None if missing is None else Plan(DECIDED, replace(missing, id=len(rows)))
 
     def _time(self, rows: Sequence[Evaluation]) -> Plan | None:
         """A step time that is still to be measured, or to be waited for: whoever is on or near the front, again with what that says."""

@@ -68,3 +68,15 @@ def parse_tolerance(text: str, what: str = "--tolerance") -> float:
     if not 0 < value < 1:
         raise UsageError(f"{what} {text!r} is not a share between 0 and 1", "for example 5% or 0.05")
     return value
+
+
+def parse_rivals(text: str, flag: str) -> tuple[str, ...]:
+    """Words between spaces or semicolons: a comma belongs to a network's notation.
+
+    Raises:
+        UsageError: nothing is said.
+    """
+    words = tuple(text.replace(";", " ").split())
+    if not words:
+        raise UsageError(f"{flag} says nothing", f"{flag} nearest, none, or 'efficientnet-b0 resnet-50'")
+    return words

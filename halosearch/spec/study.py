@@ -16,7 +16,7 @@ from halosearch.families.halonet.space import SHORT_NAMES, SearchSpace
 from halosearch.files import write_text
 from halosearch.spec.flags import Flag
 from halosearch.spec.presets import PRESETS, Frozen, Preset
-from halosearch.spec.quantities import parse_bytes, parse_count, parse_duration, parse_tolerance
+from halosearch.spec.quantities import parse_bytes, parse_count, parse_duration, parse_rivals, parse_tolerance
 
 FORMAT = 3
 """Version of what is written; studies of format 2 are read, others refused."""
@@ -59,6 +59,7 @@ class StudySpec(Frozen):
     """A whole study.yaml.
 
     `max_in_flight` is how many decisions may be under way while the next is taken; it is part of what decides the proposals.
+    `rivals` in their notation, at image sizes of the study; a study file of an earlier version has none.
     `max_trial_memory` is in bytes; `storage` is a database's address, None for a file in the study's folder.
     """
 
@@ -83,6 +84,11 @@ class StudySpec(Frozen):
     sampler: Annotated[
         str, Flag("--sampler", "pool, tpe, nsga2, gp or random; all stay inside the budget (default: pool).")
     ] = POOL
+    rivals: Annotated[
+        tuple[str, ...],
+        Flag("--rivals", "Networks of other families, trained and timed beside the candidates: nearest (EfficientNet; default), none, "
+             "or 'efficientnet-b0 resnet-50'.", parse_rivals),
+    ] = ()  # fmt: skip
     seed: Annotated[
         int,
         Field(ge=0, lt=2**32),

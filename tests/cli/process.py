@@ -18,6 +18,7 @@ sampler: {sampler}
 trials: {trials}
 retests: {retests}
 workers: 2
+rivals: {rivals}
 preset: {{name: custom, smallest: 48, largest: 48, width_multiplier: 0.125, rungs: {rungs}, batch: 16, learning_rate: 0.01, train_images: 64,
        test_images: 32, timing_batch: 2, timing_rounds: 2, timing_anchor: 32,
        eta: {eta}, uniform: {uniform}, finalists: {finalists}, final_seeds: 2}}
@@ -76,6 +77,7 @@ def tiny(
     eta=0,
     uniform=1,
     finalists=0,
+    rivals="[]",
 ) -> Path:
     path = folder / "tiny.yaml"
     text = TINY.format(
@@ -87,14 +89,25 @@ def tiny(
         eta=eta,
         uniform=uniform,
         finalists=finalists,
+        rivals=rivals,
     )
     path.write_text(text)
     return path
 
 
 def tiny_search(folder: Path) -> Path:
-    """Everything that a default study does, small: even rows with retests, a search over two rungs, finals."""
-    return tiny(folder, trials=8, retests=5, sampler="pool", rungs=[32, 64], eta=2, uniform=5, finalists=1)
+    """Everything that a default study does, small: even rows with retests, a search over two rungs, finals, a rival."""
+    return tiny(
+        folder,
+        trials=8,
+        retests=5,
+        sampler="pool",
+        rungs=[32, 64],
+        eta=2,
+        uniform=5,
+        finalists=1,
+        rivals="[efficientnet-b0]",
+    )
 
 
 def error_of(done):

@@ -44,6 +44,7 @@ def test_every_flag_is_an_option_of_the_command_and_no_other_word_is():
 
 
 WORDS = {
+    "rivals": ("efficientnet-b0; resnet-50", ("rivals",), ("efficientnet-b0", "resnet-50")),
     "budget_params": ("20M", ("budget", "params"), 20_000_000),
     "budget_macs": ("4G", ("budget", "max_macs"), 4 * 10**9),
     "tolerance": ("2%", ("budget", "tolerance"), 0.02),

@@ -19,6 +19,8 @@ from halosearch.families.known import build, candidate_text, count, parse_candid
 from halosearch.families.published import published_models
 from halosearch.families.resnet.config import ResNetConfig
 from halosearch.families.resnet.notation import MEMBERS as RESNETS
+from halosearch.families.rivals import nearest_rival, rivals_of
+from halosearch.spec.quantities import parse_rivals
 
 # The authors' and PyTorch's own counts, a classifier of 1,000 classes included.
 PARAMETERS = {
@@ -203,3 +205,40 @@ def test_with_timm_s_weights_ours_gives_what_timm_s_gives(ours, theirs):
         expected, found = other(images).numpy(), own(images).numpy()
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(found, expected, atol=1e-5 * max(1.0, float(np.abs(expected).max())))
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        (5_000_000, "b0"),
+        (6_000_000, "b0"),
+        (6_600_000, "b1"),
+        (20_000_000, "b4"),
+        (12_000_000, "b3"),
+        (10**9, "b7"),
+        (1, "b0"),
+    ],
+)
+def test_the_rival_of_a_budget_is_the_nearest_efficientnet_by_ratio(params, name):
+    assert nearest_rival(params) == f"efficientnet-{name}"
+
+
+def test_rivals_read_images_of_the_study_s_sizes_and_none_is_there_twice():
+    sizes = (48, 64, 96)
+    assert rivals_of(["nearest"], 20_000_000, sizes) == ("efficientnet-b4:s=96",)
+    assert rivals_of(["resnet-50", "efficientnet-b0:s=64"], 1, sizes) == ("resnet-50:s=96", "efficientnet-b0:s=64")
+    assert rivals_of(["resnet-50", "resnet-50:s=300", "resnet-50:s=32"], 1, sizes) == (
+        "resnet-50:s=96",
+        "resnet-50:s=48",
+    )
+    assert rivals_of(["efficientnet-b1"], 1, (64, 240, 640)) == ("efficientnet-b1",)
+    assert rivals_of(["none"], 20_000_000, sizes) == ()
+    assert parse_rivals("efficientnet:w=1,d=1,s=64; resnet-50", "--rivals") == (
+        "efficientnet:w=1,d=1,s=64",
+        "resnet-50",
+    )
+    for text in ("h4", "vgg16"):
+        with pytest.raises(UsageError):
+            rivals_of([text], 1, sizes)
+    with pytest.raises(UsageError):
+        parse_rivals(" ; ", "--rivals")

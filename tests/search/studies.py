@@ -27,7 +27,7 @@ UNIFORM = 6
 KINDS = [("tpe", 0, 0), ("pool", 0, 0), ("pool", 2, 1), ("pool", 3, 2), ("nsga2", 0, 0), ("random", 0, 0)]
 
 
-def design_of(sampler="pool", eta=0, top=0, trials=18, force=True, lag=3, time_front=False, **repeats):
+def design_of(sampler="pool", eta=0, top=0, trials=18, force=True, lag=3, time_front=False, rivals=(), **repeats):
     guide = Guide("macs", Guidance(tuple(float(4**r) for r in range(top + 1)), reference=0.0))
     uniform = trials if sampler == "random" else UNIFORM
     asked = Repeats(**({"retests": 4, "anchor_seeds": 3, "rates": 1, "finalists": 2, "final_seeds": 2} | repeats))
@@ -39,6 +39,7 @@ def design_of(sampler="pool", eta=0, top=0, trials=18, force=True, lag=3, time_f
         ROWS.iloc[49][FEATURES].to_dict(),
         time_front=time_front,
         repeats=asked,
+        rivals=rivals,
         force=force,
     )
 
@@ -48,12 +49,13 @@ def planner(design):
 
 
 def score(row, rung):
-    return float((row.candidate["x"] * 7) % 13) / (5 - rung) + 0.01 * ((row.seed + row.repeat) % 7)
+    return float((row.candidate.get("x", 3) * 7) % 13) / (5 - rung) + 0.01 * ((row.seed + row.repeat) % 7)
 
 
 def step_time(row):
     """Not quite what MACs say."""
-    return (1.0 + row.candidate["x"] % 5) * row.candidate["x"]
+    x = row.candidate.get("x", 3)  # a rival has no dials
+    return (1.0 + x % 5) * x
 
 
 def ended(row, top, fails=(), *, timed=True):

@@ -16,9 +16,12 @@ from halosearch.record.evaluation import (
     FAILED,
     HELD_OUT,
     INFEASIBLE,
+    NETWORK,
     RATE,
     REFERENCE,
     RETEST,
+    RIVAL,
+    RIVAL_HELD_OUT,
     RUNNING,
     STEP_TIME,
     TRIAL,
@@ -39,9 +42,12 @@ FAILS = (
 )
 
 
+RIVALS = ("efficientnet-b0:s=64", "resnet-50:s=64")
+
+
 @cache
-def alone(kind, fails=(), time_front=False):
-    return play(design_of(*kind, time_front=time_front), fails=fails)[0]
+def alone(kind, fails=(), time_front=False, rivals=()):
+    return play(design_of(*kind, time_front=time_front, rivals=rivals), fails=fails)[0]
 
 
 @settings(max_examples=12, deadline=None)
@@ -52,13 +58,31 @@ def alone(kind, fails=(), time_front=False):
     st.integers(0, 10**6),
     st.sampled_from([0.0, 0.05, 0.5]),
     st.sets(st.sampled_from(FAILS)),
+    st.sampled_from([(), RIVALS]),
 )
 def test_any_order_of_completion_any_kills_any_number_of_workers_and_failures_give_the_same_rows(
-    kind, time_front, workers, seed, kills, fails
+    kind, time_front, workers, seed, kills, fails, rivals
 ):
-    fails = tuple(sorted(fails))
-    rows, _ = play(design_of(*kind, time_front=time_front), workers=workers, seed=seed, kills=kills, fails=fails)
-    assert rows == alone(kind, fails, time_front)
+    fails, design = tuple(sorted(fails)), design_of(*kind, time_front=time_front, rivals=rivals)
+    rows, _ = play(design, workers=workers, seed=seed, kills=kills, fails=fails)
+    assert rows == alone(kind, fails, time_front, rivals)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rivals_come_last_get_the_finalists_seeds_and_change_nothing_before_them(kind):
+    rows, without = alone(kind, rivals=RIVALS), alone(kind)
+    assert rows[: len(without)] == without
+    added = rows[len(without) :]
+    assert [(row.kind, row.trial, row.repeat) for row in added] == [
+        (kind, place, repeat)
+        for place in range(len(RIVALS))
+        for kind, repeat in ((RIVAL, 1), (RIVAL_HELD_OUT, 1), (RIVAL_HELD_OUT, 2))
+    ]
+    assert [row.candidate for row in added[::3]] == [{NETWORK: text} for text in RIVALS]
+    assert {row.seed for row in added if row.kind == RIVAL} == {design_of(*kind).seed}
+    finals = {row.seed for row in rows if row.kind == HELD_OUT}
+    assert {row.seed for row in added if row.kind == RIVAL_HELD_OUT} == finals
+    assert added[0].costs["params"] == 5_288_548
 
 
 @pytest.mark.parametrize("kind", KINDS)

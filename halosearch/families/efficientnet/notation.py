@@ -53,8 +53,12 @@ def parse(text: str) -> EfficientNetConfig:
 
 def text(config: EfficientNetConfig) -> str:
     """In the notation that `parse` reads; by name where it has one."""
-    narrowed = "" if config.narrowed == 1 else f",narrowed={config.narrowed:g}"
-    name = next((name for name, member in MEMBERS.items() if member == replace(config, narrowed=1.0)), None)
-    if name is not None:
-        return f"{NAME}-{name}" + narrowed.replace(",", ":", 1)
-    return f"{NAME}:w={config.width:g},d={config.depth:g},s={config.image_size}{narrowed}"
+    name, known = next(
+        ((f"{NAME}-{name}", m) for name, m in MEMBERS.items() if (m.width, m.depth) == (config.width, config.depth)),
+        (NAME, None),
+    )
+    values = [f"s={config.image_size}"] if known is None or known.image_size != config.image_size else []
+    values += [f"narrowed={config.narrowed:g}"] if config.narrowed != 1 else []
+    if known is None:
+        values = [f"w={config.width:g}", f"d={config.depth:g}", *values]
+    return ":".join(filter(None, [name, ",".join(values)]))

@@ -97,6 +97,20 @@ class Charts {
     Plotly.restyle(plot, update, [place]);
   }
 
+  // Rivals on the chosen axis; their bars are of the score, and of the step where that is measured.
+  rivals() {
+    const { trials } = this, axis = this.selection.axis;
+    const rows = trials.number.map((_, i) => i).filter((i) => trials.state[i] === RIVAL && trials.placed(axis, trials.columns[axis][i]));
+    const at = (name) => rows.map((i) => trials.columns[name][i]);
+    const cell = (name) => rows.map((i) => Number(trials.text[name][i]));
+    const x = at(axis);
+    const bars = axis === MEASURED
+      ? { type: "data", symmetric: false, color: "#009E73", thickness: 1,
+          array: cell("step_time_high_s").map((high, k) => high - x[k]), arrayminus: cell("step_time_low_s").map((low, k) => x[k] - low) }
+      : { visible: false };
+    return { x, y: at("score"), error_x: bars, hoverinfo: "skip" };
+  }
+
   setAxis() {
     const plot = this.plots.get("front"), axis = this.selection.axis;
     if (!plot) return;
@@ -105,6 +119,7 @@ class Charts {
     const marks = this.data.marks[axis] || {};
     plot.data.forEach((trace) => {
       if (trace.name.startsWith("reference")) trace.x = reference && reference[axis] !== null && reference[axis] !== undefined ? [reference[axis]] : [];
+      if (trace.name.startsWith("rivals")) Object.assign(trace, this.rivals());
       if (trace.meta && trace.meta.state === "predicted") trace.visible = axis === MEASURED;
       if (trace.name.endsWith("(cost only)")) {
         const found = marks[trace.name] || [];
@@ -221,7 +236,7 @@ class Charts {
 
   tipLines(i) {
     const { trials } = this;
-    const lines = [`trial ${trials.number[i]}, ${trials.state[i]}`, trials.text.candidate[i]];
+    const lines = [trials.state[i] === RIVAL ? "rival of another family" : `trial ${trials.number[i]}, ${trials.state[i]}`, trials.text.candidate[i]];
     for (const name of ["score", this.trials.isPredicted("step_time_s", i) ? "predicted_step_time_s" : "step_time_s", "params", "macs", "memory_bytes", "p_front", "held_out_score"]) {
       const cell = (trials.text[name] || [])[i];
       if (cell) lines.push(`${name.replaceAll("_", " ")}: ${shortNumber(Number(cell))}`);

@@ -106,7 +106,7 @@ class Filters {
     const axis = trials.shown.find((one) => one.name === selection.axis);
     const missing = axis ? trials.state.reduce((sum, _, i) => sum + (selection.mask[i] && !trials.placed(axis.name, i) ? 1 : 0), 0) : 0;
     document.getElementById("status").textContent =
-      `${selection.count.toLocaleString("en")} of ${trials.n.toLocaleString("en")} trials; ${selection.front.size} of them on the front of score against ` +
+      `${selection.count.toLocaleString("en")} of ${trials.searched.toLocaleString("en")} trials; ${selection.front.size} of them on the front of score against ` +
       `${axis ? axis.title : "cost"}${missing ? `; ${missing.toLocaleString("en")} have no value there` : ""}`;
   }
 }

@@ -9,6 +9,7 @@ const STYLES = {
   complete: { colour: "#0072B2", symbol: "circle", size: 8, width: 1 },
   pruned: { colour: "#767676", symbol: "triangle", size: 8, width: 1 },
   other: { colour: "#767676", symbol: "cross", size: 7, width: 1 },
+  rival: { colour: "#009E73", symbol: "star", size: 13, width: 1 },
   predicted: { colour: "#0072B2", symbol: "square", size: 7, width: 1 }, // as in figures/marks.py
 };
 const styleOf = (kind) => STYLES[kind] || STYLES.other;
@@ -24,17 +25,26 @@ function sprite(kind, size, scale) {
   pen.strokeStyle = pen.fillStyle = colour;
   pen.lineWidth = 1.6;
   outline(pen, symbol, size / 2);
-  if (symbol === "diamond") pen.fill(); else pen.stroke();
+  if (symbol === "diamond" || symbol === "star") pen.fill(); else pen.stroke();
   return canvas;
 }
 
 function outline(pen, symbol, r) {
   pen.beginPath();
   if (symbol === "circle") pen.arc(0, 0, r, 0, 2 * Math.PI);
+  else if (symbol === "star") star(pen, r);
   else if (symbol === "square") pen.rect(-r, -r, 2 * r, 2 * r);
   else if (symbol === "diamond") { pen.moveTo(0, -r); pen.lineTo(r, 0); pen.lineTo(0, r); pen.lineTo(-r, 0); pen.closePath(); }
   else if (symbol === "triangle") { pen.moveTo(-r, -r * 0.7); pen.lineTo(r, -r * 0.7); pen.lineTo(0, r); pen.closePath(); }
   else { pen.moveTo(-r, -r); pen.lineTo(r, r); pen.moveTo(-r, r); pen.lineTo(r, -r); }
+}
+
+function star(pen, r) {
+  for (let k = 0; k < 10; k++) {
+    const far = k % 2 ? 0.45 * r : r, turn = (k * Math.PI) / 5;
+    if (k) pen.lineTo(far * Math.sin(turn), -far * Math.cos(turn)); else pen.moveTo(0, -r);
+  }
+  pen.closePath();
 }
 
 // Pixels of a Plotly axis as a linear function of the (logarithm of the) value.

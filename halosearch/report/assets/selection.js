@@ -1,5 +1,5 @@
 // What a trial is drawn as; trials of the selection's front get the last code.
-const KINDS = ["other", "pruned", "complete", "front"], FRONT_CODE = 3;
+const KINDS = ["other", "pruned", "rival", "complete", "front"], FRONT_CODE = 4;
 
 // One selection for all views: ranges of columns, states and a search, joined by "and"; kept in the address after the #.
 
@@ -28,7 +28,7 @@ class Selection {
         ranges.every(([values, low, high]) => values[i] >= low && values[i] <= high) &&
         terms.every((term) => trials.words[i].includes(term)));
     }
-    this.count = this.mask.reduce((sum, kept) => sum + kept, 0);
+    this.count = this.mask.reduce((sum, kept, i) => sum + (kept && trials.state[i] !== RIVAL), 0);
     this.frontRows = frontOf(trials, this.mask, this.axis);
     this.front = new Set(this.frontRows);
     this.codes = trials.codes.slice();

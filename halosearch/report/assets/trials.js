@@ -1,5 +1,6 @@
 // The table of trials as columns. Its text is the CSV that can be downloaded, so what is shown and what is saved cannot differ.
 
+const RIVAL = "rival"; // a network of another family: a row of the table, but no trial
 const MEASURED = "step_time_s", PREDICTED = "predicted_step_time_s";
 
 function splitLine(line) {
@@ -50,6 +51,7 @@ class Trials {
     this.text = Object.create(null); // names come from addresses too: nothing inherited may answer
     this.header.forEach((name, place) => { this.text[name] = cells.map((row) => row[place]); });
     this.state = this.text.state || [];
+    this.searched = this.state.filter((state) => state !== RIVAL).length;
     this.number = (this.text.trial || []).map(Number);
     this.codes = Uint8Array.from(this.state, (state) => Math.max(0, KINDS.indexOf(state)));
     this.logs = new Map();

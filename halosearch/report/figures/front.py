@@ -18,6 +18,7 @@ from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, s
 MEASURED, PREDICTED = "step_time_s", "predicted_step_time_s"
 MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
 RIVALS = "EfficientNet AA"
+RIVAL_COSTS = ("step_time_s", "params", "macs", "activations", "memory_bytes", "seconds", "images")
 REACH = 1.5
 """How far beyond the trials' own costs a published model is still marked, as a factor."""
 
@@ -47,9 +48,13 @@ def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "ste
     reference = summary["reference"]
     return {
         "cost": cost,
+        "has_rivals": bool(summary["rivals"]),
         "band": [] if certain is None else certain["band"],
         "groups": groups,
         "front": front,
+        "rivals": [r for r in summary["rivals"] if r["score"] is not None and r[cost] is not None]
+        if cost in RIVAL_COSTS
+        else [],
         "reference": [reference]
         if reference and reference.get("score") is not None and reference.get(cost) is not None
         else [],
@@ -114,6 +119,8 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
             hovertemplate="%{text}<br>score %{y:.3f}<extra>reference</extra>",
         )
     )
+    if data["has_rivals"]:
+        figure.add_trace(_rivals(data["rivals"], cost.name))
     for name, colour in zip(MARKED, (FRONT, EFFICIENTNET), strict=True):
         marks = data["marks"].get(name, [])
         figure.add_trace(
@@ -133,13 +140,32 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
     return styled(figure, axis(cost.title, log=cost.log), axis(SCORE.title))
 
 
-def _bars(rows: pd.DataFrame) -> dict[str, Any]:
+def _rivals(rivals: list[dict[str, Any]], cost: str) -> Any:
+    """Measured points with the 95 % intervals of one score and of the step."""
+    trace = go.Scatter(
+        x=[r[cost] for r in rivals],
+        y=[r["score"] for r in rivals],
+        mode="markers",
+        name="rivals (other families)",
+        marker={"color": EFFICIENTNET, "symbol": "star", "size": 13},
+        text=[words([r["candidate"]]) for r in rivals],
+        hovertemplate="%{text}<br>score %{y:.3f}<extra>rival</extra>",
+    )
+    halves = [r["score_half"] for r in rivals]
+    if rivals and None not in halves:
+        trace.update(error_y={"type": "data", "array": halves, "color": EFFICIENTNET, "thickness": 1})
+    if cost == MEASURED:
+        trace.update(error_x=_bars(pd.DataFrame(rivals), EFFICIENTNET))
+    return trace
+
+
+def _bars(rows: pd.DataFrame, colour: str = FRONT) -> dict[str, Any]:
     empty = rows.empty
     return {
         "type": "data",
         "symmetric": False,
         "array": [] if empty else (rows["step_time_high_s"] - rows[MEASURED]).fillna(0.0).tolist(),
         "arrayminus": [] if empty else (rows[MEASURED] - rows["step_time_low_s"]).fillna(0.0).tolist(),
-        "color": FRONT,
+        "color": colour,
         "thickness": 1,
     }

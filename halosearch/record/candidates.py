@@ -1,0 +1,21 @@
+"""The network that a row is of, from what the row says it by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from halosearch.families.halonet.space import config_from_dials
+from halosearch.families.known import Config, candidate_text, parse_candidate
+from halosearch.record.evaluation import NETWORK
+
+
+def config_of(candidate: Mapping[str, Any]) -> Config:
+    """A HaloNet by its dials, a rival by its notation."""
+    found: Config = parse_candidate(candidate[NETWORK]) if NETWORK in candidate else config_from_dials(dict(candidate))
+    return found
+
+
+def text_of(candidate: Mapping[str, Any]) -> str:
+    """The same in words."""
+    return candidate_text(config_of(candidate))
