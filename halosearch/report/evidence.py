@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.analysis.validation_rows import forced, validation_of
+from halosearch.families.rivals import NEAREST, NONE, rivals_of
 from halosearch.record.evaluation import Evaluation
 from halosearch.record.folders import Folders
 from halosearch.record.trials import Trial, trials_of
@@ -96,6 +97,8 @@ def command_of(spec: StudySpec) -> str:
             value = getattr(value, name)
         if option.key in ASKED_AGAIN and value is not None:
             words += [option.flag.name, str(value)]
+    if spec.rivals != rivals_of([NEAREST], spec.budget.params, spec.search_space().image_size):
+        words += ["--rivals", " ".join(spec.rivals) or NONE]
     if spec.data != spec.preset.scenes:
         words += ["--data", Path(spec.data).name]
     return shlex.join(words)

@@ -195,6 +195,18 @@ def _left_out(summary: dict[str, Any]) -> str:
 def study_yaml(summary: dict[str, Any]) -> str:
     """A study file that asks the same question again under another name."""
     spec = summary["spec"]
-    kept = ("budget", "seed", "sampler", "trials", "retests", "max_in_flight", "device", "data", "preset", "space")
+    kept = (
+        "budget",
+        "seed",
+        "sampler",
+        "rivals",
+        "trials",
+        "retests",
+        "max_in_flight",
+        "device",
+        "data",
+        "preset",
+        "space",
+    )
     values = {"name": f"{spec['name']}-again"} | {key: spec[key] for key in kept}
     return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=150, allow_unicode=True)

@@ -16,6 +16,7 @@ SAME = (
     "budget",
     "seed",
     "sampler",
+    "rivals",
     "trials",
     "retests",
     "max_in_flight",
@@ -44,6 +45,8 @@ def spec_of(**asked):
             "max_trials": 31,
         },
         {"budget_params": 20_000_000, "preset": "cpu-1h", "retests": 16, "max_in_flight": 6},
+        {"budget_params": 8_000_000, "rivals": "none"},
+        {"budget_params": 8_000_000, "rivals": "resnet-50:se=yes efficientnet-b0:s=64"},
     ],
 )
 def test_the_copied_command_asks_the_same_question(request_, monkeypatch, tmp_path):
