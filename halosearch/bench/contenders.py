@@ -14,7 +14,7 @@ from halosearch.bench.outside import Counts, OutOfTheBox
 from halosearch.bench.simulate import Asked, InPool, Replay, Search, Until, replay_asked, replay_in_pool
 from halosearch.bench.table import Table
 from halosearch.cost.candidate_pool import twin_macs
-from halosearch.errors import HalosearchError
+from halosearch.errors import EnvironmentFault, HalosearchError
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.space import DIALS, config_from_dials
 from halosearch.search.design import trial_seconds
@@ -69,12 +69,26 @@ def run(name: str, table: Table, seed: int, workers: int, until: Until) -> Repla
     if isinstance(contender, InPool):
         return replay_in_pool(contender, table, Search(seed, workers), until, expected_seconds(table))
     if isinstance(contender, Botorch):
-        from halosearch.bench.botorch_search import BotorchSearch
-
-        found = BotorchSearch(table, seed)
+        found = _botorch()(table, seed)
         return replay_asked(Asked(found.ask, found.tell, len(table.rows)), table, Search(seed, workers), until)
     search = OutOfTheBox(contender.sampler, table, counts_in(table), seed, reject=contender.reject)
     return replay_asked(Asked(search.ask, search.tell, contender.max_asks), table, Search(seed, workers), until)
+
+
+def _botorch() -> type[Any]:
+    """The search by BoTorch.
+
+    Raises:
+        EnvironmentFault: BoTorch is installed and cannot be imported.
+    """
+    try:
+        from halosearch.bench.botorch_search import BotorchSearch
+    except Exception as error:
+        raise EnvironmentFault(
+            f"BoTorch cannot be imported: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            "pip install --force-reinstall botorch, or name the contenders with --contender",
+        ) from error
+    return BotorchSearch
 
 
 def expected_seconds(table: Table) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from halosearch.bench.score import Ruler, measure, median_interval, ratio_interv
 from halosearch.bench.simulate import Asked, InPool, Replay, Search, replay_asked, replay_in_pool
 from halosearch.bench.table import Table, read_table, write_table
 from halosearch.cli.main import main
-from halosearch.errors import UsageError
+from halosearch.errors import EnvironmentFault, UsageError
 
 NEVER = lambda second, row: False  # noqa: E731
 
@@ -296,3 +297,9 @@ def test_bad_flags_are_answered_in_a_sentence(capsys, tmp_path):
             main(words)
         assert end.value.code == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_botorch_that_cannot_be_imported_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "halosearch.bench.botorch_search", None)  # importing it raises
+    with pytest.raises(EnvironmentFault, match="BoTorch cannot be imported"):
+        contenders.run("BoTorch qLogEHVI in pool", member("saturating", 0), 0, 1, lambda seconds, row: False)
