@@ -35,7 +35,7 @@ class _Head(nn.Module):
 def _build(config: HaloNetConfig, part: Part) -> nn.Module:
     c = config.canonical()
     if part.name == "stem":
-        return nn.Sequential(Conv(3, c.base_width, 7, 2), nn.MaxPool2d(3, 2, 1))
+        return nn.Sequential(Conv(3, c.base_width, 7, 2, act=c.variant.activation), nn.MaxPool2d(3, 2, 1))
     if part.name == "head":
         return _Head(part.channels, c.final_width)
     _, stage, which = part.name.split(".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from halosearch.families.halonet.config import ATTENTION, STAGES, HaloNetConfig
+from halosearch.families.halonet.variant import AS_PUBLISHED
 
 YARDSTICK = "stages.2.rest"
 """The anchor's part beside which every other is timed."""
@@ -31,6 +32,8 @@ def parts_of(config: HaloNetConfig) -> dict[str, Part]:
         shape = f"{c.stage_kinds[stage]}:{c.stage_width(stage)}:{expanded}"
         if c.stage_kinds[stage] == ATTENTION:
             shape += f":{c.block_size}:{c.halo_size}:{c.query_ratio}:{c.value_ratio}:{c.heads[stage]}"
+        if c.variant != AS_PUBLISHED:
+            shape += f":{c.variant}"
         stride = 2 if stage else 1
         found.append(Part(f"stages.{stage}.0", channels, side, f"{shape}:{side}:{channels}:{stride}"))
         side, channels = -(-side // stride), expanded

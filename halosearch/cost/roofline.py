@@ -15,6 +15,7 @@ import numpy as np
 
 from halosearch.families.halonet.config import ATTENTION
 from halosearch.families.halonet.counts import Dials, layers
+from halosearch.families.halonet.variant import POOLED
 from halosearch.families.layers import Count, Layer, up
 
 OPTIMISER_BYTES, HALF_COPY_BYTES = 20, 6
@@ -112,7 +113,7 @@ def _attention_stage(d: Dials, stage: int, setting: Setting) -> Iterator[Kernel]
 
 
 def _attention(d: Dials, stage: int, part: str, side: Count, repeat: Count, setting: Setting) -> Iterator[Kernel]:
-    stride = 2 if stage and part.endswith(".0") else 1
+    stride = 2 if stage and part.endswith(".0") and d.variant.downsampling != POOLED else 1
     width = d.base_width << stage
     keys, values = _channels(d.query_ratio, width), _channels(d.value_ratio, width)
     out = up(side, stride)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from halosearch.errors import UsageError
+from halosearch.families.halonet.variant import AS_PUBLISHED, Variant
 
 ATTENTION, CONV = "attention", "conv"
 STAGES = 4
@@ -28,7 +29,7 @@ class HaloNetConfig:
 
     s `image_size` (pixels) | b `block_size` | h `halo_size` | rv `value_ratio` | rb `expansion_ratio` |
     l3 `stage_depths[2]` | df `final_width` (None: no final 1x1) | heads `heads` per stage |
-    r_qk `query_ratio` | 64 r_w `base_width`. `stage_kinds` says attention or conv (3x3 + SE) per stage.
+    r_qk `query_ratio` | 64 r_w `base_width` | `variant`: see `Variant`. `stage_kinds` says attention or conv (3x3 + SE) per stage.
 
     Raises:
         UsageError: a dial is out of its domain or widths and heads do not divide.
@@ -45,6 +46,7 @@ class HaloNetConfig:
     stage_kinds: tuple[str, str, str, str] = (ATTENTION,) * 4
     query_ratio: float = 1.0
     base_width: int = 64
+    variant: Variant = AS_PUBLISHED
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -72,6 +74,12 @@ class HaloNetConfig:
         )
         for stage in range(STAGES):
             self._check_stage(stage)
+        mask, side = self.variant.mask, self.first_attention_side()
+        _require(
+            mask is None or side is None or mask // 2 <= self.halo_size or self.block_size >= side,
+            f"a mask of {mask} pixels reaches {(mask or 0) // 2} pixels far, and halos of {self.halo_size} do not",
+            f"h={(mask or 0) // 2}",
+        )
 
     def _check_stage(self, stage: int) -> None:
         width = self.stage_width(stage)
@@ -143,6 +151,7 @@ class HaloNetConfig:
             final_width=None if self.final_width == last else self.final_width,
             value_ratio=1.0 if side is None else self.value_ratio,
             query_ratio=1.0 if side is None else self.query_ratio,
+            variant=Variant(activation=self.variant.activation) if side is None else self.variant,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -159,6 +168,7 @@ class HaloNetConfig:
             "stage_kinds": list(self.stage_kinds),
             "query_ratio": self.query_ratio,
             "base_width": self.base_width,
+            "variant": asdict(self.variant),
         }
 
 
@@ -170,7 +180,7 @@ def _require(holds: bool, sentence: str, example: str) -> None:
 def config_from_dict(values: dict[str, Any]) -> HaloNetConfig:
     """The inverse of `HaloNetConfig.to_dict`."""
     plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return HaloNetConfig(**plain)
+    return HaloNetConfig(**plain | {"variant": Variant(**plain.get("variant", {}))})
 
 
 def heads_by_width(base_width: int = 64) -> tuple[int, int, int, int]:

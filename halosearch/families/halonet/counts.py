@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from halosearch.families.halonet.config import ATTENTION, SE_RATIO, HaloNetConfig
+from halosearch.families.halonet.variant import ABSOLUTE, AS_PUBLISHED, POOLED, RELATIVE, Variant
 from halosearch.families.layers import IMAGENET_CLASSES, Cost, Count, Layer, conv, linear, up, with_bias
 from halosearch.families.layers import total as summed
 
@@ -38,6 +39,7 @@ class Dials:
     heads: tuple[Count, Count, Count, Count]
     kinds: tuple[str, str, str, str]
     base_width: int = 64
+    variant: Variant = AS_PUBLISHED
 
 
 def _whole(value: Any) -> Count:
@@ -45,7 +47,7 @@ def _whole(value: Any) -> Count:
 
 
 def _attention(d: Dials, block: str, stage: int, repeat: Count, side: Count, stride: int) -> Iterator[Layer]:
-    """Projections and attention of a layer that reads a map of `side` and gives out one of side/stride."""
+    """Projections and attention of a layer that reads a map of `side` and gives out one of side/stride (before any pooling)."""
     width = d.base_width * 2**stage
     keys, values = _whole(d.query_ratio * width), _whole(d.value_ratio * width)
     out = up(side, stride)
@@ -54,8 +56,11 @@ def _attention(d: Dials, block: str, stage: int, repeat: Count, side: Count, str
     tile = np.minimum(d.block_size, side) if isinstance(side, np.ndarray) else min(d.block_size, side)
     window = tile + 2 * d.halo_size
     queries = (up(side, tile) * up(tile, stride)) ** 2
-    table = 2 * (2 * (d.block_size + 2 * d.halo_size) - 1) * (keys // d.heads[stage])
-    yield Layer(block, "relative", "matmul", repeat, out, keys, Cost(table, queries * 2 * window * keys, 0))
+    if d.variant.positions == RELATIVE:
+        table = 2 * (2 * (d.block_size + 2 * d.halo_size) - 1) * (keys // d.heads[stage])
+        yield Layer(block, "relative", "matmul", repeat, out, keys, Cost(table, queries * 2 * window * keys, 0))
+    elif d.variant.positions == ABSOLUTE:
+        yield Layer(block, "absolute", "linear", repeat, side, width, Cost(2 * side * width, 0, 0))
     yield Layer(block, "scores", "matmul", repeat, out, keys, Cost(0, queries * window * window * keys, 0))
     yield Layer(
         block,
@@ -70,12 +75,19 @@ def _attention(d: Dials, block: str, stage: int, repeat: Count, side: Count, str
 
 def _spatial(d: Dials, block: str, stage: int, repeat: Count, side: Count, stride: int) -> Iterator[Layer]:
     """The layer between the two 1x1 convolutions: attention, or 3x3 and squeeze-excite."""
-    if d.kinds[stage] == ATTENTION:
-        yield from _attention(d, block, stage, repeat, side, stride)
-        return
     width = d.base_width * 2**stage
-    squeezed = max(1, width // SE_RATIO)
+    if d.kinds[stage] == ATTENTION:
+        yield from _attention(d, block, stage, repeat, side, 1 if d.variant.downsampling == POOLED else stride)
+        if d.variant.squeeze_excite:
+            yield from _gate(block, repeat, _whole(d.value_ratio * width))
+        return
     yield conv(block, "conv3x3", repeat, up(side, stride), 9 * width, width)
+    yield from _gate(block, repeat, width)
+
+
+def _gate(block: str, repeat: Count, width: Count) -> Iterator[Layer]:
+    """Squeeze-excite of a map of `width` channels."""
+    squeezed = np.maximum(1, width // SE_RATIO) if isinstance(width, np.ndarray) else max(1, width // SE_RATIO)
     yield with_bias(block, "squeeze", repeat, width, squeezed)
     yield with_bias(block, "excite", repeat, squeezed, width)
 
@@ -134,6 +146,7 @@ def dials_of(config: HaloNetConfig) -> Dials:
         c.heads,
         c.stage_kinds,
         c.base_width,
+        c.variant,
     )
 
 

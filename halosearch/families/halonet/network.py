@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from halosearch.families.building_blocks import Classifier, Conv, ResidualBlock, SqueezeExcite, Subsample
-from halosearch.families.halonet.attention.call import Shape
-from halosearch.families.halonet.attention.halo_attention import halo_attention
+from halosearch.families.building_blocks import (
+    ACTIVATIONS,
+    Classifier,
+    Conv,
+    ResidualBlock,
+    SqueezeExcite,
+    Subsample,
+)
+from halosearch.families.halonet.attention.call import Inputs, Shape
+from halosearch.families.halonet.attention.halo_attention import masked_attention
 from halosearch.families.halonet.config import ATTENTION, SE_RATIO, STAGES, HaloNetConfig
+from halosearch.families.halonet.variant import ABSOLUTE, POOLED, RELATIVE
 
 REL_STD = 0.02
 WEIGHTS_VERSION = 2
@@ -19,9 +28,12 @@ class HaloAttention(nn.Module):
     """q, k, v projections around `halo_attention`; no output projection. (N, C, H, W) to (N, rv·C, H/stride, W/stride)."""
 
     def __init__(self, config: HaloNetConfig, stage: int, stride: int, backend: str) -> None:
-        """Size the projections and relative tables for a layer of `stage`."""
+        """Size the projections and embeddings for a layer of `stage`."""
         super().__init__()
-        width, self.heads, self.stride, self.backend = config.stage_width(stage), config.heads[stage], stride, backend
+        width, self.heads, self.backend = config.stage_width(stage), config.heads[stage], backend
+        first, pooled = stride > 1, config.variant.downsampling == POOLED
+        self.stride, self.pool = (1, stride) if pooled else (stride, 1)
+        stride = self.stride
         self.block_size, self.halo_size = config.block_size, config.halo_size
         self.keys = int(config.query_ratio * width)
         self.values = int(config.value_ratio * width)
@@ -31,21 +43,37 @@ class HaloAttention(nn.Module):
             self.query = nn.Linear(width, self.keys, bias=False)
             self.key_value = nn.Linear(width, self.keys + self.values, bias=False)
         table = (2 * config.window_size - 1, self.keys // self.heads)
-        self.rel_height = nn.Parameter(nn.init.trunc_normal_(torch.empty(table), std=REL_STD))
-        self.rel_width = nn.Parameter(nn.init.trunc_normal_(torch.empty(table), std=REL_STD))
+        self.variant = config.variant
+        if self.variant.positions == RELATIVE:
+            self.rel_height = nn.Parameter(nn.init.trunc_normal_(torch.empty(table), std=REL_STD))
+            self.rel_width = nn.Parameter(nn.init.trunc_normal_(torch.empty(table), std=REL_STD))
+        else:
+            self.register_buffer("rel_height", torch.zeros(table), persistent=False)
+            self.register_buffer("rel_width", torch.zeros(table), persistent=False)
+        if self.variant.positions == ABSOLUTE:
+            side = config.stage_sides()[stage - 1 if stage and first else stage]
+            self.rel_row, self.rel_column = (
+                nn.Parameter(nn.init.trunc_normal_(torch.empty(side, width), std=REL_STD)) for _ in range(2)
+            )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Attend; under stride 2 only the queries of even positions are computed."""
         x_NHWC = x_NCHW.permute(0, 2, 3, 1)
+        if self.variant.positions == ABSOLUTE:
+            x_NHWC = x_NHWC + self.rel_row[:, None] + self.rel_column
         if self.stride == 1:
             q, k, v = self.qkv(x_NHWC).split((self.keys, self.keys, self.values), -1)
         else:
             q = self.query(x_NHWC[:, :: self.stride, :: self.stride])
             k, v = self.key_value(x_NHWC).split((self.keys, self.values), -1)
-        tables = self.rel_height.to(q.dtype), self.rel_width.to(q.dtype)
+        inputs = Inputs(q, k, v, self.rel_height.to(q.dtype), self.rel_width.to(q.dtype))
         shape = Shape(self.heads, self.block_size, self.halo_size, self.stride)
-        out_NHWC = halo_attention(q, k, v, tables, shape, self.backend)
-        return out_NHWC.permute(0, 3, 1, 2)
+        relative = self.variant.positions == RELATIVE
+        out_NHWC = masked_attention(inputs, shape, self.variant.mask, self.backend, relative=relative)
+        out_NCHW = out_NHWC.permute(0, 3, 1, 2)
+        if self.pool == 1:
+            return out_NCHW
+        return F.avg_pool2d(out_NCHW, self.pool, ceil_mode=True, count_include_pad=False)
 
 
 class Bottleneck(ResidualBlock):
@@ -55,19 +83,22 @@ class Bottleneck(ResidualBlock):
         """A block of `stage` that reads `channels` channels."""
         super().__init__()
         width, out = config.stage_width(stage), int(config.expansion_ratio * config.stage_width(stage))
-        self.reduce = Conv(channels, width)
+        act = config.variant.activation
+        self.reduce = Conv(channels, width, act=act)
         if config.stage_kinds[stage] == ATTENTION:
             attention = HaloAttention(config, stage, stride, backend)
             inner = attention.values
-            self.spatial: nn.Module = nn.Sequential(attention, nn.BatchNorm2d(inner), nn.SiLU(inplace=True))
+            spatial = [attention, nn.BatchNorm2d(inner), ACTIVATIONS[act](inplace=True)]
+            spatial += [_gate(inner, act)] if config.variant.squeeze_excite else []
         else:
             inner = width
-            self.spatial = nn.Sequential(Conv(width, width, 3, stride), SqueezeExcite(width, max(1, width // SE_RATIO)))
+            spatial = [Conv(width, width, 3, stride, act=act), _gate(width, act)]
+        self.spatial = nn.Sequential(*spatial)
         self.expand = Conv(inner, out, act=None)
         self.shortcut: nn.Module = nn.Identity()
         if channels != out or stride != 1:
             self.shortcut = nn.Sequential(*([Subsample(stride)] if stride > 1 else []), Conv(channels, out, act=None))
-        self.act = nn.SiLU(inplace=True)
+        self.act = ACTIVATIONS[act](inplace=True)
         nn.init.zeros_(self.expand.norm.weight)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -75,6 +106,10 @@ class Bottleneck(ResidualBlock):
         branch_NCHW = self.expand(self.spatial(self.reduce(x_NCHW)))
         out_NCHW: Tensor = self.act(self.shortcut(x_NCHW) + self.scale * branch_NCHW)
         return out_NCHW
+
+
+def _gate(width: int, act: str) -> SqueezeExcite:
+    return SqueezeExcite(width, max(1, width // SE_RATIO), act)
 
 
 class HaloNet(Classifier):
@@ -91,7 +126,9 @@ class HaloNet(Classifier):
         super().__init__()
         config = config.canonical()
         self.config = config
-        self.stem = nn.Sequential(Conv(3, config.base_width, 7, 2), nn.MaxPool2d(3, 2, 1))
+        self.stem = nn.Sequential(
+            Conv(3, config.base_width, 7, 2, act=config.variant.activation), nn.MaxPool2d(3, 2, 1)
+        )
         channels, stages = config.base_width, []
         for stage in range(STAGES):
             blocks = []
@@ -101,7 +138,8 @@ class HaloNet(Classifier):
                 channels = int(config.expansion_ratio * config.stage_width(stage))
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
-        self.final = Conv(channels, config.final_width) if config.final_width else nn.Identity()
+        act = config.variant.activation
+        self.final = Conv(channels, config.final_width, act=act) if config.final_width else nn.Identity()
         self.head = nn.Linear(config.final_width or channels, classes)
 
     def features(self, x_NCHW: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from halosearch.errors import UsageError
 from halosearch.families.halonet.config import ATTENTION, CONV, PUBLISHED_HEADS, HaloNetConfig, halve, heads_by_width
 from halosearch.families.halonet.published import NAMED
 from halosearch.families.halonet.space import AS_PUBLISHED, BY_WIDTH, SHORT_NAMES, WHOLE_MAP, stage_kinds
+from halosearch.families.halonet.variant import AS_PUBLISHED as AS_PUBLISHED_VARIANT
+from halosearch.families.halonet.variant import Variant
 
 REQUIRED = ("s", "b", "h", "rb", "l3")
 LONG = {name: short for short, name in SHORT_NAMES.items()} | {
@@ -16,8 +18,14 @@ LONG = {name: short for short, name in SHORT_NAMES.items()} | {
     "base_width": "w",
     "stage_depths": "depths",
     "stage_kinds": "kinds",
+    "downsampling": "down",
+    "positions": "pos",
+    "activation": "act",
+    "squeeze_excite": "se",
 }
-KEYS = tuple(LONG.values())
+KEYS = (*LONG.values(), "mask")
+_YES_OR_NO = {"yes": True, "no": False, True: True, False: False}
+"""YAML reads yes and no as truth values."""
 EXAMPLE = "s=384,b=12,h=2,rv=1,rb=3,l3=12,df=1280"
 
 
@@ -25,7 +33,8 @@ def parse_candidate(text: str) -> HaloNetConfig:
     """The network that a name or a list of dials describes.
 
     Dials: s b h rb l3 (needed), rv (1), df (none), heads (published; width; or 4-8-8-8), conv (0; convolutional stages from
-    the first) or kinds (caaa), depths (3-3-l3-3; replaces l3), rqk (1), w (64). `b=map` is global attention.
+    the first) or kinds (caaa), depths (3-3-l3-3; replaces l3), rqk (1), w (64). `b=map` is global attention. Of the variant: mask
+    (none; or 7), down (strided, pooled), pos (relative, absolute, none), act (silu, relu), se (no, yes).
 
     Raises:
         UsageError: an unknown name or dial, a missing or malformed value.
@@ -89,6 +98,20 @@ def _build(dials: dict[str, Any]) -> HaloNetConfig:
         stage_kinds=kinds,
         query_ratio=_number("rqk", dials.get("rqk", 1)),
         base_width=base,
+        variant=_variant(dials),
+    )
+
+
+def _variant(dials: dict[str, Any]) -> Variant:
+    mask, gates = dials.get("mask", "none"), dials.get("se", "no")
+    if gates not in _YES_OR_NO:
+        raise UsageError(f"dial se does not take {gates!r}", "it takes yes or no")
+    return Variant(
+        mask=None if mask in (None, "none") else _whole("mask", mask),
+        downsampling=str(dials.get("down", AS_PUBLISHED_VARIANT.downsampling)),
+        positions=str(dials.get("pos", AS_PUBLISHED_VARIANT.positions)),
+        activation=str(dials.get("act", AS_PUBLISHED_VARIANT.activation)),
+        squeeze_excite=_YES_OR_NO[gates],
     )
 
 
@@ -171,4 +194,14 @@ def candidate_text(config: HaloNetConfig) -> str:
         parts.append(f"rqk={config.query_ratio:g}")
     if config.base_width != 64:
         parts.append(f"w={config.base_width}")
+    v, plain = config.variant, AS_PUBLISHED_VARIANT
+    for key, value, usual in (
+        ("mask", v.mask, plain.mask),
+        ("down", v.downsampling, plain.downsampling),
+        ("pos", v.positions, plain.positions),
+        ("act", v.activation, plain.activation),
+        ("se", "yes" if v.squeeze_excite else "no", "no"),
+    ):
+        if value != usual:
+            parts.append(f"{key}={value}")
     return ",".join(parts)

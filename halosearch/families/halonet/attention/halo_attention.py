@@ -17,6 +17,7 @@ from torch import Tensor
 
 from halosearch.families.halonet.attention import fused, sdpa
 from halosearch.families.halonet.attention.call import Inputs, Shape
+from halosearch.families.halonet.attention.gather_scatter import HIDDEN
 from halosearch.families.halonet.attention.windows import Axis, axis
 
 TRITON_WINDOW = 32
@@ -114,8 +115,11 @@ def _assemble(out_NIJGABE: Tensor, rows: Axis, columns: Axis) -> Tensor:
     return whole
 
 
-def _reference(inputs: Inputs, shape: Shape) -> Tensor:
-    """Explicit matrix products over whole windows, padding included: the oracle, and what the counters trace."""
+def _reference(inputs: Inputs, shape: Shape, mask: int | None = None, *, relative: bool = True) -> Tensor:
+    """Explicit matrix products over whole windows, padding included: the oracle, and what the counters trace.
+
+    `mask`: see `masked_attention`; without `relative` the tables, which hold nothing, are not multiplied.
+    """
     q, k, v, rel_height, rel_width = inputs
     heads, *numbers = shape
     # under tracing, sizes are tensors and would miss the cache
@@ -126,8 +130,13 @@ def _reference(inputs: Inputs, shape: Shape) -> Tensor:
     n, i, j, g, a, b, d = q_NIJGABD.shape
     scores = torch.matmul((q_NIJGABD * d**-0.5).reshape(n, i, j, g, a * b, d), k_NIJGKD.transpose(-1, -2))
     scores = scores.reshape(n, i, j, g, a, b, rows.window, columns.window)
-    scores = scores + _relative(q_NIAJBGD, rel_height, rows, down=True)[..., :, None]
-    scores = scores + _relative(q_NIAJBGD, rel_width, columns, down=False)[..., None, :]
+    if relative:
+        scores = scores + _relative(q_NIAJBGD, rel_height, rows, down=True)[..., :, None]
+        scores = scores + _relative(q_NIAJBGD, rel_width, columns, down=False)[..., None, :]
+    if mask is not None:
+        down, across = (_near(side, shape, mask) for side in (rows, columns))
+        near_IJABXY = down[:, None, :, None, :, None] & across[None, :, None, :, None, :]
+        scores = scores.masked_fill(~near_IJABXY[:, :, None], HIDDEN)
     seen_IJXY = rows.visible_IW[:, None, :, None] & columns.visible_IW[None, :, None, :]
     scores = scores.masked_fill(~seen_IJXY[:, :, None, None, None], float("-inf"))
     weights = scores.flatten(-2).softmax(
@@ -135,6 +144,37 @@ def _reference(inputs: Inputs, shape: Shape) -> Tensor:
     )
     out = torch.matmul(weights.to(v.dtype).reshape(n, i, j, g, a * b, -1), v_NIJGKE)
     return _assemble(out.reshape(n, i, j, g, a, b, -1), rows, columns)
+
+
+def _near(side: Axis, shape: Shape, mask: int) -> Tensor:
+    """(I, A, W): whether a key lies within a mask around the query."""
+    return (side.table_RELATIVE_IAW - (shape.halo_size + shape.window - 1)).abs() <= mask // 2
+
+
+def masked_attention(inputs: Inputs, shape: Shape, mask: int | None, backend: str, *, relative: bool = True) -> Tensor:
+    """`halo_attention` in which every query sees only the `mask` x `mask` pixels around it (None: the whole window of its block).
+
+    On every backend but "reference" the mask rides on the relative tables: queries get a channel of ones, and the tables one that
+    lowers what lies too far along either axis by `HIDDEN`, so that its weight is 0. `relative`: whether the tables hold anything.
+    """
+    if backend == "reference":
+        _check(inputs, shape)
+        return _reference(inputs, shape, mask, relative=relative)
+    if mask is not None:
+        inputs = _with_mask(inputs, shape, mask)
+    return halo_attention(*inputs[:3], (inputs.rel_height, inputs.rel_width), shape, backend)
+
+
+def _with_mask(inputs: Inputs, shape: Shape, mask: int) -> Inputs:
+    """The same attention with one more channel in each head, which carries the mask."""
+    q, k, v, *tables = inputs
+    heads, channels = shape.heads, k.shape[3] // shape.heads
+    rescale = ((channels + 1) / channels) ** 0.5  # the scores' scale is that of the channels that there are
+    grown_q = F.pad(q.unflatten(3, (heads, channels)), (0, 1), value=1.0).flatten(3)
+    grown_k = F.pad((k * rescale).unflatten(3, (heads, channels)), (0, 1)).flatten(3)
+    offset = torch.arange(2 * shape.window - 1, device=k.device) - (shape.halo_size + shape.window - 1)
+    hidden = torch.where(offset.abs() <= mask // 2, 0.0, HIDDEN).to(k.dtype)
+    return Inputs(grown_q, grown_k, v, *(torch.cat([table, hidden[:, None]], 1) for table in tables))
 
 
 def _tiled(inputs: Inputs, shape: Shape) -> Tensor:
