@@ -27,6 +27,7 @@ GEOMETRIES = [  # height, width, block, halo, stride, heads, channels, values, i
     (5, 6, 2, 5, 1, 1, 4, 4, 1),
     (8, 8, 4, 0, 1, 1, 4, 4, 1),
     (10, 10, 9, 1, 1, 1, 4, 20, 1),
+    (5, 7, 4, 1, 1, 2, 5, 6, 1),
 ]
 
 
