@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from halosearch.families.building_blocks import Classifier, Conv, SqueezeExcite
+from halosearch.families.building_blocks import Classifier, Conv, ResidualBlock, SqueezeExcite
 from halosearch.families.efficientnet.config import EfficientNetConfig, Stage, squeezed
 from halosearch.families.layers import IMAGENET_CLASSES
 
 
 class InvertedBottleneck(nn.Module):
-    """Expand, depthwise, squeeze-excite, project; beside the identity where the shape is kept."""
+    """Expand, depthwise, squeeze-excite, project."""
 
     def __init__(self, stage: Stage, channels: int, stride: int) -> None:
         """A block of `stage` that reads `channels` channels."""
@@ -24,19 +24,39 @@ class InvertedBottleneck(nn.Module):
         self.depthwise = Conv(inner, inner, stage.kernel, stride, groups=inner)
         self.gate = SqueezeExcite(inner, squeezed(channels))
         self.project = Conv(inner, stage.width, act=None)
-        self.residual = stride == 1 and channels == stage.width
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, C, H, W) to (N, width, H/stride, W/stride)."""
         out_NCHW: Tensor = self.project(self.gate(self.depthwise(self.expand(x_NCHW))))
-        return x_NCHW + out_NCHW if self.residual else out_NCHW
+        return out_NCHW
+
+
+class ResidualInvertedBottleneck(ResidualBlock):
+    """The same beside the identity, where the shape is kept."""
+
+    def __init__(self, stage: Stage) -> None:
+        """A block of `stage` that reads as many channels as it gives out; its last batch-norm gain begins at 0 (arXiv:1706.02677)."""
+        super().__init__()
+        self.branch = InvertedBottleneck(stage, stage.width, 1)
+        nn.init.zeros_(self.branch.project.norm.weight)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, width, H, W), kept."""
+        out_NCHW: Tensor = x_NCHW + self.scale * self.branch(x_NCHW)
+        return out_NCHW
+
+
+def _block(stage: Stage, channels: int, stride: int) -> nn.Module:
+    """A block of `stage` that reads `channels` channels, with a shortcut where the shape is kept."""
+    kept = stride == 1 and channels == stage.width
+    return ResidualInvertedBottleneck(stage) if kept else InvertedBottleneck(stage, channels, stride)
 
 
 class EfficientNet(Classifier):
     """The network of a config, with a classifier of `classes` outputs."""
 
     def __init__(self, config: EfficientNetConfig, classes: int = IMAGENET_CLASSES) -> None:
-        """Build; PyTorch's own initialisation."""
+        """Build; residual branches begin at 0, all else is PyTorch's own initialisation."""
         super().__init__()
         self.config = config
         channels, stages = config.stem_width, []
@@ -44,7 +64,7 @@ class EfficientNet(Classifier):
         for stage in config.stages():
             blocks = []
             for index in range(stage.depth):
-                blocks.append(InvertedBottleneck(stage, channels, 1 if index else stage.stride))
+                blocks.append(_block(stage, channels, 1 if index else stage.stride))
                 channels = stage.width
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
