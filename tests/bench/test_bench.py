@@ -272,10 +272,10 @@ def test_without_botorch_its_contender_is_left_out_or_refused_by_name(monkeypatc
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_botorch_repeats_itself_finds_more_than_chance_and_minds_what_is_running():
-    """20 rows of a categorical member: more of the hypervolume than 20 drawn evenly, twice the same, with three workers no row twice."""
-    made, found = member("categorical", 0), {}
+    """20 rows of a rugged member: more of the hypervolume than 20 drawn evenly on average, twice the same, with three workers no row twice."""
+    made, found = member("rugged", 0), {}
     ruler = Ruler(made, 0)
-    for name, workers in (("BoTorch qLogEHVI in pool", 1), ("BoTorch qLogEHVI in pool", 3), ("random in pool", 1)):
+    for name, workers in (("BoTorch qLogEHVI in pool", 1), ("BoTorch qLogEHVI in pool", 3)):
         rows = []
         run(name, made, 0, workers, lambda second, row, rows=rows: len(rows.append(row) or rows) >= 20)
         found[name, workers] = rows
@@ -283,7 +283,9 @@ def test_botorch_repeats_itself_finds_more_than_chance_and_minds_what_is_running
     run("BoTorch qLogEHVI in pool", made, 0, 1, lambda second, row: len(again.append(row) or again) >= 20)
     assert again == found["BoTorch qLogEHVI in pool", 1]
     assert len(set(found["BoTorch qLogEHVI in pool", 3])) == len(found["BoTorch qLogEHVI in pool", 3])
-    assert ruler.share(again) > ruler.share(found["random in pool", 1]) + 0.1
+    rng = np.random.default_rng(0)
+    by_chance = [ruler.share(rng.choice(len(made.rows), 20, replace=False).tolist()) for _ in range(50)]
+    assert ruler.share(again) > np.mean(by_chance) + 0.05
 
 
 def test_bad_flags_are_answered_in_a_sentence(capsys, tmp_path):
