@@ -11,6 +11,7 @@ import pytest
 from benchmarks import dials
 
 ROOT = Path(__file__).parent.parent
+STUDIES = ("studies/dense-6M", "studies/photos-6M", "studies/dense-20M")
 SMALLEST = {
     "attention": ["--quick", "--rounds", "2"],
     "same_model": ["--comparisons", "2", "--rounds", "2"],
@@ -51,7 +52,7 @@ def test_committed_pages_stand_beside_their_raw_numbers():
 
 def test_the_page_of_the_proxy_says_what_the_committed_records_say(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.proxy", "studies/dense-6M", "studies/photos-6M", "--folder", str(tmp_path)],
+        [sys.executable, "-m", "benchmarks.proxy", *STUDIES, "--folder", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -61,8 +62,8 @@ def test_the_page_of_the_proxy_says_what_the_committed_records_say(tmp_path):
     made, kept = (
         json.loads((folder / "results" / "proxy-cpu.json").read_text()) for folder in (tmp_path, ROOT / "benchmarks")
     )
-    for study in ("dense-6M", "photos-6M"):
-        assert made[study]["candidates"] == kept[study]["candidates"] == 34
+    for study, candidates in zip(("dense-6M", "photos-6M", "dense-20M"), (43, 34, 44), strict=True):
+        assert made[study]["candidates"] == kept[study]["candidates"] == candidates
         for one, other in zip(made[study]["by_length"], kept[study]["by_length"], strict=True):
             assert (one["images"], one["kind"]) == (other["images"], other["kind"])
             assert one["icc"] == pytest.approx(other["icc"])
