@@ -57,8 +57,8 @@ def _changed(table: Table, fact: str, now: dict[str, Any]) -> tuple[list[str], d
     if known is None:
         table.set_fact(fact, now)
         return [], {}
-    if "preset" in known:  # numbers that an earlier version did not name yet
-        known = known | {"preset": Preset.model_validate(known["preset"]).model_dump(mode="json")}
+    if "preset" in known:  # what an earlier version did not name yet means what the defaults say
+        known = {"rivals": []} | known | {"preset": Preset.model_validate(known["preset"]).model_dump(mode="json")}
     return [key for key in now if known.get(key) != now[key]], known
 
 

@@ -43,6 +43,7 @@ def spec():
 def earlier(spec):
     inputs = {key: value for key, value in spec.model_dump(mode="json").items() if key not in MAY_CHANGE}
     inputs["preset"] = {name: inputs["preset"][name] for name in EARLIER}
+    del inputs["rivals"]
     recipe = asdict(recipe_of(spec.preset)) | {"weights": 2}
     return Facts(inputs=inputs, recipe=recipe | {"betas": list(recipe["betas"])})
 
@@ -58,6 +59,10 @@ def test_an_edited_number_is_refused_and_so_is_another_recipe(spec):
     edited = spec.model_copy(update={"preset": spec.preset.model_copy(update={"cooldown": 0.5})})
     with pytest.raises(UsageError, match="begun with"):
         check_same_inputs(earlier(spec), edited, Scenes("scenes-easy-1", 0, 512))
+    with pytest.raises(UsageError, match="says rivals"):
+        check_same_inputs(
+            earlier(spec), spec.model_copy(update={"rivals": ("efficientnet-b0",)}), Scenes("scenes-easy-1", 0, 512)
+        )
     facts = earlier(spec)
     facts.known["recipe"]["clip"] = 2.0
     with pytest.raises(VersionError, match="clip"):
