@@ -86,6 +86,7 @@ def show_status(study: str, root: Path, *, as_json: bool) -> None:
         ", ".join(f"{n} {state}" for state, n in document["counts"].items())
         + f" of {document['trials_wanted']} trials; {document['retests']} of "
         f"{document['retests_wanted']} retests; reference {'done' if document['reference'] else 'not done'}"
+        + (f"; {document['rivals']} of {document['rivals_wanted']} rivals" if document["rivals_wanted"] else "")
     )
     put(f"the proxy here: {document['validation']['verdict']}; {document['validation']['reason']}")
     put(document["answer"][0])
@@ -94,6 +95,7 @@ def show_status(study: str, root: Path, *, as_json: bool) -> None:
 def show_frontier(study: str, root: Path, *, as_json: bool) -> None:
     """The `frontier` command."""
     from halosearch.report.reading import open_study, summary_of
+    from halosearch.report.rivals import rival_sentences
 
     summary = summary_of(open_study(root, study))
     front = [next(t for t in summary["trials"] if t["trial"] == number) for number in summary["front"]]
@@ -105,6 +107,7 @@ def show_frontier(study: str, root: Path, *, as_json: bool) -> None:
                 "decisions": summary["decisions"],
                 "hypervolume": summary["hypervolume"][-1:],
                 "agreement": summary["agreement"],
+                "rivals": summary["rivals"],
             }
         )
         return
@@ -128,3 +131,5 @@ def show_frontier(study: str, root: Path, *, as_json: bool) -> None:
     )
     for decision in summary["decisions"]:
         put(f"{decision['role']}: trial {decision['trial']}")
+    for sentence in rival_sentences(summary):
+        put(sentence)

@@ -9,7 +9,7 @@ from typing import Any
 from halosearch.analysis.frontier import undominated
 from halosearch.analysis.rough_step_times import step_seconds
 from halosearch.analysis.validation_rows import validation_of
-from halosearch.record.evaluation import COMPLETE, HELD_OUT, RETEST, Evaluation
+from halosearch.record.evaluation import COMPLETE, HELD_OUT, RETEST, RIVAL, Evaluation
 from halosearch.record.trials import Trial, reference_of, trials_of
 from halosearch.report.evidence import shown_spec
 from halosearch.report.finals import final_scores
@@ -32,6 +32,8 @@ def status_of(opened: Opened) -> dict[str, Any]:
         "retests": sum(row.kind == RETEST and row.runs > 0 for row in rows),
         "retests_wanted": spec.retests,
         "finals": sum(row.kind == HELD_OUT and row.runs > 0 for row in rows),
+        "rivals": sum(row.kind == RIVAL and row.runs > 0 for row in rows),
+        "rivals_wanted": len(spec.rivals),
         "validation": validation,
         "reference": reference_of(rows) is not None,
         "front": _front(trials),
