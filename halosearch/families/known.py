@@ -147,37 +147,40 @@ def _halonet_layers(config: Any, classes: int) -> Iterator[Layer]:
 
 HALONET = "halonet"
 FAMILIES = {
-    HALONET: Family(
-        HALONET,
-        halonet_config.HaloNetConfig,
-        halonet_notation.parse_candidate,
-        halonet_notation.candidate_text,
-        _halonet_layers,
-        halonet_counts.stages,
-        halonet_published.published_of,
-        _halonet,
-        halonet_twin.twin_of,
-    ),
-    efficientnet_notation.NAME: Family(
-        efficientnet_notation.NAME,
-        efficientnet_config.EfficientNetConfig,
-        efficientnet_notation.parse,
-        efficientnet_notation.text,
-        efficientnet_counts.layers,
-        efficientnet_counts.stages,
-        _published_efficientnet,
-        _efficientnet,
-        efficientnet_config.twin_of,
-    ),
-    resnet_notation.NAME: Family(
-        resnet_notation.NAME,
-        resnet_config.ResNetConfig,
-        resnet_notation.parse,
-        resnet_notation.text,
-        resnet_counts.layers,
-        resnet_counts.stages,
-        _unpublished,
-        _resnet,
-        resnet_config.twin_of,
-    ),
+    family.name: family
+    for family in (
+        Family(
+            name=HALONET,
+            config=halonet_config.HaloNetConfig,
+            parse=halonet_notation.parse_candidate,
+            text=halonet_notation.candidate_text,
+            layers=_halonet_layers,
+            stages=halonet_counts.stages,
+            published=halonet_published.published_of,
+            build=_halonet,
+            twin=halonet_twin.twin_of,
+        ),
+        Family(
+            name=efficientnet_notation.NAME,
+            config=efficientnet_config.EfficientNetConfig,
+            parse=efficientnet_notation.parse,
+            text=efficientnet_notation.text,
+            layers=efficientnet_counts.layers,
+            stages=efficientnet_counts.stages,
+            published=_published_efficientnet,
+            build=_efficientnet,
+            twin=efficientnet_config.twin_of,
+        ),
+        Family(
+            name=resnet_notation.NAME,
+            config=resnet_config.ResNetConfig,
+            parse=resnet_notation.parse,
+            text=resnet_notation.text,
+            layers=resnet_counts.layers,
+            stages=resnet_counts.stages,
+            published=_unpublished,
+            build=_resnet,
+            twin=resnet_config.twin_of,
+        ),
+    )
 }

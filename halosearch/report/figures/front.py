@@ -19,6 +19,7 @@ MEASURED, PREDICTED = "step_time_s", "predicted_step_time_s"
 MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
 RIVALS = "EfficientNet AA"
 RIVAL_COSTS = ("step_time_s", "params", "macs", "activations", "memory_bytes", "seconds", "images")
+"""What is known of a rival."""
 REACH = 1.5
 """How far beyond the trials' own costs a published model is still marked, as a factor."""
 
