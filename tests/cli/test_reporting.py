@@ -73,7 +73,8 @@ def test_export_is_the_table_of_the_page_in_three_formats(place, monkeypatch):
                 assert pd.isna(c) or c == ""
             else:
                 assert a == b == c, name
-    assert len(rows) == 30
+    assert len(rows) == 31
+    assert rows["state"].tolist().count("rival") == 1
     assert rows["seeds"].max() == 2
 
 
