@@ -14,7 +14,7 @@ SE_RATIO = 16
 
 @dataclass(frozen=True, slots=True)
 class ResNetConfig:
-    """Depths of the four stages and an image size; `squeeze_excite` and `activation` are components of the HaloNet paper's table 4.
+    """Depths of the four stages and an image size; `squeeze_excite` and `activation` are components that the HaloNet paper compares.
 
     `base_width`: bottleneck channels of the first stage, and the stem's; every later stage has twice as many.
 
