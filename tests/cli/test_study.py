@@ -87,7 +87,12 @@ def test_a_study_ends_with_trials_inside_the_budget_none_twice_and_a_report(undi
     assert summary["agreement"]["n"] == 5
     assert summary["reference"]["state"] == "complete"
     assert (folder / "reports" / "tiny" / "index.html").stat().st_size > 10**6
-    assert len(pd.read_csv(folder / "reports" / "tiny" / "trials.csv")) == 8
+    rows = pd.read_csv(folder / "reports" / "tiny" / "trials.csv")
+    assert rows["state"].value_counts().to_dict() == {"complete": 6, "pruned": 2, "rival": 1}
+    [rival] = summary["rivals"]
+    assert (rival["candidate"], rival["state"], rival["seeds"]) == ("efficientnet-b0:s=48", "complete", 2)
+    assert rival["held_out_images"] == 4 * 32
+    assert rival["step_time_low_s"] <= rival["step_time_s"] <= rival["step_time_high_s"]
     assert not (folder / "studies" / "tiny" / "checkpoints").exists()
 
 
