@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from halosearch.bench import contenders
 from halosearch.bench.compare import Case, best_out_of_the_box, cases_of, run_all, run_case, summarise
@@ -269,8 +270,18 @@ def test_without_botorch_its_contender_is_left_out_or_refused_by_name(monkeypatc
     assert "halosearch[botorch]" in capsys.readouterr().err
 
 
+@pytest.fixture
+def one_thread():
+    """Two test processes with two threads each hinder each other threefold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("one_thread")
 def test_botorch_repeats_itself_finds_more_than_chance_and_minds_what_is_running():
     """20 rows of a rugged member: more of the hypervolume than 20 drawn evenly on average, twice the same, with three workers no row twice."""
     made, found = member("rugged", 0), {}
