@@ -23,7 +23,7 @@ from halosearch.report.finals import final_scores
 from halosearch.report.reading import open_study
 from halosearch.run.evaluate import make_evaluate
 from halosearch.run.study import data_request, settings_of
-from halosearch.search.repeats import FINAL_SEEDS_FROM, SEED_STEP
+from halosearch.search.repeats import final_seed
 
 NEW_FROM = 10
 """The first repeat of a final that no preset asks for."""
@@ -49,11 +49,6 @@ def scored(task):
         folders.checkpoints.mkdir(parents=True)
         evaluate = make_evaluate(settings_of(spec, folders, open_data(data_request(spec, folders))))
         return float(evaluate(row, World())["score"])
-
-
-def seed_of(spec, repeat):
-    """The seed of a final's repeat, as the planner counts them."""
-    return spec.seed + SEED_STEP * (FINAL_SEEDS_FROM + repeat)
 
 
 def interval(values):
@@ -95,7 +90,7 @@ def main():
     spec, where, count = opened.spec, provenance(torch.device("cpu")), arguments.seeds
     trials = chosen(opened, arguments.candidates)
     tasks = [
-        (spec, Evaluation(0, HELD_OUT, t.dials, t.costs, seed_of(spec, repeat), trial=t.number, repeat=repeat))
+        (spec, Evaluation(0, HELD_OUT, t.dials, t.costs, final_seed(spec.seed, repeat), trial=t.number, repeat=repeat))
         for t in trials
         for repeat in range(NEW_FROM, NEW_FROM + count)
     ]

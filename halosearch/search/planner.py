@@ -165,8 +165,7 @@ class SearchPlanner:
 
     def _decide(self, wanted: Sequence[Evaluation], rows: Sequence[Evaluation]) -> Plan | None:
         """The first of the wanted repeats that is not in the table yet."""
-        there = {row.repeats for row in rows}
-        first = next((row for row in wanted if row.repeats not in there), None)
+        first = _missing(wanted, rows)
         if first is None:
             return None
         whole = self._row(rows, self._schedule.row_of(first.trial), first.kind, first.trial)
@@ -214,9 +213,8 @@ class SearchPlanner:
 
     def _rival(self, rows: Sequence[Evaluation]) -> Plan | None:
         """A training of a rival that is still to be made."""
-        there = {row.repeats for row in rows}
         wanted = rival_rows(self._design.rivals, self._design.seed, self._design.repeats.final_seeds)
-        missing = next((row for row in wanted if row.repeats not in there), None)
+        missing = _missing(wanted, rows)
         return None if missing is None else Plan(DECIDED, replace(missing, id=len(rows)))
 
     def _time(self, rows: Sequence[Evaluation]) -> Plan | None:
@@ -235,3 +233,9 @@ class SearchPlanner:
             asked += wanted
             known += [there[number] for number in wanted]
         return None
+
+
+def _missing(wanted: Sequence[Evaluation], rows: Sequence[Evaluation]) -> Evaluation | None:
+    """The first of the wanted rows that is not in the table yet."""
+    there = {row.repeats for row in rows}
+    return next((row for row in wanted if row.repeats not in there), None)

@@ -82,10 +82,15 @@ def corners(trials: Sequence[int], dials: Dials) -> list[int]:
     return list(dict.fromkeys(chosen))
 
 
+def final_seed(seed: int, repeat: int) -> int:
+    """The seed of a final's repeat, finalists' and rivals' alike."""
+    return seed + SEED_STEP * (FINAL_SEEDS_FROM + repeat)
+
+
 def finals(design: Repeats, seed: int, rows: Sequence[Evaluation]) -> list[Evaluation]:
     """The finalists, each with its seeds: the best scores of the front, then the best of the rest where the front is short."""
     return [
-        _about(HELD_OUT, n, seed=seed + SEED_STEP * (FINAL_SEEDS_FROM + repeat), repeat=repeat)
+        _about(HELD_OUT, n, seed=final_seed(seed, repeat), repeat=repeat)
         for n in finalists(design.finalists, rows)
         for repeat in range(1, design.final_seeds + 1)
     ]

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from halosearch.families.known import count, parse_candidate
 from halosearch.record.evaluation import NETWORK, RIVAL, RIVAL_HELD_OUT, Evaluation
-from halosearch.search.repeats import FINAL_SEEDS_FROM, SEED_STEP
+from halosearch.search.repeats import final_seed
 
 
 def rival_rows(rivals: Sequence[str], seed: int, final_seeds: int) -> list[Evaluation]:
@@ -15,7 +15,9 @@ def rival_rows(rivals: Sequence[str], seed: int, final_seeds: int) -> list[Evalu
     found = []
     for place, text in enumerate(rivals):
         first = Evaluation(-1, RIVAL, {NETWORK: text}, asdict(count(parse_candidate(text))), seed, place)
-        seeds = [seed + SEED_STEP * (FINAL_SEEDS_FROM + repeat) for repeat in range(1, final_seeds + 1)]
-        again = [replace(first, kind=RIVAL_HELD_OUT, seed=own, repeat=repeat) for repeat, own in enumerate(seeds, 1)]
-        found += [first, *again]
+        found.append(first)
+        found += [
+            replace(first, kind=RIVAL_HELD_OUT, seed=final_seed(seed, repeat), repeat=repeat)
+            for repeat in range(1, final_seeds + 1)
+        ]
     return found

@@ -52,8 +52,11 @@ def make(height, width, block, halo, stride, dtype=torch.float64, seed=0, values
     ]
 
 
-def per_pixel(q, k, v, rel_height, rel_width, block, halo, stride):
-    """One query at a time, all images and heads of it: which keys its block's window holds inside the map, their scores, their mean."""
+def per_pixel(q, k, v, rel_height, rel_width, block, halo, stride, reach=10**6):
+    """One query at a time, all images and heads of it: which keys its block's window holds inside the map, their scores, their mean.
+
+    Keys farther than `reach` rows or columns are masked.
+    """
     height, width = k.shape[1:3]
     q, k, v = (t.unflatten(-1, (HEADS, -1)) for t in (q, k, v))
     window = block + 2 * halo
@@ -64,8 +67,8 @@ def per_pixel(q, k, v, rel_height, rel_width, block, halo, stride):
             top, left = y // block * block - halo, x // block * block - halo
             keys = [
                 (a, b)
-                for a in range(max(0, top), min(height, top + window))
-                for b in range(max(0, left), min(width, left + window))
+                for a in range(max(0, top, y - reach), min(height, top + window, y + reach + 1))
+                for b in range(max(0, left, x - reach), min(width, left + window, x + reach + 1))
             ]
             a, b = (torch.tensor(part) for part in zip(*keys, strict=True))
             down = (a - top) - (y - y // block * block) + window - 1

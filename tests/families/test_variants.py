@@ -20,7 +20,7 @@ from halosearch.families.halonet.network import HaloAttention, HaloNet
 from halosearch.families.halonet.notation import candidate_text, parse_candidate
 from halosearch.families.halonet.twin import twin_of
 from halosearch.families.halonet.variant import Variant
-from tests.families.test_attention import HEADS, D, E, make, relative_error
+from tests.families.test_attention import HEADS, D, E, make, per_pixel, relative_error
 
 SMALL = "s=64,b=4,h=2,rv=1.5,rb=0.5,depths=1-2-1-2,w=16,heads=1-2-2-4"
 ALONE = [
@@ -28,23 +28,20 @@ ALONE = [
     *("b=1,h=2,mask=5", "b=map,mask=3", "b=map,pos=none", "conv=2,se=yes,act=relu", "rqk=0.5", "w=32", "df=64"),
 ]
 MASKED = [  # height, width, block, halo, stride, mask
-    *(
-        (5, 7, 4, 1, 1, 3),
-        (5, 7, 4, 1, 2, 3),
-        (9, 9, 4, 1, 2, 1),
-        (9, 5, 3, 2, 2, 5),
-        (9, 5, 3, 2, 1, 3),
-        (8, 8, 8, 3, 2, 5),
-    ),
-    *(
-        (6, 6, 8, 3, 1, 7),
-        (16, 16, 5, 2, 2, 5),
-        (19, 19, 10, 3, 1, 7),
-        (12, 12, 1, 1, 1, 3),
-        (12, 12, 1, 2, 2, 5),
-        (7, 7, 7, 0, 1, 3),
-    ),
-    *((8, 8, 4, 0, 1, 1), (1, 1, 4, 2, 1, 3)),
+    (5, 7, 4, 1, 1, 3),
+    (5, 7, 4, 1, 2, 3),
+    (9, 9, 4, 1, 2, 1),
+    (9, 5, 3, 2, 2, 5),
+    (9, 5, 3, 2, 1, 3),
+    (8, 8, 8, 3, 2, 5),
+    (6, 6, 8, 3, 1, 7),
+    (16, 16, 5, 2, 2, 5),
+    (19, 19, 10, 3, 1, 7),
+    (12, 12, 1, 1, 1, 3),
+    (12, 12, 1, 2, 2, 5),
+    (7, 7, 7, 0, 1, 3),
+    (8, 8, 4, 0, 1, 1),
+    (1, 1, 4, 2, 1, 3),
 ]
 BACKENDS = ["reference", "sdpa", "tiled"]
 variants = st.builds(
@@ -67,38 +64,13 @@ def config_of(text):
     return parse_candidate(",".join(f"{key}={value}" for key, value in dials.items()))
 
 
-def per_pixel(inputs, block, halo, stride, mask):
-    """One query at a time: keys of its block's window that lie in the map and within the mask."""
-    q, k, v, rel_height, rel_width = inputs
-    height, width = k.shape[1:3]
-    q, k, v = (t.unflatten(-1, (HEADS, -1)) for t in (q, k, v))
-    window = block + 2 * halo
-    rows = []
-    for row in range(q.shape[1]):
-        for column in range(q.shape[2]):
-            y, x = row * stride, column * stride
-            top, left = y // block * block - halo, x // block * block - halo
-            keys = [
-                (a, b)
-                for a in range(max(0, top, y - mask // 2), min(height, top + window, y + mask // 2 + 1))
-                for b in range(max(0, left, x - mask // 2), min(width, left + window, x + mask // 2 + 1))
-            ]
-            a, b = (torch.tensor(part) for part in zip(*keys, strict=True))
-            down, across = (a - y) + halo + window - 1, (b - x) + halo + window - 1
-            query = q[:, row, column]
-            scores = torch.einsum("nhd,nkhd->nhk", query, k[:, a, b]) * D**-0.5
-            scores = scores + torch.einsum("nhd,kd->nhk", query, rel_height[down] + rel_width[across])
-            rows.append(torch.einsum("nhk,nkhe->nhe", scores.softmax(-1), v[:, a, b]).flatten(1))
-    return torch.stack(rows, 1).unflatten(1, q.shape[1:3])
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("geometry", MASKED)
 def test_masked_outputs_and_gradients_equal_those_of_single_pixels(geometry, backend):
     *cut, mask = geometry
     inputs = make(*cut)
     ours = masked_attention(Inputs(*inputs), Shape(HEADS, *cut[2:]), mask, backend)
-    oracle = per_pixel(inputs, *cut[2:], mask)
+    oracle = per_pixel(*inputs, *cut[2:], mask // 2)
     assert relative_error(ours, oracle) < 1e-12
     weight = torch.randn(oracle.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     grads = [torch.autograd.grad((o * weight).sum(), inputs, allow_unused=True) for o in (ours, oracle)]
