@@ -23,8 +23,7 @@ def final_scores(trials: list[Trial], rows: Sequence[Evaluation], noise: dict[st
         done = [row.result for row in repeats(rows, HELD_OUT, trial.number)]
         if done:
             scores = [float(result["score"]) for result in done]
-            mean = sum(scores) / len(scores)
-            half = None if noise is None else 1.96 * noise["sd"] / len(scores) ** 0.5
+            mean, low, high = mean_with_interval(scores, noise)
             found.append(
                 {
                     "trial": trial.number,
@@ -32,12 +31,23 @@ def final_scores(trials: list[Trial], rows: Sequence[Evaluation], noise: dict[st
                     "images": done[0]["final"]["images"],
                     "scores": scores,
                     "score": mean,
-                    "low": None if half is None else mean - half,
-                    "high": None if half is None else mean + half,
+                    "low": low,
+                    "high": high,
                     "search_score": trial.result["score"],
                 }
             )
     return sorted(found, key=lambda final: (-final["score"], final["trial"]))
+
+
+def mean_with_interval(
+    scores: Sequence[float], noise: dict[str, Any] | None
+) -> tuple[float, float | None, float | None]:
+    """Mean of scores of one network with the ends of its 95 % interval, None where the noise of a score is not known."""
+    mean = sum(scores) / len(scores)
+    if noise is None:
+        return mean, None, None
+    half = 1.96 * noise["sd"] / len(scores) ** 0.5
+    return mean, mean - half, mean + half
 
 
 def front_certainty(

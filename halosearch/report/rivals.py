@@ -10,6 +10,7 @@ from halosearch.errors import UsageError
 from halosearch.families.known import parse_candidate
 from halosearch.record.evaluation import COMPLETE, NETWORK, RIVAL, RIVAL_HELD_OUT, Evaluation
 from halosearch.record.trials import repeats
+from halosearch.report.finals import mean_with_interval
 
 STATE = "rival"
 """What the table of trials calls a rival; it is no candidate and never on the front."""
@@ -25,8 +26,7 @@ def _rival(row: Evaluation, rows: Sequence[Evaluation], noise: dict[str, Any] | 
     result, final = row.result, row.result.get("final", {})
     again = [each.result for each in repeats(rows, RIVAL_HELD_OUT, row.trial)]
     scores = [float(each["score"]) for each in again]
-    mean = sum(scores) / len(scores) if scores else None
-    half = None if noise is None or not scores else 1.96 * noise["sd"] / len(scores) ** 0.5
+    mean, low, high = mean_with_interval(scores, noise) if scores else (None, None, None)
     return {
         "candidate": row.candidate[NETWORK],
         "image_size": parse_candidate(row.candidate[NETWORK]).image_size,
@@ -43,8 +43,8 @@ def _rival(row: Evaluation, rows: Sequence[Evaluation], noise: dict[str, Any] | 
         "held_out_scores": scores,
         "held_out_images": again[0]["final"]["images"] if again else None,
         "held_out_score": mean,
-        "held_out_low": None if half is None or mean is None else mean - half,
-        "held_out_high": None if half is None or mean is None else mean + half,
+        "held_out_low": low,
+        "held_out_high": high,
         "score_half": None if noise is None else 1.96 * noise["sd"],
     }
 
