@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from halosearch.families.layers import RELU, SILU
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {SILU: nn.SiLU, RELU: nn.ReLU}
+from halosearch.families.layers import SILU
+from halosearch.families.norm import ACTIVATIONS, Norm
 
 
 class Conv(nn.Sequential):
@@ -18,16 +17,19 @@ class Conv(nn.Sequential):
         """Pad so that a stride of two rounds the map up."""
         super().__init__(
             nn.Conv2d(channels, width, size, stride, size // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(width),
-            *([] if act is None else [ACTIVATIONS[act](inplace=True)]),
+            Norm(width, act),
         )
 
     @property
-    def norm(self) -> nn.BatchNorm2d:
+    def norm(self) -> Norm:
         """Its batch norm."""
         found = self[1]
-        assert isinstance(found, nn.BatchNorm2d)
+        assert isinstance(found, Norm)
         return found
+
+    def joined(self, x_NCHW: Tensor, shortcut_NCHW: Tensor, scale: float, act: str | None) -> Tensor:
+        """The activation of the shortcut and `scale` times the normalised convolution: the end of a residual block."""
+        return self.norm.joined(self[0](x_NCHW), shortcut_NCHW, scale, act)
 
 
 class SqueezeExcite(nn.Module):

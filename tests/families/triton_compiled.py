@@ -14,12 +14,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from halosearch.families.halonet.attention import triton_kernels
+from halosearch.families.halonet.attention import triton_kernels, triton_launch
 from halosearch.families.halonet.attention.triton_launch import Problem
 from halosearch.families.halonet.published import FAMILY
 
 KERNELS = {
     "forward": triton_kernels.forward_kernel,
+    "backward": triton_kernels.backward_kernel,
     "queries": triton_kernels.backward_queries_kernel,
     "keys": triton_kernels.backward_keys_kernel,
 }
@@ -48,15 +49,16 @@ def problems(config):
             )
 
 
-def resources(kernel, problem):
+def resources(kernel, problem, tiling=None, capability=90):
     """Registers of a thread, spilled bytes, shared memory."""
     function = KERNELS[kernel]
-    constants = problem.constants(kernel)
+    tiling = tiling or triton_launch.tiling(problem, kernel)
+    constants = problem.constants(kernel) | {"BM": tiling.queries, "BN": tiling.keys}
     signature = {
         name: "constexpr"
         if name in constants
         else ("*fp32" if name in FLOATS else "*bf16")
-        if name.isupper() and name not in {"H", "W", "N0", "HQ", "WQ", "NBY", "NBX"}
+        if name.isupper() and name not in triton_kernels.SIZES
         else SCALAR.get(name, "i32")
         for name in function.arg_names
     }
@@ -65,9 +67,8 @@ def resources(kernel, problem):
     ]
     attrs = {(function.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned}
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attrs)
-    tiling = problem.tiling(kernel)
     options = {"num_warps": tiling.warps, "num_stages": tiling.stages, "enable_fp_fusion": True}
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
         cubin.write(compiled.asm["cubin"])
         cubin.flush()

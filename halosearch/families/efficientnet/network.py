@@ -27,8 +27,13 @@ class InvertedBottleneck(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, C, H, W) to (N, width, H/stride, W/stride)."""
-        out_NCHW: Tensor = self.project(self.gate(self.depthwise(self.expand(x_NCHW))))
+        out_NCHW: Tensor = self.project(self.inner(x_NCHW))
         return out_NCHW
+
+    def inner(self, x_NCHW: Tensor) -> Tensor:
+        """What is projected."""
+        inner_NCHW: Tensor = self.gate(self.depthwise(self.expand(x_NCHW)))
+        return inner_NCHW
 
 
 class ResidualInvertedBottleneck(ResidualBlock):
@@ -42,8 +47,7 @@ class ResidualInvertedBottleneck(ResidualBlock):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, width, H, W), kept."""
-        out_NCHW: Tensor = x_NCHW + self.scale * self.branch(x_NCHW)
-        return out_NCHW
+        return self.branch.project.joined(self.branch.inner(x_NCHW), x_NCHW, self.scale, None)
 
 
 def _block(stage: Stage, channels: int, stride: int) -> nn.Module:

@@ -6,18 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from halosearch.families.building_blocks import (
-    ACTIVATIONS,
-    Classifier,
-    Conv,
-    ResidualBlock,
-    SqueezeExcite,
-    Subsample,
-)
+from halosearch.families.building_blocks import Classifier, Conv, ResidualBlock, SqueezeExcite, Subsample
 from halosearch.families.halonet.attention.call import Inputs, Shape
 from halosearch.families.halonet.attention.halo_attention import masked_attention
 from halosearch.families.halonet.config import ATTENTION, SE_RATIO, STAGES, HaloNetConfig
 from halosearch.families.halonet.variant import ABSOLUTE, POOLED, RELATIVE
+from halosearch.families.norm import Norm
 
 REL_STD = 0.02
 WEIGHTS_VERSION = 2
@@ -88,8 +82,8 @@ class Bottleneck(ResidualBlock):
         if config.stage_kinds[stage] == ATTENTION:
             attention = HaloAttention(config, stage, stride, backend)
             inner = attention.values
-            spatial = [attention, nn.BatchNorm2d(inner), ACTIVATIONS[act](inplace=True)]
-            spatial += [_gate(inner, act)] if config.variant.squeeze_excite else []
+            spatial = [attention, Norm(inner, act)]
+            spatial += [nn.Identity(), _gate(inner, act)] if config.variant.squeeze_excite else []  # names of weights
         else:
             inner = width
             spatial = [Conv(width, width, 3, stride, act=act), _gate(width, act)]
@@ -98,14 +92,13 @@ class Bottleneck(ResidualBlock):
         self.shortcut: nn.Module = nn.Identity()
         if channels != out or stride != 1:
             self.shortcut = nn.Sequential(*([Subsample(stride)] if stride > 1 else []), Conv(channels, out, act=None))
-        self.act = ACTIVATIONS[act](inplace=True)
+        self.act = act
         nn.init.zeros_(self.expand.norm.weight)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Residual block."""
-        branch_NCHW = self.expand(self.spatial(self.reduce(x_NCHW)))
-        out_NCHW: Tensor = self.act(self.shortcut(x_NCHW) + self.scale * branch_NCHW)
-        return out_NCHW
+        inner_NCHW = self.spatial(self.reduce(x_NCHW))
+        return self.expand.joined(inner_NCHW, self.shortcut(x_NCHW), self.scale, self.act)
 
 
 def _gate(width: int, act: str) -> SqueezeExcite:

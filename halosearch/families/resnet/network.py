@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from halosearch.families.building_blocks import ACTIVATIONS, Classifier, Conv, ResidualBlock, SqueezeExcite, Subsample
+from halosearch.families.building_blocks import Classifier, Conv, ResidualBlock, SqueezeExcite, Subsample
 from halosearch.families.layers import IMAGENET_CLASSES
+from halosearch.families.norm import activated
 from halosearch.families.resnet.config import EXPANSION, STAGES, ResNetConfig, squeezed
 
 
@@ -23,13 +24,14 @@ class Bottleneck(ResidualBlock):
         self.shortcut: nn.Module = nn.Identity()
         if channels != out or stride != 1:
             self.shortcut = nn.Sequential(*([Subsample(stride)] if stride > 1 else []), Conv(channels, out, act=None))
-        self.act = ACTIVATIONS[act](inplace=True)
+        self.act = act
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, C, H, W) to (N, 4 width, H/stride, W/stride)."""
-        branch_NCHW = self.gate(self.expand(self.spatial(self.reduce(x_NCHW))))
-        out_NCHW: Tensor = self.act(self.shortcut(x_NCHW) + self.scale * branch_NCHW)
-        return out_NCHW
+        inner_NCHW, shortcut_NCHW = self.spatial(self.reduce(x_NCHW)), self.shortcut(x_NCHW)
+        if isinstance(self.gate, nn.Identity):
+            return self.expand.joined(inner_NCHW, shortcut_NCHW, self.scale, self.act)
+        return activated(shortcut_NCHW + self.scale * self.gate(self.expand(inner_NCHW)), self.act)
 
 
 class ResNet(Classifier):

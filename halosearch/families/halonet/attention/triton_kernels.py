@@ -12,9 +12,12 @@ the table padded to powers of two; BM, BN: queries and keys of a tile; SIDE: que
 import triton
 import triton.language as tl
 
+SIZES = ["N0", "H", "W", "HQ", "WQ", "NBY", "NBX", "HEADS", "B", "HALO", "S", "SIDE", "WIN", "scale"]
+"""What no kernel is compiled anew for: only channels of a head, padded tables and tiles are compile-time constants."""
+
 
 @triton.jit
-def _place(by, bx, m, HQ, WQ, B: tl.constexpr, S: tl.constexpr, SIDE: tl.constexpr):
+def _place(by, bx, m, HQ, WQ, B, S, SIDE):
     """Output row and column of query slot m, its position in the block, and whether the slot holds a query."""
     oy = (by * B + S - 1) // S + m // SIDE
     ox = (bx * B + S - 1) // S + m % SIDE
@@ -25,7 +28,7 @@ def _place(by, bx, m, HQ, WQ, B: tl.constexpr, S: tl.constexpr, SIDE: tl.constex
 
 
 @triton.jit
-def _window(by, bx, H, W, B: tl.constexpr, HALO: tl.constexpr):
+def _window(by, bx, H, W, B, HALO):
     """First row and column of the part of the window inside the map, its width, and its number of keys."""
     y0 = tl.maximum(by * B - HALO, 0)
     x0 = tl.maximum(bx * B - HALO, 0)
@@ -49,9 +52,7 @@ def _write(P, values, n, y, x, held, sn, sy, sx, head, C: tl.constexpr, CP: tl.c
 
 
 @triton.jit
-def _relative(
-    q, R, position, inverse, D: tl.constexpr, DP: tl.constexpr, WIN: tl.constexpr, WP: tl.constexpr, R2: tl.constexpr
-):
+def _relative(q, R, position, inverse, WIN, D: tl.constexpr, DP: tl.constexpr, WP: tl.constexpr, R2: tl.constexpr):
     """Q . table row of every window position, divided by the scale: [BM, WP]; and the table: [R2, DP]."""
     r = tl.arange(0, R2)
     c = tl.arange(0, DP)
@@ -78,14 +79,13 @@ def _logits(q, k, down, across, eh, ew):
     return tl.dot(across, ew, s, input_precision="ieee")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def forward_kernel(
     Q, K, V, RH, RW, O, LSE,
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
-    H, W, HQ, WQ, NBY, NBX, scale,
-    HEADS: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
-    B: tl.constexpr, HALO: tl.constexpr, S: tl.constexpr, SIDE: tl.constexpr,
-    WIN: tl.constexpr, WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, scale,
+    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
+    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of queries, images); writes the output and the base-2 logarithms of the softmax sums."""
     pid = tl.program_id(0)
@@ -96,8 +96,8 @@ def forward_kernel(
     m = tl.program_id(1) * BM + tl.arange(0, BM)
     oy, ox, ry, rx, held = _place(by, bx, m, HQ, WQ, B, S, SIDE)
     q = _rows(Q, n, oy, ox, held, sqn, sqy, sqx, head, D, DP)
-    down, _th = _relative(q, RH, ry, 1.0 / scale, D, DP, WIN, WP, R2)
-    across, _tw = _relative(q, RW, rx, 1.0 / scale, D, DP, WIN, WP, R2)
+    down, _th = _relative(q, RH, ry, 1.0 / scale, WIN, D, DP, WP, R2)
+    across, _tw = _relative(q, RW, rx, 1.0 / scale, WIN, D, DP, WP, R2)
     y0, x0, width, keys = _window(by, bx, H, W, B, HALO)
     largest = tl.full([BM], -float("inf"), tl.float32)
     total = tl.zeros([BM], tl.float32)
@@ -124,7 +124,7 @@ def forward_kernel(
 
 
 @triton.jit
-def _unskew(d, position, WIN: tl.constexpr, R2: tl.constexpr, dtype: tl.constexpr):
+def _unskew(d, position, WIN, R2: tl.constexpr, dtype: tl.constexpr):
     """[BM, WP] gradients of window positions as gradients of table rows: [BM, R2]."""
     r = tl.arange(0, R2)[None, :]
     index = r + position[:, None] - (WIN - 1)
@@ -133,13 +133,36 @@ def _unskew(d, position, WIN: tl.constexpr, R2: tl.constexpr, dtype: tl.constexp
 
 
 @triton.jit
+def _finish_queries(
+    DQ, partial, q, dq, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, HQ, WQ, HEADS, head, WIN,
+    D: tl.constexpr, DP: tl.constexpr, R2: tl.constexpr,
+):  # fmt: skip
+    """What the gradients of the relative logits mean for the queries and for the tables; writes both."""
+    dth = _unskew(ddown, ry, WIN, R2, q.dtype)
+    dtw = _unskew(dacross, rx, WIN, R2, q.dtype)
+    dq = tl.dot(dth, th, dq, input_precision="ieee")
+    dq = tl.dot(dtw, tw, dq, input_precision="ieee")
+    contiguous = HEADS * D
+    _write(DQ, dq, n, oy, ox, held, HQ * WQ * contiguous, WQ * contiguous, contiguous, head, D, DP)
+    tl.store(partial, tl.dot(tl.trans(dth), q, input_precision="ieee"))
+    tl.store(partial + R2 * DP, tl.dot(tl.trans(dtw), q, input_precision="ieee"))
+
+
+@triton.jit
+def _write_window(P, values, place, real, HEADS, head, C: tl.constexpr, CP: tl.constexpr):
+    """Gradients of keys (or values) to their places in the windows."""
+    c = tl.arange(0, CP)
+    at = P + (place[:, None] * HEADS + head) * C + c[None, :]
+    tl.store(at, values.to(P.dtype.element_ty), mask=real[:, None] & (c[None, :] < C))
+
+
+@triton.jit(do_not_specialize=SIZES)
 def backward_queries_kernel(
     Q, K, V, RH, RW, O, DO, LSE, DELTA, DQ, DR,
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
-    N0, H, W, HQ, WQ, NBY, NBX, scale,
-    HEADS: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
-    B: tl.constexpr, HALO: tl.constexpr, S: tl.constexpr, SIDE: tl.constexpr,
-    WIN: tl.constexpr, WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, scale,
+    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
+    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of queries, images from N0 on).
 
@@ -164,8 +187,8 @@ def backward_queries_kernel(
     sums = ((n * HEADS + head) * HQ + oy) * WQ + ox
     tl.store(DELTA + sums, delta, mask=held)
     lse = tl.load(LSE + sums, mask=held, other=float("inf"))
-    down, th = _relative(q, RH, ry, 1.0 / scale, D, DP, WIN, WP, R2)
-    across, tw = _relative(q, RW, rx, 1.0 / scale, D, DP, WIN, WP, R2)
+    down, th = _relative(q, RH, ry, 1.0 / scale, WIN, D, DP, WP, R2)
+    across, tw = _relative(q, RW, rx, 1.0 / scale, WIN, D, DP, WP, R2)
     dq = tl.zeros([BM, DP], tl.float32)
     ddown = tl.zeros([BM, WP], tl.float32)
     dacross = tl.zeros([BM, WP], tl.float32)
@@ -185,24 +208,79 @@ def backward_queries_kernel(
         dq = tl.dot(ds, k, dq, input_precision="ieee")
         ddown = tl.dot(ds, tl.trans(eh), ddown, input_precision="ieee")
         dacross = tl.dot(ds, tl.trans(ew), dacross, input_precision="ieee")
-    dth = _unskew(ddown, ry, WIN, R2, q.dtype)
-    dtw = _unskew(dacross, rx, WIN, R2, q.dtype)
-    dq = tl.dot(dth, th, dq * scale, input_precision="ieee")
-    dq = tl.dot(dtw, tw, dq, input_precision="ieee")
-    contiguous = HEADS * D
-    _write(DQ, dq, n, oy, ox, held, HQ * WQ * contiguous, WQ * contiguous, contiguous, head, D, DP)
-    tl.store(partial, tl.dot(tl.trans(dth), q, input_precision="ieee"))
-    tl.store(partial + R2 * DP, tl.dot(tl.trans(dtw), q, input_precision="ieee"))
+    _finish_queries(
+        DQ, partial, q, dq * scale, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, HQ, WQ, HEADS, head, WIN, D, DP, R2
+    )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
+def backward_kernel(
+    Q, K, V, RH, RW, O, DO, LSE, DQ, DKW, DVW, DR,
+    sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
+    N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, scale,
+    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
+    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """All of backward where one tile holds the queries of a block: grid (blocks·heads, 1, images from N0 on).
+
+    Every logit is computed once. Writes what the two kernels for larger blocks write.
+    """
+    pid = tl.program_id(0)
+    head = pid % HEADS
+    bx = pid // HEADS % NBX
+    by = pid // HEADS // NBX
+    oy, ox, ry, rx, held = _place(by, bx, tl.arange(0, BM), HQ, WQ, B, S, SIDE)
+    y0, x0, width, keys = _window(by, bx, H, W, B, HALO)
+    base2 = scale * 1.4426950408889634
+    own = tl.program_id(2) * tl.num_programs(0) + pid
+    partial = DR + own.to(tl.int64) * 2 * R2 * DP + tl.arange(0, R2)[:, None] * DP + tl.arange(0, DP)[None, :]
+    n = N0 + tl.program_id(2).to(tl.int64)
+    q = _rows(Q, n, oy, ox, held, sqn, sqy, sqx, head, D, DP)
+    o = _rows(O, n, oy, ox, held, son, soy, sox, head, DV, DVP)
+    do = _rows(DO, n, oy, ox, held, son, soy, sox, head, DV, DVP)
+    delta = tl.sum(do.to(tl.float32) * o.to(tl.float32), 1)
+    lse = tl.load(LSE + ((n * HEADS + head) * HQ + oy) * WQ + ox, mask=held, other=float("inf"))
+    down, th = _relative(q, RH, ry, 1.0 / scale, WIN, D, DP, WP, R2)
+    across, tw = _relative(q, RW, rx, 1.0 / scale, WIN, D, DP, WP, R2)
+    dq = tl.zeros([BM, DP], tl.float32)
+    ddown = tl.zeros([BM, WP], tl.float32)
+    dacross = tl.zeros([BM, WP], tl.float32)
+    windows = ((n * NBY + by) * NBX + bx) * WIN
+    for start in range(0, keys, BN):
+        index = start + tl.arange(0, BN)
+        real = index < keys
+        ky = y0 + index // width
+        kx = x0 + index % width
+        jy = ky - by * B + HALO
+        jx = kx - bx * B + HALO
+        k = _rows(K, n, ky, kx, real, skn, sky, skx, head, D, DP)
+        v = _rows(V, n, ky, kx, real, svn, svy, svx, head, DV, DVP)
+        eh = _onehot(jy, q.dtype, WP)
+        ew = _onehot(jx, q.dtype, WP)
+        s = _logits(q, k, down, across, eh, ew)
+        p = tl.where(real[None, :], tl.exp2(s * base2 - lse[:, None]), 0.0)
+        place = (windows + jy) * WIN + jx
+        dv = tl.dot(tl.trans(p.to(do.dtype)), do, input_precision="ieee")
+        _write_window(DVW, dv, place, real, HEADS, head, DV, DVP)
+        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        ds = (p * (dp - delta[:, None])).to(q.dtype)
+        dk = tl.dot(tl.trans(ds), q, input_precision="ieee")
+        _write_window(DKW, dk * scale, place, real, HEADS, head, D, DP)
+        dq = tl.dot(ds, k, dq, input_precision="ieee")
+        ddown = tl.dot(ds, tl.trans(eh), ddown, input_precision="ieee")
+        dacross = tl.dot(ds, tl.trans(ew), dacross, input_precision="ieee")
+    _finish_queries(
+        DQ, partial, q, dq * scale, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, HQ, WQ, HEADS, head, WIN, D, DP, R2
+    )
+
+
+@triton.jit(do_not_specialize=SIZES)
 def backward_keys_kernel(
     Q, K, V, RH, RW, DO, LSE, DELTA, DKW, DVW,
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
-    H, W, HQ, WQ, NBY, NBX, scale,
-    HEADS: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
-    B: tl.constexpr, HALO: tl.constexpr, S: tl.constexpr, SIDE: tl.constexpr,
-    WIN: tl.constexpr, WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, scale,
+    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
+    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of keys, images); writes the gradients of a window's keys and values to its own place.
 
@@ -235,8 +313,8 @@ def backward_keys_kernel(
             sums = ((n * HEADS + head) * HQ + oy) * WQ + ox
             lse = tl.load(LSE + sums, mask=held, other=float("inf"))
             delta = tl.load(DELTA + sums, mask=held, other=0.0)
-            down, _th = _relative(q, RH, ry, 1.0 / scale, D, DP, WIN, WP, R2)
-            across, _tw = _relative(q, RW, rx, 1.0 / scale, D, DP, WIN, WP, R2)
+            down, _th = _relative(q, RH, ry, 1.0 / scale, WIN, D, DP, WP, R2)
+            across, _tw = _relative(q, RW, rx, 1.0 / scale, WIN, D, DP, WP, R2)
             s = _logits(q, k, down, across, eh, ew)
             p = tl.where(real[None, :], tl.exp2(s * base2 - lse[:, None]), 0.0)
             dv = tl.dot(tl.trans(p.to(do.dtype)), do, dv, input_precision="ieee")
@@ -244,19 +322,14 @@ def backward_keys_kernel(
             ds = (p * (dp - delta[:, None])).to(q.dtype)
             dk = tl.dot(tl.trans(ds), q, dk, input_precision="ieee")
         place = (((n * NBY + by) * NBX + bx) * WIN + jy) * WIN + jx
-        c = tl.arange(0, DP)
-        at = DKW + (place[:, None] * HEADS + head) * D + c[None, :]
-        tl.store(at, (dk * scale).to(DKW.dtype.element_ty), mask=real[:, None] & (c[None, :] < D))
-        e = tl.arange(0, DVP)
-        at = DVW + (place[:, None] * HEADS + head) * DV + e[None, :]
-        tl.store(at, dv.to(DVW.dtype.element_ty), mask=real[:, None] & (e[None, :] < DV))
+        _write_window(DKW, dk * scale, place, real, HEADS, head, D, DP)
+        _write_window(DVW, dv, place, real, HEADS, head, DV, DVP)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def fold_kernel(
-    SRC, DST, H, W, NBY, NBX,
-    CH: tl.constexpr, CP: tl.constexpr, B: tl.constexpr, HALO: tl.constexpr, WIN: tl.constexpr,
-    REACH: tl.constexpr, BP: tl.constexpr,
+    SRC, DST, H, W, NBY, NBX, B, HALO, WIN, CH,
+    CP: tl.constexpr, REACH: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
     """Grid (tiles of positions, tiles of channels, images); DST (N, H, W, CH) sums the windows that hold a position."""
     n = tl.program_id(2).to(tl.int64)

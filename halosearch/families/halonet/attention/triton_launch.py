@@ -19,6 +19,7 @@ from halosearch.families.halonet.attention.call import Inputs, Shape
 SMALLEST = 16
 """Smallest side of a tensor-core product."""
 QUERIES = 64
+"""Most query slots of a tile."""
 WIDE = 128
 """Padded channels of q and v together above which a program gets 8 warps instead of 4."""
 PARTIAL_BYTES = 1 << 26
@@ -28,8 +29,9 @@ FOLD_POSITIONS, FOLD_CHANNELS = 16, 128
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """Keys of a tile, warps and pipeline stages of a kernel."""
+    """Queries and keys of a tile, warps and pipeline stages of a kernel."""
 
+    queries: int
     keys: int
     warps: int
     stages: int
@@ -66,38 +68,42 @@ class Problem:
         return -(-self.height // self.block_size), -(-self.width // self.block_size)
 
     @property
-    def query_tiles(self) -> int:
-        """Programs for the queries of a block."""
-        return -(-(self.side**2) // QUERIES)
+    def whole(self) -> bool:
+        """Whether one tile holds the queries of a block, so that one kernel does all of backward."""
+        return self.side**2 <= QUERIES and _padded(self.channels) + _padded(self.values) <= WIDE
 
-    def tiling(self, kernel: str) -> Tiling:
-        """Tile of `forward`, `queries` or `keys`."""
-        warps = 8 if _padded(self.channels) + _padded(self.values) > WIDE else 4
-        return Tiling(32, warps, 2) if kernel == "forward" else Tiling(16, warps, 1)
+    def query_tiles(self, kernel: str) -> int:
+        """Programs for the queries of a block."""
+        return -(-(self.side**2) // tiling(self, kernel).queries)
 
     def constants(self, kernel: str) -> dict[str, int]:
         """Compile-time constants of a kernel."""
+        chosen = tiling(self, kernel)
         return {
-            "HEADS": self.heads,
             "D": self.channels,
             "DP": _padded(self.channels),
             "DV": self.values,
             "DVP": _padded(self.values),
-            "B": self.block_size,
-            "HALO": self.halo_size,
-            "S": self.stride,
-            "SIDE": self.side,
-            "WIN": self.window,
             "WP": _padded(self.window),
             "R2": _padded(2 * self.window - 1),
-            "BM": QUERIES,
-            "BN": self.tiling(kernel).keys,
+            "BM": chosen.queries,
+            "BN": chosen.keys,
         }
 
     def options(self, kernel: str) -> dict[str, Any]:
         """Constants and launch options."""
-        tiling = self.tiling(kernel)
-        return {**self.constants(kernel), "num_warps": tiling.warps, "num_stages": tiling.stages}
+        chosen = tiling(self, kernel)
+        return {**self.constants(kernel), "num_warps": chosen.warps, "num_stages": chosen.stages}
+
+
+def tiling(problem: Problem, kernel: str) -> Tiling:
+    """Tile of `forward`, `backward` (all of it at once), `queries` or `keys`."""
+    rows = min(QUERIES, _padded(problem.side**2))
+    wide = _padded(problem.channels) + _padded(problem.values) > WIDE
+    warps = 8 if wide else 4
+    if kernel == "forward":
+        return Tiling(rows, 64, warps, 2)
+    return Tiling(rows, 32 if wide else 64, warps, 1)
 
 
 def _padded(size: int) -> int:
@@ -127,7 +133,7 @@ def forward(inputs: Inputs, shape: Shape) -> tuple[Tensor, Tensor]:
     images, (down, across), heads = k.shape[0], problem.blocks, problem.heads
     out = v.new_empty(images, problem.out_height, problem.out_width, v.shape[3])
     sums = q.new_empty(images, heads, problem.out_height, problem.out_width, dtype=torch.float32)
-    triton_kernels.forward_kernel[down * across * heads, problem.query_tiles, images](
+    triton_kernels.forward_kernel[down * across * heads, problem.query_tiles("forward"), images](
         *read, out, sums, *_strides(*read[:3], out), *_sizes(problem), **problem.options("forward")
     )
     return out, sums
@@ -137,34 +143,37 @@ def backward(
     g: Tensor, inputs: Inputs, given: tuple[Tensor, Tensor], shape: Shape
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and the two tables; `given`: what `forward` gave."""
-    g, (out, sums) = g.contiguous(), given
+    g, out, sums = g.contiguous(), given[0].contiguous(), given[1].contiguous()
     q, k, v, rel_height, rel_width = inputs
     problem, read = _prepared(inputs, shape)
     images, (down, across), heads = k.shape[0], problem.blocks, problem.heads
-    blocks, constants = down * across * heads, problem.constants("queries")
-    dq, delta = q.new_empty(q.shape), torch.empty_like(sums)
+    blocks, kernel = down * across * heads, "backward" if problem.whole else "queries"
+    constants, dq = problem.constants(kernel), q.new_empty(q.shape)
+    windows = (images, down, across, problem.window, problem.window, heads)
+    d_windows = k.new_empty(*windows, problem.channels), v.new_empty(*windows, problem.values)
     strides, sizes = _strides(*read[:3], g), _sizes(problem)
-    programs, table = problem.query_tiles * blocks, (2, constants["R2"], constants["DP"])
+    programs, table = problem.query_tiles(kernel) * blocks, (2, constants["R2"], constants["DP"])
     together = min(images, max(1, PARTIAL_BYTES // (programs * math.prod(table) * 4)))
-    d_tables = sums.new_zeros(table)
+    d_tables, delta = sums.new_zeros(table), torch.empty_like(sums)
+    launch = triton_kernels.backward_kernel if problem.whole else triton_kernels.backward_queries_kernel
+    written = (dq, *d_windows) if problem.whole else (delta, dq)
     for first in range(0, images, together):
         group = min(together, images - first)
         partials = sums.new_empty(group * programs, *table)
-        triton_kernels.backward_queries_kernel[blocks, problem.query_tiles, group](
-            *read, out, g, sums, delta, dq, partials, *strides, first, *sizes, **problem.options("queries")
+        launch[blocks, problem.query_tiles(kernel), group](
+            *read, out, g, sums, *written, partials, *strides, first, *sizes, **problem.options(kernel)
         )
         d_tables += partials.sum(0)
-    windows = (images, down, across, problem.window, problem.window, heads)
-    dk_windows, dv_windows = k.new_empty(*windows, problem.channels), v.new_empty(*windows, problem.values)
-    tiles = -(-(problem.window**2) // problem.tiling("keys").keys)
-    triton_kernels.backward_keys_kernel[blocks, tiles, images](
-        *read, g, sums, delta, dk_windows, dv_windows, *strides, *sizes, **problem.options("keys")
-    )
+    if not problem.whole:
+        tiles = -(-(problem.window**2) // tiling(problem, "keys").keys)
+        triton_kernels.backward_keys_kernel[blocks, tiles, images](
+            *read, g, sums, delta, *d_windows, *strides, *sizes, **problem.options("keys")
+        )
     d_height, d_width = (
         _unclipped(each[: 2 * problem.window - 1, : problem.channels], like, shape.block_size - problem.block_size)
         for each, like in zip(d_tables, (rel_height, rel_width), strict=True)
     )
-    return dq, _folded(dk_windows, k, problem), _folded(dv_windows, v, problem), d_height, d_width
+    return dq, _folded(d_windows[0], k, problem), _folded(d_windows[1], v, problem), d_height, d_width
 
 
 def _strides(*maps: Tensor) -> tuple[int, ...]:
@@ -172,8 +181,9 @@ def _strides(*maps: Tensor) -> tuple[int, ...]:
 
 
 def _sizes(problem: Problem) -> tuple[Any, ...]:
-    scale = problem.channels**-0.5
-    return problem.height, problem.width, problem.out_height, problem.out_width, *problem.blocks, scale
+    p = problem
+    geometry = (p.block_size, p.halo_size, p.stride, p.side, p.window)
+    return p.height, p.width, p.out_height, p.out_width, *p.blocks, p.heads, *geometry, p.channels**-0.5
 
 
 def _unclipped(d_table: Tensor, like: Tensor, cut: int) -> Tensor:
@@ -193,11 +203,11 @@ def _folded(windows: Tensor, like: Tensor, problem: Problem) -> Tensor:
         problem.height,
         problem.width,
         *problem.blocks,
-        CH=channels,
+        problem.block_size,
+        problem.halo_size,
+        problem.window,
+        channels,
         CP=width,
-        B=problem.block_size,
-        HALO=problem.halo_size,
-        WIN=problem.window,
         REACH=-(-problem.halo_size // problem.block_size),
         BP=FOLD_POSITIONS,
     )

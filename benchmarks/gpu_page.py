@@ -1,0 +1,103 @@
+"""The page of `benchmarks.gpu`, from its lines."""
+
+from benchmarks.recording import table
+
+
+def _ms(measured):
+    return "-" if not measured else f"{1e3 * measured['median']:.1f} [{1e3 * measured['low']:.1f}, {1e3 * measured['high']:.1f}]"
+
+
+def page_of(lines, file):
+    """Markdown; a stage that did not end is named with its reason."""
+    by = {line["stage"]: line for line in lines}
+    where = by.get("provenance", {})
+    parts = ["# The first minutes on a GPU"]
+    if "flops_per_s" in by.get("environment", {}):
+        found = by["environment"]
+        parts.append(
+            f"Peaks of this device, measured: {found['flops_per_s'] / 1e12:.0f} TFLOP/s (matrix product), "
+            f"{found['bytes_per_s'] / 1e12:.2f} TB/s (copy, read and written bytes)."
+        )
+    parts += _correct(by.get("compile and correct", {})) + _norm(by.get("norm", {}))
+    parts += _steps([line for line in lines if "user_s" in line]) + _layers(by.get("layers", {}))
+    parts += _tiles(by.get("tiles", {})) + _trial(by.get("trial", {}))
+    for line in lines:
+        if "gradients" in line:
+            worst = ", ".join(f"{name} {value:.2g}" for value, name in line["gradients"]["worst"])
+            parts.append(f"{line['stage']}: gradients that differ most from the eager ones, relative: {worst}.")
+    missing = [f"{line['stage']}: {line.get('error') or line.get('skipped')}" for line in lines if "error" in line or "skipped" in line]  # fmt: skip
+    parts += ["Not measured: " + "; ".join(missing) + "."] if missing else []
+    versions = ", ".join(f"{key} {where[key]}" for key in ("torch", "triton", "cuda", "cudnn", "precision", "commit") if where.get(key))  # fmt: skip
+    parts.append(f"{where.get('device')}; {versions}; {where.get('date')}.\nCommand: `{where.get('command')}`. Raw numbers: `results/{file}`.")  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _correct(found):
+    if "worst" not in found:
+        return []
+    rows = [[*key.split(), f"{error:.2g}"] for key, error in found["worst"].items()]
+    unequal = found["not_equal_twice"]
+    said = f"{len(found['rows'])} cases; two runs were equal bit by bit in {len(found['rows']) - len(unequal)}."
+    failed = "; ".join(f"{each['job']}: {each['error']}" for each in found["failed"])
+    return [
+        "## Is the attention right?",
+        "Worst relative error of the output and five gradients over layers of H0, H4, H7 and odd ones, against float64.",
+        table(["backend", "precision", "worst error"], rows),
+        said + (f" Failed: {failed}." if failed else ""),
+    ]
+
+
+def _norm(found):
+    if "rows" not in found:
+        return []
+    rows = [[str(tuple(r["shape"])), "yes" if r["join"] else "no", f"{r['error']:.2g}", r["fused_us"], r["separate_us"]] for r in found["rows"]]  # fmt: skip
+    return [
+        "## Batch norm with activation as one kernel",
+        "Forward and back, microseconds of the device, beside torch's own operators.",
+        table(["map", "with shortcut", "error", "fused", "separate"], rows),
+    ]
+
+
+def _steps(lines):
+    if not lines:
+        return []
+    rows = [
+        [
+            line["stage"].removeprefix("step "),
+            line["batch"],
+            _ms(line["user_s"]),
+            _ms(line["device_s"]),
+            line.get("launches", "-"),
+            f"{line['memory_bytes'] / 1e9:.1f}",
+        ]
+        for line in lines
+    ]
+    return [
+        "## What does a training step cost?",
+        "Median of seven rounds with its interval; the device's step is a replayed CUDA graph.",
+        table(["model", "images", "user's step, ms", "device's step, ms", "launches", "GB"], rows),
+    ]
+
+
+def _layers(found):
+    if "rows" not in found:
+        return []
+    rows = [[row["layer"], row["backend"], row["us"]] for row in found["rows"]]
+    return ["## Attention layers, forward and back", table(["layer", "backend", "microseconds"], rows)]
+
+
+def _tiles(found):
+    if "best" not in found:
+        return []
+    rows = [[name, *value] for name, value in found["best"].items()]
+    return ["## Best tile of every kernel", table(["layer and kernel", "microseconds", "queries", "keys", "warps", "stages"], rows)]  # fmt: skip
+
+
+def _trial(found):
+    if "total_s" not in found:
+        return []
+    return [
+        "## One trial",
+        f"{found['total_s']:.1f} s in all, of which training {found.get('train_seconds') or float('nan'):.1f} s and drawing pictures "
+        f"{found['drawing_s']:.1f} s; {found.get('images_per_s') or float('nan'):.0f} images/s; {found.get('state')} {found.get('reason') or ''}.",
+    ]

@@ -1,0 +1,168 @@
+"""Batch norm with what follows it, as one module: torch's operators, or on CUDA in training Triton's fused ones.
+
+Maps are (N, C, H, W) in channels_last. Parameters, buffers and their names are those of `nn.BatchNorm2d`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from halosearch.families.layers import RELU, SILU
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {SILU: nn.SiLU, RELU: nn.ReLU}
+CODES = {None: 0, SILU: 1, RELU: 2}
+"""How the kernels are told the activation."""
+TILE = 4096
+"""Elements of a program's tile."""
+WIDEST = 128
+"""Most channels of a tile."""
+MOST_PARTS = 512
+"""Most parts of the rows whose sums are made apart and then joined."""
+MOST_ROWS = 2**31 - 1
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch norm, and an activation where one is named."""
+
+    def __init__(self, width: int, act: str | None = None) -> None:
+        """Gain 1, offset 0."""
+        super().__init__(width)
+        self.act = act
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """The activation of the normalised map."""
+        if self._is_fused(x_NCHW):
+            return self._fused(x_NCHW, None, 1.0, self.act)
+        return activated(super().forward(x_NCHW), self.act)
+
+    def joined(self, x_NCHW: Tensor, shortcut_NCHW: Tensor, scale: float, act: str | None) -> Tensor:
+        """act(shortcut + scale · norm(x)); the norm's own activation must be none."""
+        if self._is_fused(x_NCHW, shortcut_NCHW):
+            return self._fused(x_NCHW, shortcut_NCHW, scale, act)
+        return activated(shortcut_NCHW + scale * super().forward(x_NCHW), act)
+
+    def _is_fused(self, *maps: Tensor) -> bool:
+        """Training on CUDA, outside compilers (which fuse by themselves), with a fixed momentum."""
+        return (
+            self.training
+            and self.momentum is not None
+            and all(each.is_cuda and each.is_contiguous(memory_format=torch.channels_last) for each in maps)
+            and len({each.dtype for each in maps}) == 1
+            and not torch.compiler.is_compiling()
+            and kernels_run(maps[0].device)
+        )
+
+    def _fused(self, x_NCHW: Tensor, shortcut_NCHW: Tensor | None, scale: float, act: str | None) -> Tensor:
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        out: Tensor = FusedNorm.apply(x_NCHW, shortcut_NCHW, self.weight, self.bias, self, scale, CODES[act])  # type: ignore[no-untyped-call]
+        return out
+
+
+def activated(x: Tensor, act: str | None) -> Tensor:
+    """Not in place: autograd keeps the input, and would clone it first."""
+    if act is None:
+        return x
+    return nn.functional.silu(x) if act == SILU else nn.functional.relu(x, inplace=True)
+
+
+def kernels_run(device: torch.device) -> bool:
+    """Whether Triton's kernels can be used on a device."""
+    from halosearch.families.halonet.attention.halo_attention import triton_is_there
+
+    return device.type == "cuda" and triton_is_there()
+
+
+class FusedNorm(torch.autograd.Function):
+    """act(norm(x)), or act(shortcut + scale · norm(x)), by batch statistics; moves the running ones of `norm` on."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, norm: Norm, scale: float, act: int
+    ) -> Tensor:
+        """Keeps the map (and the shortcut), and two numbers for a channel."""
+        mean, rstd = _moments(x, norm)
+        ctx.scale, ctx.act = scale, act
+        ctx.save_for_backward(x, shortcut, weight, bias, mean, rstd)
+        return _applied(x, shortcut, (mean, rstd, weight, bias), scale, act)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the map, the shortcut, the gain and the offset."""
+        x, shortcut, weight, bias, mean, rstd = ctx.saved_tensors
+        g = g.contiguous(memory_format=torch.channels_last)
+        return (*_gradients(g, x, shortcut, (mean, rstd, weight, bias), ctx.scale, ctx.act), None, None, None)
+
+
+def _moments(x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
+    from halosearch.families import norm_kernels as kernels
+
+    rows, channels = x.numel() // x.shape[1], x.shape[1]
+    high, wide = _tile(channels)
+    parts, tiles = _parts(rows, high)
+    partial = x.new_empty(parts, 2, channels, dtype=torch.float32)
+    mean, rstd = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+    columns = -(-channels // wide)
+    kernels.moments_kernel[parts, columns](x, partial, rows, channels, tiles, BR=high, BC=wide)
+    padded = 1 << (parts - 1).bit_length()
+    narrow = max(1, min(wide, TILE // padded))
+    kernels.finish_moments_kernel[(-(-channels // narrow),)](
+        partial, mean, rstd, norm.running_mean, norm.running_var, rows, channels, parts, tiles * high, norm.momentum, norm.eps,
+        PP=padded, BC=narrow,
+    )  # fmt: skip
+    return mean, rstd
+
+
+def _applied(
+    x: Tensor, shortcut: Tensor | None, of_channels: tuple[Tensor, ...], scale: float, act: int
+) -> Tensor:
+    from halosearch.families import norm_kernels as kernels
+
+    out, channels = torch.empty_like(x), x.shape[1]
+    rows = x.numel() // channels
+    high, wide = _tile(channels)
+    grid = -(-rows // high), -(-channels // wide)
+    kernels.apply_kernel[grid](
+        x, x if shortcut is None else shortcut, out, *of_channels, rows, channels, scale,
+        ACT=act, JOIN=shortcut is not None, BR=high, BC=wide,
+    )  # fmt: skip
+    return out
+
+
+def _gradients(
+    g: Tensor, x: Tensor, shortcut: Tensor | None, of_channels: tuple[Tensor, ...], scale: float, act: int
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    from halosearch.families import norm_kernels as kernels
+
+    channels, join = x.shape[1], shortcut is not None
+    rows = x.numel() // channels
+    high, wide = _tile(channels)
+    parts, tiles = _parts(rows, high)
+    partial = x.new_empty(parts, 2, channels, dtype=torch.float32)
+    dx, d_shortcut = torch.empty_like(x), torch.empty_like(shortcut) if shortcut is not None else None
+    shape = {"ACT": act, "JOIN": join, "BR": high, "BC": wide}
+    columns = -(-channels // wide)
+    kernels.sums_kernel[parts, columns](
+        x, x if shortcut is None else shortcut, g, x if d_shortcut is None else d_shortcut, partial, *of_channels,
+        rows, channels, tiles, scale, **shape,
+    )  # fmt: skip
+    sums = partial.sum(0)
+    kernels.input_gradient_kernel[-(-rows // high), columns](
+        x, g if d_shortcut is None else d_shortcut, dx, sums, *of_channels, rows, channels, scale, **shape
+    )
+    return dx, d_shortcut, sums[1], sums[0]
+
+
+def _tile(channels: int) -> tuple[int, int]:
+    """Rows and channels of a tile."""
+    wide = min(WIDEST, 1 << (channels - 1).bit_length())
+    return max(1, TILE // wide), wide
+
+
+def _parts(rows: int, high: int) -> tuple[int, int]:
+    """Parts of the rows, and tiles of a part."""
+    tiles = -(-(-(-rows // high)) // MOST_PARTS)
+    return -(-rows // (tiles * high)), tiles
