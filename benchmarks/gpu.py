@@ -36,11 +36,14 @@ def planned(small):
     return [
         ("environment", 5, stages.environment),
         ("compile and correct", 120, stages.correct),
-        ("norm", 15, stages.norm),
+        ("norm", 10, stages.norm),
+        ("pictures", 10, stages.pictures),
         *((f"step {name}", 30 if name in heavy else 12, lambda w, n=name: stages.step(w, n)) for name in models[:5]),
         ("layers", 15, stages.layers),
-        ("trial", 40, stages.trial),
+        ("training", 40, stages.training),
+        ("trial", 60, stages.trial),
         ("tiles", 45, stages.tiles),
+        ("norm tiles", 20, stages.norm_tiles),
         ("separate norm h4", 15, lambda w: stages.separate_norm(w, "h4")),
         *((f"step {name}", 30 if name in heavy else 12, lambda w, n=name: stages.step(w, n)) for name in models[5:]),
         ("compiled h1", 100, lambda w: stages.compiled(w, "h1")),
@@ -62,6 +65,7 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seconds", type=float, default=540.0)
     parser.add_argument("--only", nargs="*", help="first words of stages")
+    parser.add_argument("--dtypes", nargs="*", choices=list(stages.DTYPES), help="of the correctness stage (all)")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--folder", default=HERE, help="where the page and results/ go")
     arguments = parser.parse_args()
@@ -82,11 +86,15 @@ def main():
             file.write(json.dumps(line, default=str) + "\n")
         sys.stdout.write(json.dumps(line, default=str)[:1500] + "\n")
         sys.stdout.flush()
-        (folder / f"{stem}.md").write_text(page_of(lines, path.name))
+        try:
+            page = page_of(lines, path.name)
+        except Exception as error:  # noqa: BLE001  # the numbers are in the file; a page can be written again
+            page = f"This page could not be written ({type(error).__name__}: {error}); the numbers are in results/{path.name}.\n"
+        (folder / f"{stem}.md").write_text(page)
 
     if not lines:
         say("provenance", where)
-    world = stages.World(device, arguments.small, {})
+    world = stages.World(device, arguments.small, {}, arguments.dtypes)
     for name, needs, run in planned(arguments.small):
         if arguments.only and not any(name.startswith(word) for word in arguments.only):
             continue
@@ -98,7 +106,7 @@ def main():
         started = time.monotonic()
         try:
             found = run(world)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a stage that fails is said, the others go on
             found = {"error": f"{type(error).__name__}: {error}"[:600], "trace": traceback.format_exc()[-1200:]}
         say(name, found | {"took_s": round(time.monotonic() - started, 1)})
         if device.type == "cuda":

@@ -4,7 +4,11 @@ from benchmarks.recording import table
 
 
 def _ms(measured):
-    return "-" if not measured else f"{1e3 * measured['median']:.1f} [{1e3 * measured['low']:.1f}, {1e3 * measured['high']:.1f}]"
+    return (
+        "-"
+        if not measured
+        else f"{1e3 * measured['median']:.1f} [{1e3 * measured['low']:.1f}, {1e3 * measured['high']:.1f}]"
+    )
 
 
 def page_of(lines, file):
@@ -20,7 +24,8 @@ def page_of(lines, file):
         )
     parts += _correct(by.get("compile and correct", {})) + _norm(by.get("norm", {}))
     parts += _steps([line for line in lines if "user_s" in line]) + _layers(by.get("layers", {}))
-    parts += _tiles(by.get("tiles", {})) + _trial(by.get("trial", {}))
+    parts += _pictures(by.get("pictures", {})) + _training(by.get("training", {})) + _trial(by.get("trial", {}))
+    parts += _tiles(by.get("tiles", {}))
     for line in lines:
         if "gradients" in line:
             worst = ", ".join(f"{name} {value:.2g}" for value, name in line["gradients"]["worst"])
@@ -50,12 +55,50 @@ def _correct(found):
 def _norm(found):
     if "rows" not in found:
         return []
-    rows = [[str(tuple(r["shape"])), "yes" if r["join"] else "no", f"{r['error']:.2g}", r["fused_us"], r["separate_us"]] for r in found["rows"]]  # fmt: skip
-    return [
-        "## Batch norm with activation as one kernel",
-        "Forward and back, microseconds of the device, beside torch's own operators.",
-        table(["map", "with shortcut", "error", "fused", "separate"], rows),
+    rows = [
+        [row["map"], str(tuple(row["shape"])), f"{row['error']:.2g}", row["fused_us"], row["separate_us"]]
+        for row in found["rows"]
     ]
+    return [
+        "## Batch norm with what follows it as one operator",
+        "Forward and back, microseconds of the device, beside torch's own operators.",
+        table(["map", "shape", "error", "fused", "separate"], rows),
+    ]
+
+
+def _pictures(found):
+    if "sizes" not in found:
+        return []
+    rows = [
+        [
+            size,
+            each["levels_apart"],
+            f"{each['share_of_bytes_apart']:.2g}",
+            f"{each['targets_apart']:.2g}",
+            each["images_per_s"],
+        ]
+        for size, each in found["sizes"].items()
+    ]
+    header = ["pixels", "most levels apart", "share of bytes apart", "most apart of a target", "images/s"]
+    return ["## Scenes drawn here and on a CPU", table(header, rows)]
+
+
+def _training(found):
+    if "rows" not in found:
+        return []
+    rows = [
+        [
+            row["how"],
+            ", ".join(f"{score:.6f}" for score in row["scores"]),
+            row["images_per_s"],
+            row["train_s"],
+            row["total_s"],
+        ]
+        for row in found["rows"]
+    ]
+    busy = f"The device computes for {found['device_s']:.1f} s of such a training." if "device_s" in found else ""
+    header = ["how", "scores", "images/s", "training, s", "whole, s"]
+    return ["## A twin trained, step by step and as a graph", table(header, rows), *([busy] if busy else [])]
 
 
 def _steps(lines):
@@ -94,10 +137,27 @@ def _tiles(found):
 
 
 def _trial(found):
-    if "total_s" not in found:
+    if "rows" not in found:
         return []
-    return [
-        "## One trial",
-        f"{found['total_s']:.1f} s in all, of which training {found.get('train_seconds') or float('nan'):.1f} s and drawing pictures "
-        f"{found['drawing_s']:.1f} s; {found.get('images_per_s') or float('nan'):.0f} images/s; {found.get('state')} {found.get('reason') or ''}.",
+    parts = ["step_time_s", "part_times_s", "zero_cost_of_s", "train_s"]
+    rows = [
+        [
+            which,
+            row["total_s"],
+            *(row.get(part, "-") for part in parts),
+            row.get("images_per_s") or "-",
+            row.get("state"),
+        ]
+        for which, row in zip(("first", "again"), found["rows"], strict=False)
     ]
+    header = [
+        "evaluation",
+        "whole, s",
+        "step timed",
+        "parts timed",
+        "zero-cost",
+        "trained and scored",
+        "images/s",
+        "state",
+    ]
+    return ["## One evaluation as a worker runs it", f"Of {found['candidate']}.", table(header, rows)]

@@ -1,6 +1,5 @@
 """What `benchmarks.gpu` asks of a GPU, stage by stage; each gives plain values."""
 
-import json
 import multiprocessing
 import os
 import subprocess
@@ -11,20 +10,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from halosearch.cost.peaks import measure_peaks
 from halosearch.cost.steps import build_stepper, captured, compiling, seconds_per_step
 from halosearch.cost.subjects import is_timm, subject_of, timm_subject
-from halosearch.cost.timing import interval
+from halosearch.cost.timing import TimingPlan, interval
 from halosearch.families import norm as norms
 from halosearch.families.halonet.attention import triton_launch
-from halosearch.families.halonet.attention.call import Inputs, Shape
+from halosearch.families.halonet.attention.call import Shape
 from halosearch.families.halonet.attention.halo_attention import chosen_backend, halo_attention
-from halosearch.families.known import parse_candidate
+from halosearch.families.halonet.space import dials_from_config
+from halosearch.families.known import parse_candidate, twin_of
+from halosearch.proxy.data.dataset import DataRequest
+from halosearch.record.evaluation import TRIAL, Evaluation
 
 BATCH, ROUNDS, STEPS = 64, 7, 10
+TRIAL_CANDIDATE = "s=128,b=8,h=3,rv=1,rb=1.5,l3=8,df=1024"
 CORRECT = {  # side, images, heads, d, d_v, block, halo, stride: layers of the family, then odd ones
     "H0 stage 1": (64, 2, 4, 16, 16, 8, 3, 1),
     "H0 stage 2, strided": (64, 2, 8, 16, 16, 8, 3, 2),
@@ -54,7 +58,12 @@ TILES = {  # kernel: queries, keys, warps, stages; queries are cut to what a blo
     "queries": [(q, k, w, 1) for q in (32, 64) for k in (32, 64) for w in (4, 8)],
     "keys": [(q, k, w, 1) for q in (32, 64) for k in (32, 64) for w in (4, 8)],
 }
-PRODUCTS = {"forward": "forward_kernel", "backward": "backward_kernel", "queries": "backward_queries_kernel", "keys": "backward_keys_kernel"}  # fmt: skip
+PRODUCTS = {
+    "forward": "forward_kernel",
+    "backward": "backward_kernel",
+    "queries": "backward_queries_kernel",
+    "keys": "backward_keys_kernel",
+}
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -65,6 +74,7 @@ class World:
     device: torch.device
     small: bool
     found: dict
+    dtypes: list | None = None
 
     @property
     def cuda(self):
@@ -126,7 +136,7 @@ def _warm(job):
         name, kernel, tile = what
         with _tile(kernel, tile):
             _both(*draw((LAYERS[name][0], 1, *LAYERS[name][2:]), torch.bfloat16, device))
-    return None
+    return
 
 
 def _safely(function_and_job):
@@ -140,7 +150,7 @@ def _safely(function_and_job):
 def correct(world):
     """Every backend and precision on layers of the family and odd ones; beside it, whatever later stages launch is compiled."""
     backends = sorted({chosen_backend(world.device), "sdpa"})
-    dtypes = list(DTYPES) if world.cuda else ["float32"]
+    dtypes = world.dtypes or (list(DTYPES) if world.cuda else ["float32"])
     names = list(CORRECT)[-4:] if world.small else list(CORRECT)
     device = str(world.device)
     checks = [(_correct, (n, t, b, device)) for n in names for t in dtypes for b in backends]
@@ -161,22 +171,58 @@ def correct(world):
     return {"worst": worst, "not_equal_twice": unequal, "failed": failed, "rows": rows}
 
 
+NORMS = {
+    "H1 stage 1": ((BATCH, 64, 64, 64), False),
+    "H1 stage 1, shortcut": ((BATCH, 192, 64, 64), True),
+    "H4 stage 1, shortcut": ((BATCH, 192, 96, 96), True),
+    "stage 3": ((BATCH, 256, 16, 16), False),
+    "odd": ((2, 20, 9, 7), True),
+}
+NORM_TILES = [(t, s, p) for t in (2048, 4096) for s in (1024, 2048, 4096) for p in (512, 1024)]
+
+
 def norm(world):
     """The fused norm against float64, and against torch's operators in time."""
     rows = []
-    for shape, join in (((BATCH, 64, 64, 64), False), ((BATCH, 256, 64, 64), True), ((BATCH, 512, 16, 16), False), ((2, 20, 9, 7), True)):  # fmt: skip
-        torch.manual_seed(0)
-        x, r, g = (torch.randn(shape, device=world.device).to(world.half(), memory_format=torch.channels_last) for _ in range(3))  # fmt: skip
+    for name, (shape, join) in NORMS.items():
+        shape = (4, *shape[1:2], 8, 8) if world.small else shape
+        x, r, g = _norm_maps(world, shape)
         module = norms.Norm(shape[1], None if join else "silu").to(world.device).train()
         exact = norms.Norm(shape[1], None if join else "silu").to(world.device).double().train()
-        outs = [_norm_step(m, x.to(t), r.to(t), g.to(t), join)() for m, t in ((module, x.dtype), (exact, torch.double))]
+        outs = [
+            _norm_step(m, *(e.to(t) for e in (x, r, g)), join)() for m, t in ((module, x.dtype), (exact, torch.double))
+        ]
         error = max(((a.double() - b).norm() / b.norm().clamp_min(1e-9)).item() for a, b in zip(*outs, strict=True))
         run = _norm_step(module, x, r, g, join)
-        fused = _device_us(run, world)
+        again = all(torch.equal(a, b) for a, b in zip(run(), run(), strict=True))
+        row = {"map": name, "shape": shape, "error": error, "equal_twice": again, "fused_us": _device_us(run, world)}
         with _separate_norm():
-            separate = _device_us(run, world)
-        rows.append({"shape": shape, "join": join, "error": error, "fused_us": fused, "separate_us": separate})
+            row["separate_us"] = _device_us(run, world)
+        rows.append(row)
     return {"rows": rows}
+
+
+def norm_tiles(world):
+    """Microseconds of every kernel of the fused norm with other tiles: what `norm` should be told."""
+    if not world.cuda:
+        return {"skipped": "needs a GPU"}
+    rows, kept = [], (norms.TILE, norms.SUMMED_TILE, norms.MOST_PARTS)
+    for name, (shape, join) in list(NORMS.items())[:4]:
+        module = norms.Norm(shape[1], None if join else "silu").to(world.device).train()
+        run = _norm_step(module, *_norm_maps(world, shape), join)
+        for tile in NORM_TILES:
+            norms.TILE, norms.SUMMED_TILE, norms.MOST_PARTS = tile
+            run()
+            own = {key: round(us, 1) for key, us in _kernels(run, 3).items() if key.endswith("_kernel")}
+            rows.append([name, *tile, own])
+    norms.TILE, norms.SUMMED_TILE, norms.MOST_PARTS = kept
+    return {"rows": rows}
+
+
+def _norm_maps(world, shape):
+    torch.manual_seed(0)
+    maps = (torch.randn(shape, device=world.device).to(world.half()) for _ in range(3))
+    return [each.contiguous(memory_format=torch.channels_last) for each in maps]
 
 
 def _norm_step(module, x, r, g, join):
@@ -366,50 +412,118 @@ def _compiled_gradients(world, name):
     return {"worst": worst}
 
 
-def trial(world):
-    """One evaluation as a worker runs it: where does its time go?"""
-    from halosearch.cost.timing import TimingPlan
-    from halosearch.proxy.data import dense_scenes
-    from halosearch.proxy.data.dataset import DataRequest
+def pictures(world):
+    """Are scenes the same on this device and on a CPU, and how fast are they drawn?"""
+    from halosearch.proxy.data.dense_scenes import DenseScenes
+    from halosearch.proxy.data.device_scenes import DeviceScenes
+
+    here, there = DenseScenes("scenes-2", 0, 64), DeviceScenes("scenes-2", 0, 64, str(world.device))
+    ids, found = np.arange(32), {}
+    for size in (64,) if world.small else (64, 128, 320):
+        ours, theirs = (each.batch("train", ids, size, None) for each in (here, there))
+        apart = (ours.images.int() - theirs.images.cpu().int()).abs()
+        found[size] = {
+            "levels_apart": apart.max().item(),
+            "share_of_bytes_apart": (apart > 0).float().mean().item(),
+            "targets_apart": (ours.dense - theirs.dense.cpu()).abs().max().item(),
+            "labels_equal": torch.equal(ours.labels, theirs.labels.cpu()),
+        }
+        many = np.arange(64 if world.small else 1024)
+        there.batch("train", many, size, None)
+        seconds = seconds_per_step(lambda s=size, m=many: there.batch("train", m, s, None), 3, world.device)
+        found[size]["images_per_s"] = len(many) / seconds
+    return {"sizes": found}
+
+
+def training(world):
+    """A twin trained for a while: step by step and as a graph, each twice. Same scores? How many images a second, how busy the GPU?"""
+    from halosearch.proxy import stepping
+    from halosearch.proxy.data.sources import open_data
     from halosearch.proxy.recipe import Recipe
-    from halosearch.record.evaluation import TRIAL, Evaluation
-    from halosearch.run.evaluate import Settings, make_evaluate
+    from halosearch.proxy.training import Trainer, TrainingJob
+
+    config = twin_of(parse_candidate(TRIAL_CANDIDATE), 0.25)
+    with tempfile.TemporaryDirectory() as folder:
+        request = DataRequest("scenes-2", 0, 1000, 1024, config.image_size, Path(folder), dense=True)
+        data = open_data(request, str(world.device))
+    job = TrainingJob(
+        config, Recipe(batch=16 if world.small else 64), (64, 128) if world.small else (3200, 6400), 0, 1024
+    )
+    rows, kept = [], stepping.EAGER_STEPS
+    for how, eager in (("first, graph", kept), ("graph", kept), ("graph", kept), ("eager", 10**9), ("eager", 10**9)):
+        stepping.EAGER_STEPS = eager
+        trainer = Trainer(job, data, world.device)
+        started = time.perf_counter()
+        result = trainer.run()
+        total = time.perf_counter() - started
+        rows.append({"how": how, "scores": [s.score for s in result.scores], "images_per_s": result.images_per_s, "train_s": result.seconds, "total_s": total})  # fmt: skip
+    stepping.EAGER_STEPS = kept
+    found = {"rows": rows}
+    if world.cuda:
+        kernels = _kernels(lambda: Trainer(job, data, world.device).run(), 1)
+        found["device_s"] = sum(us for key, us in kernels.items()) / 1e6
+        found["kernels_us"] = _top(kernels, 16)
+    return found
+
+
+def trial(world):
+    """One evaluation as a worker runs it, twice: where does its time go, and what of it was compiling?"""
+    from halosearch.proxy.recipe import Recipe
+    from halosearch.run import evaluate as evaluation
 
     class Alone:
         should_stop = staticmethod(lambda: False)
         report = staticmethod(lambda *_: None)
 
-    spent, original = [0.0], dense_scenes.DenseScenes.batch
-
-    def timed(self, *arguments):
-        started = time.perf_counter()
-        out = original(self, *arguments)
-        spent[0] += time.perf_counter() - started
-        return out
-
     small = world.small or not world.cuda
-    images = (64, 128) if small else (1024, 2048)
-    dials = json.loads((Path(__file__).parent / "gpu_trial.json").read_text())
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            DataRequest("scenes-2", 0, 50_000, 128 if small else 1024, 128, Path(folder)),
-            Recipe(batch=16 if small else 256),
-            images,
+    candidate = parse_candidate(TRIAL_CANDIDATE)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, _stopwatch(evaluation) as spent:
+        settings = evaluation.Settings(
+            DataRequest("scenes-2", 0, 300_000, 128 if small else 4096, 128, Path(folder), dense=True),
+            Recipe(batch=16 if small else 64),
+            (64, 128) if small else (3200, 12_800),
             0.25,
-            TimingPlan(2 if small else 64, 3, 1 if small else 20, 1 if small else 20, anchor_size=64 if small else 224),
+            TimingPlan(
+                2 if small else 64,
+                3 if small else 9,
+                1 if small else 10,
+                1 if small else 3,
+                anchor_size=64 if small else 224,
+            ),
             str(world.device),
             1,
             Path(folder),
         )
-        dense_scenes.DenseScenes.batch = timed
-        started = time.perf_counter()
-        try:
-            row = Evaluation(0, TRIAL, dials, trial=0)
-            result = make_evaluate(settings)(row, Alone())
-        finally:
-            dense_scenes.DenseScenes.batch = original
-    return {
-        "total_s": time.perf_counter() - started,
-        "drawing_s": spent[0],
-        **{key: result.get(key) for key in ("state", "reason", "train_seconds", "images_per_s", "zero_cost", "score")},
-    }
+        evaluate = evaluation.make_evaluate(settings)
+        for _ in range(2):
+            spent.clear()
+            started = time.perf_counter()
+            result = evaluate(Evaluation(0, TRIAL, dials_from_config(candidate), trial=0), Alone())
+            wanted = ("state", "reason", "train_seconds", "images_per_s", "zero_cost", "score")
+            rows.append({"total_s": time.perf_counter() - started, **spent, **{key: result.get(key) for key in wanted}})
+    return {"candidate": TRIAL_CANDIDATE, "rows": rows}
+
+
+@contextmanager
+def _stopwatch(module):
+    """Seconds that the parts of an evaluation take."""
+    spent, kept = {}, {name: getattr(module, name) for name in ("step_time", "part_times", "zero_cost_of", "_train")}
+
+    def watched(name, function):
+        def run(*arguments):
+            started = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                spent[f"{name.strip('_')}_s"] = time.perf_counter() - started
+
+        return run
+
+    for name, function in kept.items():
+        setattr(module, name, watched(name, function))
+    try:
+        yield spent
+    finally:
+        for name, function in kept.items():
+            setattr(module, name, function)

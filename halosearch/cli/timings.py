@@ -136,11 +136,10 @@ def _measure(
         batch if isinstance(batch, int) else 64 if cuda else 4,
         options.rounds,
         steps=20 if cuda else 1,
-        warmup=20 if cuda else 1,
+        warmup=5 if cuda else 1,
         train=training,
         anchor_size=224 if cuda else 64,
         compiled=compiled,
-        graph=cuda,
     )
     kind = "training step" if training else "forward"
     if batch != BEST:
@@ -180,7 +179,7 @@ def _print(document: dict[str, Any]) -> None:
             d["seconds"]["median"],
             d["seconds"]["low"],
             d["seconds"]["high"],
-            None if d["device_seconds"] is None else d["device_seconds"]["median"],
+            d["user_seconds"]["median"],
             d["plan"]["batch_size"] / d["seconds"]["median"],
             d["ratio_to_anchor"]["median"],
             None if d["share_of_floor"] is None else 100 * d["share_of_floor"],
@@ -189,7 +188,7 @@ def _print(document: dict[str, Any]) -> None:
         ]
         for d in document["measurements"]
     ]
-    header = ["model", "measures", "batch", "median s", "low s", "high s", "device s", "images/s"]
+    header = ["model", "measures", "batch", "median s", "low s", "high s", "user's s", "images/s"]
     put(format_table([*header, "x anchor", "% of floor", "memory MB", "interval"], rows))
     if document["comparisons"]:
         put("")
@@ -213,10 +212,10 @@ def _print(document: dict[str, Any]) -> None:
         "of the median (95 % from six rounds on), wide = more than ±2 %; ratios over the same rounds"
     )
     for remark, key in (
-        ("launch-bound (over 10 % above the device's step)", "launch_bound"),
+        ("launch-bound (the user's step over 10 % above the device's)", "launch_bound"),
         ("throttled", "throttled"),
     ):
         named = [f"{d['name']} ({d['measures']})" for d in document["measurements"] if d[key]]
         if named:
             put(f"{remark}: {', '.join(named)}")
-    put(f"device s: {first['device_step']}; % of floor: practical roofline on this device's own peaks")
+    put(f"{first['whose']}'s step: {first['how']}; % of floor: practical roofline on this device's own peaks")

@@ -16,6 +16,7 @@ from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.attention.halo_attention import chosen_backend, triton_is_there
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+BROKEN = ("CUDA error", "illegal memory access", "device-side assert", "unspecified launch failure", "ECC error")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -77,6 +78,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether an error leaves the process's CUDA context unusable: every later call there would fail, whatever it computes."""
+    if is_out_of_memory(error):
+        return False
+    sticky = getattr(torch, "AcceleratorError", None)
+    return (sticky is not None and isinstance(error, sticky)) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in BROKEN)
+    )
 
 
 @contextmanager

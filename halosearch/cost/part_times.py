@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from halosearch.cost.parts import YARDSTICK, Part, parts_of
 from halosearch.cost.roofline import FLOAT, HALF, Setting
 from halosearch.cost.step_time import TimedPart, kind_of, part_terms
-from halosearch.cost.steps import seconds_per_step
+from halosearch.cost.steps import graph_of, seconds_per_step
 from halosearch.cost.subjects import CLASSES
 from halosearch.cost.timing import TimingPlan, anchor_config
 from halosearch.families.building_blocks import Conv
@@ -85,6 +85,10 @@ def measure_parts(
     yardstick = _stepper(anchor, parts_of(anchor)[YARDSTICK], plan, device)
     wanted = list(parts_of(config).values())
     steppers = [_stepper(config, part, plan, device) for part in wanted]
+    if device.type == "cuda" and plan.graph:
+        replays = [graph_of(run, device)[0] for run in (yardstick, *steppers)]
+        if None not in replays:  # the device's own time of all, or the user's of all
+            yardstick, *steppers = [replay for replay in replays if replay is not None]
     for run in (yardstick, *steppers):
         for _ in range(plan.warmup):
             run()

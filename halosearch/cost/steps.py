@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from halosearch.cost.devices import is_broken
 from halosearch.cost.subjects import CLASSES, Subject
 
 BATCHES = 4
@@ -110,29 +111,38 @@ def captured(stepper: Stepper, device: torch.device) -> tuple[Callable[[], None]
     Returns: the replay, or None with the reason.
     """
     if device.type != "cuda":
-        return None, "not measured: device steps are replayed CUDA graphs"
-    batches, turn = stepper.batches, 0
-    try:
-        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
-            static = batches[0].clone()
-            for _ in range(CAPTURE_WARMUP):
-                stepper.step(static)
-            torch.cuda.synchronize(device)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                stepper.step(static)
-    except RuntimeError as error:
-        torch.cuda.synchronize(device)
-        torch.cuda.empty_cache()
-        return None, f"not measured: the step cannot be captured ({str(error).splitlines()[0]})"
+        return None, "the host's clock"
+    batches, turn, static = stepper.batches, 0, stepper.batches[0].clone()
+    replayed, how = graph_of(lambda: stepper.step(static), device)
+    if replayed is None:
+        return None, how
 
     def replay() -> None:
         nonlocal turn
         turn += 1
         static.copy_(batches[turn % len(batches)])
-        graph.replay()
+        replayed()
 
-    return replay, "replayed CUDA graph"
+    return replay, how
+
+
+def graph_of(run: Callable[[], None], device: torch.device) -> tuple[Callable[[], None] | None, str]:
+    """What a function launches, as a CUDA graph to replay; None with the reason where it cannot be captured."""
+    try:
+        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
+            for _ in range(CAPTURE_WARMUP):
+                run()
+            torch.cuda.synchronize(device)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                run()
+    except RuntimeError as error:
+        if is_broken(error):
+            raise
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+        return None, f"the host's clock: the step cannot be captured ({str(error).splitlines()[0]})"
+    return graph.replay, "replayed CUDA graph"
 
 
 def _training_step(

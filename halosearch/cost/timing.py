@@ -1,5 +1,8 @@
 """The clock: forward and training step of full candidates, interleaved with an anchor, with intervals.
 
+A step is the device's own where there is a GPU: a replayed CUDA graph, without the time that Python takes to launch it. The user's
+step, on the host's clock, is measured beside it. On a CPU the two are one.
+
 One round runs every model once or more, in turn and then in reverse, the anchor first and last; what drifts (clocks, other
 load) then falls on all alike. Reported: the median over rounds and its order-statistics interval, and the ratio to the
 anchor of the same rounds. Input is random and resident; loading data is not part of a step.
@@ -26,7 +29,10 @@ from halosearch.families.known import Config
 
 LAUNCH_BOUND = 1.1
 MIN_KEPT = 3
-NO_GRAPH = (None, "not measured")
+DEVICE, USER = "device", "user"
+"""Whose step: the device's own, or the user's on the host's clock. Never compared with each other."""
+USER_ROUNDS = 3
+"""Rounds in which the user's step is measured beside the device's."""
 SETTLED, SETTLED_WITHIN, MAX_WINDOWS = 3, 0.01, 10
 CONFIDENCE = 0.95
 ENOUGH = 6
@@ -53,7 +59,7 @@ def anchor_config(image_size: int) -> HaloNetConfig:
 class TimingPlan:
     """How to measure: images per step, rounds, steps per round, warm-up steps, training step or forward only.
 
-    `compiled`: the user's step runs through torch.compile; `graph`: also time a replayed CUDA graph (the device's step).
+    `compiled`: the step runs through torch.compile; `graph`: time the device's step where there is a GPU (else the user's there, too).
 
     Raises:
         UsageError: a training step of one image, whose batch norm is undefined on a map of one position.
@@ -66,7 +72,7 @@ class TimingPlan:
     train: bool = True
     anchor_size: int = 64
     compiled: bool = False
-    graph: bool = False
+    graph: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a plan that no network can run."""
@@ -98,7 +104,7 @@ class Measured:
 class StepTime:
     """Seconds per step of one model (`seconds`), its ratio to the anchor, peak memory, raw samples by round.
 
-    `seconds` is the user's step on the host's clock, `device_seconds` the device's own (CUDA graphs only, never mixed up).
+    `whose` step `seconds`, `samples_s` and the ratio are of, `how` it was measured; `user_seconds` is the user's in any case.
     Rounds in which the device was throttled stay among the samples, but are not `kept` in the medians (unless fewer than
     three others remain: then all are kept, and `throttled` says so).
     """
@@ -112,9 +118,10 @@ class StepTime:
     plan: TimingPlan
     device: dict[str, Any]
     first_step_s: float
-    device_seconds: Measured | None
-    device_samples_s: tuple[float, ...]
-    device_step: str
+    user_seconds: Measured
+    user_samples_s: tuple[float, ...]
+    whose: str
+    how: str
     conditions: tuple[dict[str, Any], ...]
     kept: tuple[int, ...]
 
@@ -126,7 +133,7 @@ class StepTime:
     @property
     def launch_bound(self) -> bool:
         """Whether the user's step takes over 10 % longer than the device needs for it."""
-        return self.device_seconds is not None and self.seconds.median > LAUNCH_BOUND * self.device_seconds.median
+        return self.whose == DEVICE and self.user_seconds.median > LAUNCH_BOUND * self.seconds.median
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -145,9 +152,10 @@ class StepTime:
             "plan": plan,
             "device": self.device,
             "first_step_s": self.first_step_s,
-            "device_seconds": None if self.device_seconds is None else self.device_seconds.to_dict(),
-            "device_samples_s": list(self.device_samples_s),
-            "device_step": self.device_step,
+            "user_seconds": self.user_seconds.to_dict(),
+            "user_samples_s": list(self.user_samples_s),
+            "whose": self.whose,
+            "how": self.how,
             "launch_bound": self.launch_bound,
             "throttled": self.throttled,
             "conditions": list(self.conditions),
@@ -168,32 +176,48 @@ def measure(
     """
     subjects = {name: each if isinstance(each, Subject) else subject_of(each) for name, each in models.items()}
     options = {"train": plan.train, "compiled": plan.compiled}
-    rounds = _Rounds({name: [] for name in models}, {name: [] for name in models}, [], [])
     with compiling(compiled=plan.compiled):
         anchor = build_stepper(subject_of(anchor_config(plan.anchor_size)), plan.batch_size, device, **options)
         steppers = {name: build_stepper(each, plan.batch_size, device, **options) for name, each in subjects.items()}
+        steps = _Steps.of(anchor, steppers, plan, device)
+        for run in (steps.anchor, *steps.runs.values()):
+            _settle(run, plan, device, clock)
+        rounds = _rounds(steps, {name: each.run for name, each in steppers.items()}, plan, device, clock)
+    return [_summary(name, rounds, steppers[name], steps, plan, device) for name in models]
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What is run: replays of all, or where one cannot be captured, the user's step of all."""
+
+    anchor: Callable[[], None]
+    runs: dict[str, Callable[[], None]]
+    whose: str
+    how: str
+
+    @classmethod
+    def of(cls, anchor: Stepper, steppers: dict[str, Stepper], plan: TimingPlan, device: torch.device) -> _Steps:
+        """Warm up and capture."""
         for stepper in (anchor, *steppers.values()):
-            _warm_up(stepper.run, plan, device, clock)
-        replays = {name: captured(each, device) if plan.graph else NO_GRAPH for name, each in steppers.items()}
-        for turn in range(plan.rounds):
-            first = seconds_per_step(anchor.run, plan.steps, device, clock)
-            for name in list(models) if turn % 2 == 0 else list(models)[::-1]:
-                rounds.samples[name].append(seconds_per_step(steppers[name].run, plan.steps, device, clock))
-                replay = replays[name][0]
-                if replay is not None:
-                    rounds.replays[name].append(seconds_per_step(replay, plan.steps, device, clock))
-            last = seconds_per_step(anchor.run, plan.steps, device, clock)
-            rounds.anchors.append((first + last) / 2)
-            if device.type == "cuda":
-                anchor.run()  # an idle GPU is never throttled: read with a step in flight
-            rounds.conditions.append(read_conditions(device))
-    return [_summary(name, rounds, steppers[name], replays[name][1], plan, device) for name in models]
+            for _ in range(plan.warmup):
+                stepper.run()
+        if not plan.graph:
+            return cls(anchor.run, {name: each.run for name, each in steppers.items()}, USER, "not asked for")
+        first, how = captured(anchor, device)
+        replays = dict[str, Callable[[], None]]()
+        for name, each in steppers.items():
+            replay, how = captured(each, device) if first is not None else (None, how)
+            if first is None or replay is None:
+                return cls(anchor.run, {name: each.run for name, each in steppers.items()}, USER, how)
+            replays[name] = replay
+        assert first is not None
+        return cls(first, replays, DEVICE, how)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rounds:
     samples: dict[str, list[float]]
-    replays: dict[str, list[float]]
+    users: dict[str, list[float]]
     anchors: list[float]
     conditions: list[dict[str, Any]]
 
@@ -204,10 +228,31 @@ class _Rounds:
         return kept if len(kept) >= MIN_KEPT else list(range(len(self.conditions)))
 
 
-def _warm_up(run: Callable[[], None], plan: TimingPlan, device: torch.device, clock: Callable[[], float]) -> None:
-    """At least `warmup` steps; on CUDA until three windows in a row agree within 1 %, or ten windows."""
-    for _ in range(plan.warmup):
-        run()
+def _rounds(
+    steps: _Steps,
+    users: dict[str, Callable[[], None]],
+    plan: TimingPlan,
+    device: torch.device,
+    clock: Callable[[], float],
+) -> _Rounds:
+    rounds = _Rounds({name: [] for name in users}, {name: [] for name in users}, [], [])
+    for turn in range(plan.rounds):
+        first = seconds_per_step(steps.anchor, plan.steps, device, clock)
+        for name in list(users) if turn % 2 == 0 else list(users)[::-1]:
+            rounds.samples[name].append(seconds_per_step(steps.runs[name], plan.steps, device, clock))
+        last = seconds_per_step(steps.anchor, plan.steps, device, clock)
+        rounds.anchors.append((first + last) / 2)
+        if device.type == "cuda":
+            steps.anchor()  # an idle GPU is never throttled: read with a step in flight
+        rounds.conditions.append(read_conditions(device))
+        if steps.whose == DEVICE and turn < USER_ROUNDS:
+            for name, run in users.items():
+                rounds.users[name].append(seconds_per_step(run, plan.steps, device, clock))
+    return rounds
+
+
+def _settle(run: Callable[[], None], plan: TimingPlan, device: torch.device, clock: Callable[[], float]) -> None:
+    """On CUDA, until three windows in a row agree within 1 %, or ten windows."""
     windows: list[float] = []
     while device.type == "cuda" and len(windows) < MAX_WINDOWS:
         windows.append(seconds_per_step(run, plan.steps, device, clock))
@@ -216,11 +261,11 @@ def _warm_up(run: Callable[[], None], plan: TimingPlan, device: torch.device, cl
 
 
 def _summary(
-    name: str, rounds: _Rounds, stepper: Stepper, device_step: str, plan: TimingPlan, device: torch.device
+    name: str, rounds: _Rounds, stepper: Stepper, steps: _Steps, plan: TimingPlan, device: torch.device
 ) -> StepTime:
     kept = rounds.kept
     samples, anchors = np.array(rounds.samples[name]), np.array(rounds.anchors)
-    replays = rounds.replays[name]
+    users = rounds.users[name] or rounds.samples[name]
     return StepTime(
         name=name,
         seconds=interval(samples[kept]),
@@ -231,9 +276,10 @@ def _summary(
         plan=plan,
         device=fingerprint(device),
         first_step_s=stepper.first_step_s,
-        device_seconds=interval(np.array(replays)[kept]) if replays else None,
-        device_samples_s=tuple(replays),
-        device_step=device_step,
+        user_seconds=interval(users) if rounds.users[name] else interval(samples[kept]),
+        user_samples_s=tuple(users),
+        whose=steps.whose,
+        how=steps.how,
         conditions=tuple(rounds.conditions),
         kept=tuple(kept),
     )

@@ -5,6 +5,7 @@ Maps are (N, C, H, W) in channels_last. Parameters, buffers and their names are 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,13 +16,14 @@ from halosearch.families.layers import RELU, SILU
 ACTIVATIONS: dict[str, type[nn.Module]] = {SILU: nn.SiLU, RELU: nn.ReLU}
 CODES = {None: 0, SILU: 1, RELU: 2}
 """How the kernels are told the activation."""
-TILE = 4096
-"""Elements of a program's tile."""
-WIDEST = 128
-"""Most channels of a tile."""
+TILE, SUMMED_TILE = 4096, 2048
+"""Elements of a program's tile where it passes over the map, and where it sums over it."""
+WIDTHS = (32, 64, 128)
+"""Channels of a tile: few, because every one is compiled for."""
+HALVES = (torch.bfloat16, torch.float16, torch.float32)
+"""What the kernels take."""
 MOST_PARTS = 512
 """Most parts of the rows whose sums are made apart and then joined."""
-MOST_ROWS = 2**31 - 1
 
 
 class Norm(nn.BatchNorm2d):
@@ -50,6 +52,7 @@ class Norm(nn.BatchNorm2d):
             self.training
             and self.momentum is not None
             and all(each.is_cuda and each.is_contiguous(memory_format=torch.channels_last) for each in maps)
+            and maps[0].dtype in HALVES
             and len({each.dtype for each in maps}) == 1
             and not torch.compiler.is_compiling()
             and kernels_run(maps[0].device)
@@ -101,29 +104,26 @@ def _moments(x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
     from halosearch.families import norm_kernels as kernels
 
     rows, channels = x.numel() // x.shape[1], x.shape[1]
-    high, wide = _tile(channels)
+    high, wide = _tile(channels, SUMMED_TILE)
     parts, tiles = _parts(rows, high)
     partial = x.new_empty(parts, 2, channels, dtype=torch.float32)
     mean, rstd = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
     columns = -(-channels // wide)
     kernels.moments_kernel[parts, columns](x, partial, rows, channels, tiles, BR=high, BC=wide)
-    padded = 1 << (parts - 1).bit_length()
-    narrow = max(1, min(wide, TILE // padded))
+    narrow = TILE // MOST_PARTS
     kernels.finish_moments_kernel[(-(-channels // narrow),)](
         partial, mean, rstd, norm.running_mean, norm.running_var, rows, channels, parts, tiles * high, norm.momentum, norm.eps,
-        PP=padded, BC=narrow,
+        PP=MOST_PARTS, BC=narrow,
     )  # fmt: skip
     return mean, rstd
 
 
-def _applied(
-    x: Tensor, shortcut: Tensor | None, of_channels: tuple[Tensor, ...], scale: float, act: int
-) -> Tensor:
+def _applied(x: Tensor, shortcut: Tensor | None, of_channels: tuple[Tensor, ...], scale: float, act: int) -> Tensor:
     from halosearch.families import norm_kernels as kernels
 
     out, channels = torch.empty_like(x), x.shape[1]
     rows = x.numel() // channels
-    high, wide = _tile(channels)
+    high, wide = _tile(channels, TILE)
     grid = -(-rows // high), -(-channels // wide)
     kernels.apply_kernel[grid](
         x, x if shortcut is None else shortcut, out, *of_channels, rows, channels, scale,
@@ -139,30 +139,30 @@ def _gradients(
 
     channels, join = x.shape[1], shortcut is not None
     rows = x.numel() // channels
-    high, wide = _tile(channels)
+    high, wide = _tile(channels, SUMMED_TILE)
     parts, tiles = _parts(rows, high)
     partial = x.new_empty(parts, 2, channels, dtype=torch.float32)
     dx, d_shortcut = torch.empty_like(x), torch.empty_like(shortcut) if shortcut is not None else None
-    shape = {"ACT": act, "JOIN": join, "BR": high, "BC": wide}
-    columns = -(-channels // wide)
+    shape, columns = {"ACT": act, "JOIN": join}, -(-channels // wide)
     kernels.sums_kernel[parts, columns](
         x, x if shortcut is None else shortcut, g, x if d_shortcut is None else d_shortcut, partial, *of_channels,
-        rows, channels, tiles, scale, **shape,
+        rows, channels, tiles, scale, BR=high, BC=wide, **shape,
     )  # fmt: skip
-    sums = partial.sum(0)
+    sums, (high, wide) = partial.sum(0), _tile(channels, TILE)
     kernels.input_gradient_kernel[-(-rows // high), columns](
-        x, g if d_shortcut is None else d_shortcut, dx, sums, *of_channels, rows, channels, scale, **shape
-    )
+        x, g if d_shortcut is None else d_shortcut, dx, sums, *of_channels, rows, channels, scale,
+        BR=high, BC=wide, **shape,
+    )  # fmt: skip
     return dx, d_shortcut, sums[1], sums[0]
 
 
-def _tile(channels: int) -> tuple[int, int]:
+def _tile(channels: int, elements: int) -> tuple[int, int]:
     """Rows and channels of a tile."""
-    wide = min(WIDEST, 1 << (channels - 1).bit_length())
-    return max(1, TILE // wide), wide
+    wide = next((each for each in WIDTHS if each >= channels), WIDTHS[-1])
+    return elements // wide, wide
 
 
 def _parts(rows: int, high: int) -> tuple[int, int]:
     """Parts of the rows, and tiles of a part."""
-    tiles = -(-(-(-rows // high)) // MOST_PARTS)
-    return -(-rows // (tiles * high)), tiles
+    tiles = math.ceil(math.ceil(rows / high) / MOST_PARTS)
+    return math.ceil(rows / (tiles * high)), tiles

@@ -61,23 +61,19 @@ def moments_kernel(X, PART, M, C, TILES, BR: tl.constexpr, BC: tl.constexpr):
     """Grid (parts, tiles of channels): mean and sum of squared deviations of a part's rows, PART (parts, 2, C)."""
     part = tl.program_id(0)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
-    count = 0.0
-    mean = tl.zeros([BC], tl.float32)
-    squares = tl.zeros([BC], tl.float32)
+    first = part.to(tl.int64) * TILES * BR
+    shift = tl.load(X + first * C + c, mask=c < C, other=0.0).to(tl.float32)  # a value of the channel: little cancels
+    apart = tl.zeros([BR, BC], tl.float32)
+    squares = tl.zeros([BR, BC], tl.float32)
     for tile in range(TILES):
         rows = (part * TILES + tile) * BR + tl.arange(0, BR)
-        x = _tile(X, rows, c, M, C)
-        held = (rows < M)[:, None]
-        here = tl.sum((rows < M).to(tl.float32), 0)
-        mean_here = tl.sum(x, 0) / tl.maximum(here, 1.0)
-        apart = tl.where(held, x - mean_here[None, :], 0.0)
-        both = tl.maximum(count + here, 1.0)
-        change = mean_here - mean
-        squares += tl.sum(apart * apart, 0) + change * change * (count * here / both)
-        mean += change * (here / both)
-        count += here
-    tl.store(PART + part * 2 * C + c, mean, mask=c < C)
-    tl.store(PART + part * 2 * C + C + c, squares, mask=c < C)
+        x = tl.where((rows < M)[:, None], _tile(X, rows, c, M, C) - shift[None, :], 0.0)
+        apart += x
+        squares += x * x
+    count = tl.minimum(M - part * TILES * BR, TILES * BR).to(tl.float32)
+    total = tl.sum(apart, 0)
+    tl.store(PART + part * 2 * C + c, shift + total / count, mask=c < C)
+    tl.store(PART + part * 2 * C + C + c, tl.sum(squares, 0) - total * (total / count), mask=c < C)
 
 
 @triton.jit(do_not_specialize=["M", "PARTS", "ROWS", "momentum", "eps"])
@@ -135,8 +131,8 @@ def sums_kernel(
     """
     part = tl.program_id(0)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
-    alone = tl.zeros([BC], tl.float32)
-    times = tl.zeros([BC], tl.float32)
+    alone = tl.zeros([BR, BC], tl.float32)
+    times = tl.zeros([BR, BC], tl.float32)
     for tile in range(TILES):
         rows = (part * TILES + tile) * BR + tl.arange(0, BR)
         hat, z = _normed(_tile(X, rows, c, M, C), c, C, MEAN, RSTD, WEIGHT, BIAS)
@@ -146,10 +142,10 @@ def sums_kernel(
         if JOIN:
             _store(DR, g, rows, c, M, C)
             g = g.to(DR.dtype.element_ty).to(tl.float32) * scale
-        alone += tl.sum(g, 0)
-        times += tl.sum(g * hat, 0)
-    tl.store(PART + part * 2 * C + c, alone, mask=c < C)
-    tl.store(PART + part * 2 * C + C + c, times, mask=c < C)
+        alone += g
+        times += g * hat
+    tl.store(PART + part * 2 * C + c, tl.sum(alone, 0), mask=c < C)
+    tl.store(PART + part * 2 * C + C + c, tl.sum(times, 0), mask=c < C)
 
 
 @triton.jit(do_not_specialize=["M", "scale"])

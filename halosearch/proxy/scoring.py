@@ -51,6 +51,11 @@ def to_float(images: Tensor, device: torch.device) -> Tensor:
     return ((images.to(device).float() - 127.5) / 64.0).contiguous(memory_format=torch.channels_last)
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """The precision of training, scoring and timing: bfloat16 where it has tensor cores, else float32 throughout."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
 @torch.no_grad()
 def evaluate(network: nn.Module, data: Dataset, split: str, image_size: int, device: torch.device, limit: int) -> Score:
     """Score the first `limit` images of a split, batch norm in inference mode."""
@@ -62,7 +67,9 @@ def evaluate(network: nn.Module, data: Dataset, split: str, image_size: int, dev
     for start in range(0, count, EVALUATION_BATCH):
         ids = np.arange(start, min(start + EVALUATION_BATCH, count))
         images, labels, dense = data.batch(split, ids, image_size, None)
-        outputs = network(to_float(images, device)).float().cpu()
+        with autocast(device):
+            outputs = network(to_float(images, device)).float().cpu()
+        labels, dense = labels.cpu(), dense.cpu()
         blocks = split_logits(outputs, data.factors)
         losses += [F.cross_entropy(block, labels[:, i], reduction="sum").item() for i, block in enumerate(blocks)]
         if widths:

@@ -23,14 +23,16 @@ from halosearch.families.known import Config, values_of
 from halosearch.proxy import checkpoint
 from halosearch.proxy.data.dataset import TEST, TRAIN, Batch, Dataset
 from halosearch.proxy.network import build
-from halosearch.proxy.objective import part_losses, training_loss
 from halosearch.proxy.recipe import Recipe, parameter_groups
-from halosearch.proxy.scoring import Score, evaluate, to_float
+from halosearch.proxy.scoring import Score, autocast, evaluate, to_float
+from halosearch.proxy.stepping import Stepping, copy_state, make_optimizer, restore
 
 CURVE_POINTS = 24
 SETTLED_FROM = 0.25
 """Share of a training after which its losses on new images count: earlier ones rank how fast networks begin, not how far they get."""
 NORM_MOMENTUM = 0.1
+AHEAD = 2**22
+"""Pixels of the batches that a GPU draws together, where no batch depends on its step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,17 @@ class _Progress:
     trained: int = 0
 
 
+@dataclass(slots=True)
+class _Running:
+    """What a training works on, and what it has not looked at yet: losses by step, batches drawn ahead."""
+
+    network: nn.Module
+    optimizer: torch.optim.AdamW
+    stepping: Stepping
+    losses: list[tuple[int, Tensor]] = field(default_factory=list)
+    ahead: dict[int, Batch] = field(default_factory=dict)
+
+
 def _ignore(images: int, total: int, loss: float) -> None:
     del images, total, loss
 
@@ -117,76 +130,78 @@ class Trainer:
             TrainingStoppedError: `should_stop` became true; the checkpoint holds the state.
             DivergedError: NaN or infinite loss, with the step.
         """
-        network, optimizer = self._build()
-        progress, trunk = self._resume(network, optimizer)
+        running = self._build()
+        progress, trunk = self._resume(running)
         saved, earlier = self.clock(), progress.seconds
         last = self._last_rung()
         while progress.rung < last:
             images = self.job.rungs[progress.rung]
             if not progress.cooling and progress.step == self.job.recipe.trunk_steps(images):
-                trunk, progress.cooling = _copy_state(network, optimizer), True
+                trunk, progress.cooling = copy_state(running.network, running.optimizer), True
             if progress.cooling and progress.step == self.job.recipe.steps(images):
-                self._finish_rung(network, optimizer, progress, trunk)
+                self._finish_rung(running, progress, trunk)
                 continue
             if self.should_stop() or self.clock() - saved > self.save_every_s:
-                self._save(network, optimizer, progress, trunk)
+                self._save(running, progress, trunk)
                 saved = self.clock()
                 if self.should_stop():
                     raise TrainingStoppedError
-            self._step(network, optimizer, progress, images)
+            self._step(running, progress, images)
         if last < len(self.job.rungs):
-            self._save(network, optimizer, progress, None)
+            self._save(running, progress, None)
         return self._result(progress, earlier)
 
     def _last_rung(self) -> int:
         """How many rungs this run reaches."""
         return len(self.job.rungs) if self.upto is None else min(self.upto, len(self.job.rungs))
 
-    def _build(self) -> tuple[nn.Module, torch.optim.AdamW]:
+    def _build(self) -> _Running:
         torch.manual_seed(self.job.seed)
         network = build(self.job.config, self.data, self.device)
-        groups = parameter_groups(network, self.job.config, self.job.recipe)
-        rate, betas = self.job.recipe.learning_rate, self.job.recipe.betas
-        # one kernel for a parameter instead of a dozen: a twin has hundreds of small ones
-        return network, torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
+        optimizer = make_optimizer(
+            parameter_groups(network, self.job.config, self.job.recipe), self.job.recipe, self.device
+        )
+        stepping = Stepping(network, optimizer, self.data, self.job.recipe, self.device, self.accumulate)
+        return _Running(network, optimizer, stepping)
 
-    def _step(self, network: nn.Module, optimizer: torch.optim.AdamW, progress: _Progress, images: int) -> None:
+    def _step(self, running: _Running, progress: _Progress, images: int) -> None:
         started, recipe = self.clock(), self.job.recipe
         factor = (
             recipe.cooldown_factor(progress.step, images) if progress.cooling else recipe.trunk_factor(progress.step)
         )
-        for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * factor
-        ids = batch_ids(self.job.seed, progress.step, recipe.batch, self.data.size(TRAIN))
-        batch = self.data.batch(TRAIN, ids, self.job.config.image_size, (self.job.seed, progress.step))
-        optimizer.zero_grad(set_to_none=True)
-        parts = zip(*(each.chunk(self.accumulate) for each in batch), strict=True)
-        losses = [self._backward(network, Batch(*part), len(ids)) for part in parts]
-        value, fresh = (sum(found) for found in zip(*losses, strict=True))
-        if not math.isfinite(value):
-            raise DivergedError(f"loss is {value} at step {progress.step}")
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-        optimizer.step()
+        batch = self._batch(running, progress.step)
+        running.losses.append((progress.step, running.stepping.run(batch, factor)))
         progress.step += 1
-        progress.fresh += [fresh] if self.data.dense else []
-        progress.trained += len(ids)
+        progress.trained += len(batch.images)
+        if len(running.losses) >= running.stepping.unlooked:
+            self._look(running, progress)
         progress.seconds += self.clock() - started
-        shown = progress.step * recipe.batch
-        if progress.step % max(1, recipe.steps(self.job.rungs[-1]) // CURVE_POINTS) == 0:
-            progress.curve.append((shown, value))
-        self.on_step(shown, self.job.rungs[self._last_rung() - 1], value)
 
-    def _backward(self, network: nn.Module, part: Batch, batch: int) -> tuple[float, float]:
-        """Add the gradients of a part of the batch; returns its shares of the batch's loss and of its mean loss over parts."""
-        network.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            outputs = network(to_float(part.images, self.device)).float()
-        labels, dense = part.labels.to(self.device), part.dense.to(self.device)
-        share = len(part.images) / batch
-        loss = training_loss(outputs, labels, dense, self.data, self.job.recipe.label_smoothing) * share
-        loss.backward()
-        fresh = part_losses(outputs.detach(), labels, dense, self.data).mean() * share if self.data.dense else 0.0
-        return float(loss.detach()), float(fresh)
+    def _look(self, running: _Running, progress: _Progress) -> None:
+        """Read the losses of the steps since the last look."""
+        value, every = math.nan, max(1, self.job.recipe.steps(self.job.rungs[-1]) // CURVE_POINTS)
+        for step, losses in running.losses:
+            value, fresh = (sum(found) for found in zip(*losses.tolist(), strict=True))
+            if not math.isfinite(value):
+                raise DivergedError(f"loss is {value} at step {step}")
+            progress.fresh += [fresh] if self.data.dense else []
+            if (step + 1) % every == 0:
+                progress.curve.append(((step + 1) * self.job.recipe.batch, value))
+        if running.losses:
+            running.losses.clear()
+            self.on_step(progress.step * self.job.recipe.batch, self.job.rungs[self._last_rung() - 1], value)
+
+    def _batch(self, running: _Running, step: int) -> Batch:
+        """The batch of a step; on a GPU drawn with those that follow, where no batch depends on its step."""
+        recipe, size = self.job.recipe, self.job.config.image_size
+        together = AHEAD // (recipe.batch * size**2) if self.device.type == "cuda" and not self.data.augmented else 1
+        if step not in running.ahead:
+            steps = range(step, step + max(1, together))
+            ids = [batch_ids(self.job.seed, each, recipe.batch, self.data.size(TRAIN)) for each in steps]
+            drawn = self.data.batch(TRAIN, np.concatenate(ids), size, (self.job.seed, step))
+            parts = zip(*(each.split(recipe.batch) for each in drawn), strict=True)
+            running.ahead = {each: Batch(*part) for each, part in zip(steps, parts, strict=True)}
+        return running.ahead.pop(step)
 
     @torch.no_grad()
     def _settle_norms(self, network: nn.Module, step: int) -> None:
@@ -199,15 +214,16 @@ class Trainer:
         for i in range(self.job.recipe.norm_batches):
             ids = batch_ids(self.job.seed, step + i, self.job.recipe.batch, self.data.size(TRAIN))
             pixels = self.data.batch(TRAIN, ids, self.job.config.image_size, (self.job.seed, step + i)).images
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            with autocast(self.device):
                 network(to_float(pixels, self.device))
         for norm in norms:
             norm.momentum = NORM_MOMENTUM
 
-    def _finish_rung(self, network: nn.Module, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:
-        self._settle_norms(network, progress.step)
+    def _finish_rung(self, running: _Running, progress: _Progress, trunk: Any) -> None:
+        self._look(running, progress)
+        self._settle_norms(running.network, progress.step)
         score = evaluate(
-            network, self.data, self.job.split, self.job.config.image_size, self.device, self.job.test_images
+            running.network, self.data, self.job.split, self.job.config.image_size, self.device, self.job.test_images
         )
         if not math.isfinite(score.score):
             raise DivergedError(f"test loss is not finite after {self.job.rungs[progress.rung]} images")
@@ -217,8 +233,7 @@ class Trainer:
         if progress.rung < len(self.job.rungs):
             progress.step = self.job.recipe.trunk_steps(self.job.rungs[progress.rung - 1])
             del progress.fresh[progress.step :]
-            network.load_state_dict(trunk["network"])
-            optimizer.load_state_dict(trunk["optimizer"])
+            restore(running.network, running.optimizer, trunk)
 
     def _prequential(self, progress: _Progress) -> float | None:
         """Score on images that were new when they were seen; within the first epoch they all are."""
@@ -239,7 +254,8 @@ class Trainer:
             "data": self.data.report.fingerprint,
         }
 
-    def _save(self, network: nn.Module, optimizer: torch.optim.AdamW, progress: _Progress, trunk: Any) -> None:
+    def _save(self, running: _Running, progress: _Progress, trunk: Any) -> None:
+        self._look(running, progress)
         if self.path is not None:
             checkpoint.save(
                 self.path,
@@ -247,16 +263,15 @@ class Trainer:
                     "job": self._job_key(),
                     "progress": asdict(progress),
                     "trunk": trunk,
-                    "live": _copy_state(network, optimizer),
+                    "live": copy_state(running.network, running.optimizer),
                 },
             )
 
-    def _resume(self, network: nn.Module, optimizer: torch.optim.AdamW) -> tuple[_Progress, Any]:
+    def _resume(self, running: _Running) -> tuple[_Progress, Any]:
         state = checkpoint.load(self.path, self._job_key()) if self.path is not None else None
         if state is None:
             return _Progress(), None
-        network.load_state_dict(state["live"]["network"])
-        optimizer.load_state_dict(state["live"]["optimizer"])
+        restore(running.network, running.optimizer, state["live"])
         return _Progress(**state["progress"]), state["trunk"]
 
     def _result(self, progress: _Progress, earlier: float) -> TrainingResult:
@@ -276,19 +291,3 @@ def batch_ids(seed: int, step: int, batch: int, size: int) -> np.ndarray:
 def _order(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order of an epoch; a step asks for one, or two at its turn."""
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(size)
-
-
-def _copy_state(network: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, Any]:
-    """A snapshot that later steps do not change."""
-    return {
-        "network": {name: value.detach().clone() for name, value in network.state_dict().items()},
-        "optimizer": _cloned(optimizer.state_dict()),
-    }
-
-
-def _cloned(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _cloned(item) for key, item in value.items()}
-    return [_cloned(item) for item in value] if isinstance(value, list) else value

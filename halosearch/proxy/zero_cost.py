@@ -17,7 +17,7 @@ from halosearch.families.known import Config
 from halosearch.proxy.data.dataset import TRAIN, Dataset
 from halosearch.proxy.network import build
 from halosearch.proxy.objective import training_loss
-from halosearch.proxy.scoring import to_float
+from halosearch.proxy.scoring import autocast, to_float
 from halosearch.proxy.training import batch_ids
 
 ZERO_COST = ("gradient_norm", "snip", "synflow")
@@ -33,7 +33,8 @@ def zero_cost_scores(config: Config, data: Dataset, seed: int, batch: int, devic
     ids = batch_ids(seed, 0, batch, data.size(TRAIN))
     images, labels, dense = data.batch(TRAIN, ids, config.image_size, (seed, 0))
     network.train()
-    outputs = network(to_float(images, device)).float()
+    with autocast(device):
+        outputs = network(to_float(images, device)).float()
     training_loss(outputs, labels.to(device), dense.to(device), data, 0.0).backward()
     pairs = [(p.detach(), p.grad) for p in network.parameters() if p.grad is not None]
     found = {

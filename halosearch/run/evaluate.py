@@ -80,7 +80,7 @@ def make_evaluate(settings: Settings) -> Evaluate:
     """
     resolve_device(settings.device)
     torch.set_num_threads(settings.threads)
-    data = open_data(settings.data)
+    data = open_data(settings.data, settings.device)
     if settings.fingerprint not in ("", data.report.fingerprint):
         raise EnvironmentFault(f"a worker found other images at {settings.data.source} than the study's driver", "")
 

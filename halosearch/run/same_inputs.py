@@ -18,7 +18,7 @@ from halosearch.record.table import Table
 from halosearch.spec.presets import Preset
 from halosearch.spec.study import FILE, MAY_CHANGE, StudySpec
 
-GPU_STEPS = 20
+GPU_STEPS, GPU_WARMUP = 10, 3
 """Steps of a sample on a GPU, whose single steps are too short for the host's clock."""
 
 
@@ -70,9 +70,9 @@ def recipe_of(preset: Preset) -> Recipe:
 
 def timing_plan(spec: StudySpec) -> TimingPlan:
     """How step times are measured in a study."""
-    steps = GPU_STEPS if spec.device.startswith("cuda") else 1
+    steps, warmup = (GPU_STEPS, GPU_WARMUP) if spec.device.startswith("cuda") else (1, 1)
     preset = spec.preset
-    return TimingPlan(preset.timing_batch, preset.timing_rounds, steps, warmup=steps, anchor_size=preset.timing_anchor)
+    return TimingPlan(preset.timing_batch, preset.timing_rounds, steps, warmup=warmup, anchor_size=preset.timing_anchor)
 
 
 def data_facts(data: Dataset, spec: StudySpec) -> dict[str, Any]:

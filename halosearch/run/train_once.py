@@ -59,7 +59,8 @@ def train_once(wanted: OneTraining, say: Callable[[str], None]) -> dict[str, Any
                 config.image_size,
                 Path(cache),
                 dense=price.dense,
-            )
+            ),
+            str(resolved),
         )
         for path, reason in dataset.report.unreadable:
             say(f"unreadable: {path} ({reason})")

@@ -31,7 +31,7 @@ def test_compare_prints_ratios_and_writes_every_raw_sample(tmp_path):
     assert "step-times.json" in done.stdout
     for each in document["measurements"]:
         assert each["seconds"]["median"] * each["share_of_floor"] == pytest.approx(each["floor_s"])
-        assert each["device_seconds"] is None
+        assert (each["whose"], each["user_seconds"]) == ("user", each["seconds"])
 
 
 @pytest.mark.slow

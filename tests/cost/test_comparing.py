@@ -95,6 +95,6 @@ def test_throttled_rounds_stay_in_the_samples_and_leave_the_median(monkeypatch):
     assert result.kept == (2, 3, 4, 5)
     assert len(result.samples_s) == len(result.conditions) == 6
     assert result.seconds.median == pytest.approx(np.median(result.samples_s[2:]))
-    assert result.device_seconds is None
-    assert result.device_step == "not measured"
+    assert result.user_seconds == result.seconds
+    assert (result.whose, result.how) == ("user", "the host's clock")
     assert not result.throttled

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 from halosearch.proxy.data.dense_scenes import DIFFICULTIES, DRAWS, FACTORS, DenseScenes, golden_hash, raw_targets
+from halosearch.proxy.data.device_scenes import DeviceScenes
 from halosearch.proxy.data.philox import uniform
 from halosearch.proxy.data.scene_drawing import Scenes, draw, scenes_of
 
@@ -97,3 +98,15 @@ def test_noise_grows_with_the_image_size_and_is_not_shared(data):
         assert alike.abs().max() < 0.2
     assert 1.2 < deviation[64] / deviation[48] < 1.5
     assert abs(deviation[64] / 255 - EASY.noise) < 0.002
+
+
+def test_scenes_made_for_a_gpu_are_those_made_for_a_cpu():
+    """On one device bit by bit, in any split, order and chunk; what a GPU draws otherwise is measured by benchmarks.gpu."""
+    here, there = DenseScenes("scenes-easy-2", 3, 24), DeviceScenes("scenes-easy-2", 3, 24, "cpu")
+    for split, ids in (("train", [5, 70, 5, 0]), ("test", [23, 2]), ("held-out", [95, 0, 7])):
+        for size in (48, 64):
+            ours, theirs = (each.batch(split, np.array(ids), size, (0, 1)) for each in (here, there))
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.labels, theirs.labels)
+            assert torch.allclose(ours.dense, theirs.dense, atol=1e-6)
+    assert here.report == there.report

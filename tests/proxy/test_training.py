@@ -12,6 +12,7 @@ from halosearch.proxy.data.dense_scenes import DenseScenes
 from halosearch.proxy.data.scenes import Scenes
 from halosearch.proxy.recipe import Recipe, parameter_groups, residual_scale
 from halosearch.proxy.scoring import evaluate, to_float
+from halosearch.proxy.stepping import Stepping
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingStoppedError, batch_ids
 from halosearch.proxy.zero_cost import ZERO_COST, zero_cost_scores
 
@@ -77,12 +78,13 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(data):
 
     def gradient(parts):
         trainer = Trainer(JOB, data, CPU, accumulate=parts)
-        network, _ = trainer._build()
+        running = trainer._build()
+        network = running.network
         batch = data.batch(TRAIN, np.arange(16), 48, None)
         network.eval()
         network.train = lambda mode=True: network
         for part in zip(*(each.chunk(parts) for each in batch), strict=True):
-            trainer._backward(network, Batch(*part), 16)
+            running.stepping._backward(Batch(*part), 16)
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
     whole, halves = gradient(1), gradient(4)
@@ -231,14 +233,14 @@ def test_dense_targets_are_trained_scored_and_resumed_to_the_same_bits(described
 def test_the_prequential_score_is_that_of_images_before_they_are_learned_from(described, monkeypatch):
     """Every batch's loss before its own step, of the last three quarters; a rung's own cooldown counts, another one's does not."""
     seen = []
-    plain = Trainer._backward
+    plain = Stepping._backward
 
-    def watched(self, network, part, batch):
-        found = plain(self, network, part, batch)
-        seen.append(found[1])
+    def watched(self, part, batch):
+        found = plain(self, part, batch)
+        seen.append(float(found[1]))
         return found
 
-    monkeypatch.setattr(Trainer, "_backward", watched)
+    monkeypatch.setattr(Stepping, "_backward", watched)
     both = Trainer(DENSE_JOB, described, CPU).run()
     trunk, first, rest = seen[:2], seen[2:4], seen[4:]  # 64 images are four steps, two of them cooldown
     assert both.scores[0].prequential == pytest.approx(1 - np.mean([*trunk, *first][1:]))

@@ -32,6 +32,8 @@ class ArrayImages:
         dense: whether images come with dense targets, made of the pictures themselves.
     """
 
+    augmented = True
+
     def __init__(
         self,
         images: dict[str, np.ndarray],

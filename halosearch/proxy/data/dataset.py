@@ -89,8 +89,12 @@ class DataRequest:
 
 
 class Dataset(Protocol):
-    """Images of any size on demand. Ids are 0..size(split)-1; the same id is the same scene or file at every image size."""
+    """Images of any size on demand. Ids are 0..size(split)-1; the same id is the same scene or file at every image size.
 
+    `augmented`: whether training images depend on the key that they are asked for with.
+    """
+
+    augmented: bool
     factors: tuple[Factor, ...]
     dense: tuple[Dense, ...]
     report: DataReport

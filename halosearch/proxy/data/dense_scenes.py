@@ -58,6 +58,7 @@ class DenseScenes:
     """
 
     factors: tuple[Factor, ...] = FACTORS
+    augmented = False
 
     def __init__(self, version: str, seed: int, test_images: int, device: str = "cpu") -> None:
         """Draw what targets are standardised over, and the noise."""

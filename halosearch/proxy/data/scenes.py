@@ -43,6 +43,7 @@ class Scenes:
 
     factors: tuple[Factor, ...] = FACTORS
     dense: tuple[Dense, ...] = ()
+    augmented = False
 
     def __init__(self, version: str, seed: int, test_images: int) -> None:
         """Nothing is rendered yet."""

@@ -8,6 +8,7 @@ from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data.cifar import layout_of, open_cifar
 from halosearch.proxy.data.dataset import DataRequest, Dataset
 from halosearch.proxy.data.dense_scenes import DenseScenes
+from halosearch.proxy.data.device_scenes import DeviceScenes
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.folder import FolderLimits, open_decoded, open_folder
 from halosearch.proxy.data.scenes import Scenes
@@ -16,15 +17,17 @@ UPSAMPLING_LIMIT = 1.5
 STORE_MARGIN = 1.15
 
 
-def open_data(request: DataRequest) -> Dataset:
-    """The dataset behind `request.source`.
+def open_data(request: DataRequest, device: str = "cpu") -> Dataset:
+    """The dataset behind `request.source`; on CUDA its batches are made there, where the source can.
 
     Raises:
         EnvironmentFault: the path does not exist or holds nothing that can be trained on.
     """
     if request.source in DIFFICULTIES:
-        make = Scenes if DIFFICULTIES[request.source].drawing == 1 else DenseScenes
-        return make(request.source, request.seed, request.test_images)
+        named = request.source, request.seed, request.test_images
+        if DIFFICULTIES[request.source].drawing == 1:
+            return Scenes(*named)
+        return DeviceScenes(*named, device) if device.startswith("cuda") else DenseScenes(*named)
     root = Path(request.source).expanduser()
     if not root.exists():
         raise EnvironmentFault(

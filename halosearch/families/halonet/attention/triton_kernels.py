@@ -4,8 +4,8 @@ One program handles one tile of queries (or of keys) of one block and head. It e
 the map, so padding costs nothing and needs no mask. Relative logits reach the tensor cores as products with one-hot matrices
 built from ranges. Nothing is atomic: every program writes what only it owns, so two runs are equal bit by bit.
 
-Sizes in capitals are compile-time constants. D, DV: channels of a head of q/k and of v; DP, DVP, WP, R2: those, the window and
-the table padded to powers of two; BM, BN: queries and keys of a tile; SIDE: query slots a side of a block.
+D, DV: channels of a head of q/k and of v; SIDE: query slots a side of a block; S: stride; WIN: positions a side of a window.
+Compile-time constants: DP, DVP, WP, R2: channels, the window and the table padded to powers of two; BM, BN: queries and keys of a tile.
 """
 
 # mypy: ignore-errors
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 SIZES = ["N0", "H", "W", "HQ", "WQ", "NBY", "NBX", "HEADS", "B", "HALO", "S", "SIDE", "WIN", "scale"]
-"""What no kernel is compiled anew for: only channels of a head, padded tables and tiles are compile-time constants."""
+"""What no kernel is compiled anew for: only tiles, padded tables and padded channels are compile-time constants."""
 
 
 @triton.jit
@@ -37,7 +37,7 @@ def _window(by, bx, H, W, B, HALO):
 
 
 @triton.jit
-def _rows(P, n, y, x, held, sn, sy, sx, head, C: tl.constexpr, CP: tl.constexpr):
+def _rows(P, n, y, x, held, sn, sy, sx, head, C, CP: tl.constexpr):
     """Channels of a head at positions (y, x) of image n, zero where not held: [positions, CP]."""
     c = tl.arange(0, CP)
     at = P + n * sn + y[:, None] * sy + x[:, None] * sx + head * C + c[None, :]
@@ -45,14 +45,14 @@ def _rows(P, n, y, x, held, sn, sy, sx, head, C: tl.constexpr, CP: tl.constexpr)
 
 
 @triton.jit
-def _write(P, values, n, y, x, held, sn, sy, sx, head, C: tl.constexpr, CP: tl.constexpr):
+def _write(P, values, n, y, x, held, sn, sy, sx, head, C, CP: tl.constexpr):
     c = tl.arange(0, CP)
     at = P + n * sn + y[:, None] * sy + x[:, None] * sx + head * C + c[None, :]
     tl.store(at, values.to(P.dtype.element_ty), mask=held[:, None] & (c[None, :] < C))
 
 
 @triton.jit
-def _relative(q, R, position, inverse, WIN, D: tl.constexpr, DP: tl.constexpr, WP: tl.constexpr, R2: tl.constexpr):
+def _relative(q, R, position, inverse, WIN, D, DP: tl.constexpr, WP: tl.constexpr, R2: tl.constexpr):
     """Q . table row of every window position, divided by the scale: [BM, WP]; and the table: [R2, DP]."""
     r = tl.arange(0, R2)
     c = tl.arange(0, DP)
@@ -83,8 +83,8 @@ def _logits(q, k, down, across, eh, ew):
 def forward_kernel(
     Q, K, V, RH, RW, O, LSE,
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
-    H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, scale,
-    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
+    H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
+    DP: tl.constexpr, DVP: tl.constexpr,
     WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of queries, images); writes the output and the base-2 logarithms of the softmax sums."""
@@ -134,8 +134,8 @@ def _unskew(d, position, WIN, R2: tl.constexpr, dtype: tl.constexpr):
 
 @triton.jit
 def _finish_queries(
-    DQ, partial, q, dq, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, HQ, WQ, HEADS, head, WIN,
-    D: tl.constexpr, DP: tl.constexpr, R2: tl.constexpr,
+    DQ, partial, q, dq, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, HQ, WQ, HEADS, head, WIN, D,
+    DP: tl.constexpr, R2: tl.constexpr,
 ):  # fmt: skip
     """What the gradients of the relative logits mean for the queries and for the tables; writes both."""
     dth = _unskew(ddown, ry, WIN, R2, q.dtype)
@@ -149,7 +149,7 @@ def _finish_queries(
 
 
 @triton.jit
-def _write_window(P, values, place, real, HEADS, head, C: tl.constexpr, CP: tl.constexpr):
+def _write_window(P, values, place, real, HEADS, head, C, CP: tl.constexpr):
     """Gradients of keys (or values) to their places in the windows."""
     c = tl.arange(0, CP)
     at = P + (place[:, None] * HEADS + head) * C + c[None, :]
@@ -160,8 +160,8 @@ def _write_window(P, values, place, real, HEADS, head, C: tl.constexpr, CP: tl.c
 def backward_queries_kernel(
     Q, K, V, RH, RW, O, DO, LSE, DELTA, DQ, DR,
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
-    N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, scale,
-    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
+    N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
+    DP: tl.constexpr, DVP: tl.constexpr,
     WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of queries, images from N0 on).
@@ -217,8 +217,8 @@ def backward_queries_kernel(
 def backward_kernel(
     Q, K, V, RH, RW, O, DO, LSE, DQ, DKW, DVW, DR,
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
-    N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, scale,
-    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
+    N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
+    DP: tl.constexpr, DVP: tl.constexpr,
     WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """All of backward where one tile holds the queries of a block: grid (blocks·heads, 1, images from N0 on).
@@ -278,8 +278,8 @@ def backward_kernel(
 def backward_keys_kernel(
     Q, K, V, RH, RW, DO, LSE, DELTA, DKW, DVW,
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
-    H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, scale,
-    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr,
+    H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
+    DP: tl.constexpr, DVP: tl.constexpr,
     WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of keys, images); writes the gradients of a window's keys and values to its own place.

@@ -80,9 +80,7 @@ class Problem:
         """Compile-time constants of a kernel."""
         chosen = tiling(self, kernel)
         return {
-            "D": self.channels,
             "DP": _padded(self.channels),
-            "DV": self.values,
             "DVP": _padded(self.values),
             "WP": _padded(self.window),
             "R2": _padded(2 * self.window - 1),
@@ -183,7 +181,18 @@ def _strides(*maps: Tensor) -> tuple[int, ...]:
 def _sizes(problem: Problem) -> tuple[Any, ...]:
     p = problem
     geometry = (p.block_size, p.halo_size, p.stride, p.side, p.window)
-    return p.height, p.width, p.out_height, p.out_width, *p.blocks, p.heads, *geometry, p.channels**-0.5
+    return (
+        p.height,
+        p.width,
+        p.out_height,
+        p.out_width,
+        *p.blocks,
+        p.heads,
+        *geometry,
+        p.channels,
+        p.values,
+        p.channels**-0.5,
+    )
 
 
 def _unclipped(d_table: Tensor, like: Tensor, cut: int) -> Tensor:
