@@ -53,18 +53,18 @@ def resources(kernel, problem, tiling=None, capability=90):
     """Registers of a thread, spilled bytes, shared memory."""
     function = KERNELS[kernel]
     tiling = tiling or triton_launch.tiling(problem, kernel)
-    constants = problem.constants(kernel) | {"BM": tiling.queries, "BN": tiling.keys}
+    constants = problem.constants(kernel) | {"BM": tiling.queries, "BN": tiling.keys, "GRID": tiling.grid}
     signature = {
         name: "constexpr"
         if name in constants
         else ("*fp32" if name in FLOATS else "*bf16")
-        if name.isupper() and name not in triton_kernels.SIZES
+        if name.isupper() and name not in {*triton_kernels.SIZES, "D", "DV"}
         else SCALAR.get(name, "i32")
         for name in function.arg_names
     }
     aligned = [
         name for name in function.arg_names if signature[name].startswith("*") or re.fullmatch("s[qkvo][nyx]", name)
-    ]
+    ] + [name for name, size in (("D", problem.channels), ("DV", problem.values)) if size % 16 == 0]
     attrs = {(function.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned}
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attrs)
     options = {"num_warps": tiling.warps, "num_stages": tiling.stages, "enable_fp_fusion": True}

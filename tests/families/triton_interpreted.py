@@ -1,6 +1,6 @@
 """Run in a process of its own with TRITON_INTERPRET=1: the kernels on a CPU against the explicit form in float64.
 
-Arguments: fp32 or fp16, and optionally a text of the kernels' source and its replacement (a mutation). Prints a JSON list of
+Arguments: grid or exact (how key slots are laid out), fp32 or fp16, and optionally a text of the kernels' source and its replacement (a mutation). Prints a JSON list of
 relative errors, worst of the output and the five gradients, one for each geometry.
 """
 
@@ -67,6 +67,7 @@ def worst_error(geometry, dtype):
 
 if __name__ == "__main__":
     np.seterr(all="ignore")
+    triton_launch.GRID_COST = {"grid": 100.0, "exact": 0.0}[sys.argv.pop(1)]
     triton_launch.PARTIAL_BYTES = 1  # every image in a launch of its own
     dtype = {"fp32": torch.float32, "fp16": torch.float16}[sys.argv[1]]
     chosen = GEOMETRIES

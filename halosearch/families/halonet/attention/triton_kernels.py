@@ -5,7 +5,7 @@ the map, so padding costs nothing and needs no mask. Relative logits reach the t
 built from ranges. Nothing is atomic: every program writes what only it owns, so two runs are equal bit by bit.
 
 D, DV: channels of a head of q/k and of v; SIDE: query slots a side of a block; S: stride; WIN: positions a side of a window.
-Compile-time constants: DP, DVP, WP, R2: channels, the window and the table padded to powers of two; BM, BN: queries and keys of a tile.
+Compile-time constants: DP, DVP, WP, R2: channels, the window and the table padded to powers of two; BM, BN: queries and key slots of a tile; GRID: see `_window`.
 """
 
 # mypy: ignore-errors
@@ -28,12 +28,38 @@ def _place(by, bx, m, HQ, WQ, B, S, SIDE):
 
 
 @triton.jit
-def _window(by, bx, H, W, B, HALO):
-    """First row and column of the part of the window inside the map, its width, and its number of keys."""
+def _window(by, bx, H, W, B, HALO, WP: tl.constexpr, GRID: tl.constexpr):
+    """First row and column of a window's key slots, slots of a row, and their number.
+
+    Slots are the keys inside the map, or with GRID rows of WP slots, of which some hold no key: a few more, but which column a slot
+    lies in is then known when the kernel is compiled.
+    """
     y0 = tl.maximum(by * B - HALO, 0)
-    x0 = tl.maximum(bx * B - HALO, 0)
-    width = tl.minimum(bx * B + B + HALO, W) - x0
-    return y0, x0, width, (tl.minimum(by * B + B + HALO, H) - y0) * width
+    rows = tl.minimum(by * B + B + HALO, H) - y0
+    if GRID:
+        x0 = bx * B - HALO
+        width = WP
+    else:
+        x0 = tl.maximum(bx * B - HALO, 0)
+        width = tl.minimum(bx * B + B + HALO, W) - x0
+    return y0, x0, width, rows * width
+
+
+@triton.jit
+def _keys(start, y0, x0, width, slots, by, bx, W, B, HALO, WIN, WP: tl.constexpr, GRID: tl.constexpr, BN: tl.constexpr):
+    """Of a tile of key slots: row and column in the map, in the window, and whether the slot holds a key."""
+    slot = tl.arange(0, BN)
+    if GRID:
+        ky = y0 + start // WP + slot // WP
+        jx = slot % WP
+        kx = x0 + jx
+        real = (start + slot < slots) & (jx < WIN) & (kx >= 0) & (kx < W)
+    else:
+        ky = y0 + (start + slot) // width
+        kx = x0 + (start + slot) % width
+        jx = kx - bx * B + HALO
+        real = start + slot < slots
+    return ky, kx, ky - by * B + HALO, jx, real
 
 
 @triton.jit
@@ -85,7 +111,7 @@ def forward_kernel(
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
     H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
     DP: tl.constexpr, DVP: tl.constexpr,
-    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, GRID: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of queries, images); writes the output and the base-2 logarithms of the softmax sums."""
     pid = tl.program_id(0)
@@ -98,20 +124,17 @@ def forward_kernel(
     q = _rows(Q, n, oy, ox, held, sqn, sqy, sqx, head, D, DP)
     down, _th = _relative(q, RH, ry, 1.0 / scale, WIN, D, DP, WP, R2)
     across, _tw = _relative(q, RW, rx, 1.0 / scale, WIN, D, DP, WP, R2)
-    y0, x0, width, keys = _window(by, bx, H, W, B, HALO)
+    y0, x0, width, slots = _window(by, bx, H, W, B, HALO, WP, GRID)
     largest = tl.full([BM], -float("inf"), tl.float32)
     total = tl.zeros([BM], tl.float32)
     out = tl.zeros([BM, DVP], tl.float32)
     base2 = scale * 1.4426950408889634
-    for start in range(0, keys, BN):
-        index = start + tl.arange(0, BN)
-        real = index < keys
-        ky = y0 + index // width
-        kx = x0 + index % width
+    for start in range(0, slots, BN):
+        ky, kx, jy, jx, real = _keys(start, y0, x0, width, slots, by, bx, W, B, HALO, WIN, WP, GRID, BN)
         k = _rows(K, n, ky, kx, real, skn, sky, skx, head, D, DP)
         v = _rows(V, n, ky, kx, real, svn, svy, svx, head, DV, DVP)
-        eh = _onehot(ky - by * B + HALO, q.dtype, WP)
-        ew = _onehot(kx - bx * B + HALO, q.dtype, WP)
+        eh = _onehot(jy, q.dtype, WP)
+        ew = _onehot(jx, q.dtype, WP)
         s = tl.where(real[None, :], _logits(q, k, down, across, eh, ew) * base2, -float("inf"))
         larger = tl.maximum(largest, tl.max(s, 1))
         p = tl.exp2(s - larger[:, None])
@@ -162,7 +185,7 @@ def backward_queries_kernel(
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
     N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
     DP: tl.constexpr, DVP: tl.constexpr,
-    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, GRID: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of queries, images from N0 on).
 
@@ -175,7 +198,7 @@ def backward_queries_kernel(
     by = pid // HEADS // NBX
     m = tl.program_id(1) * BM + tl.arange(0, BM)
     oy, ox, ry, rx, held = _place(by, bx, m, HQ, WQ, B, S, SIDE)
-    y0, x0, width, keys = _window(by, bx, H, W, B, HALO)
+    y0, x0, width, slots = _window(by, bx, H, W, B, HALO, WP, GRID)
     base2 = scale * 1.4426950408889634
     own = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + pid
     partial = DR + own.to(tl.int64) * 2 * R2 * DP + tl.arange(0, R2)[:, None] * DP + tl.arange(0, DP)[None, :]
@@ -192,15 +215,12 @@ def backward_queries_kernel(
     dq = tl.zeros([BM, DP], tl.float32)
     ddown = tl.zeros([BM, WP], tl.float32)
     dacross = tl.zeros([BM, WP], tl.float32)
-    for start in range(0, keys, BN):
-        index = start + tl.arange(0, BN)
-        real = index < keys
-        ky = y0 + index // width
-        kx = x0 + index % width
+    for start in range(0, slots, BN):
+        ky, kx, jy, jx, real = _keys(start, y0, x0, width, slots, by, bx, W, B, HALO, WIN, WP, GRID, BN)
         k = _rows(K, n, ky, kx, real, skn, sky, skx, head, D, DP)
         v = _rows(V, n, ky, kx, real, svn, svy, svx, head, DV, DVP)
-        eh = _onehot(ky - by * B + HALO, q.dtype, WP)
-        ew = _onehot(kx - bx * B + HALO, q.dtype, WP)
+        eh = _onehot(jy, q.dtype, WP)
+        ew = _onehot(jx, q.dtype, WP)
         s = _logits(q, k, down, across, eh, ew)
         p = tl.where(real[None, :], tl.exp2(s * base2 - lse[:, None]), 0.0)
         dp = tl.dot(do, tl.trans(v), input_precision="ieee")
@@ -219,7 +239,7 @@ def backward_kernel(
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
     N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
     DP: tl.constexpr, DVP: tl.constexpr,
-    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, GRID: tl.constexpr,
 ):  # fmt: skip
     """All of backward where one tile holds the queries of a block: grid (blocks·heads, 1, images from N0 on).
 
@@ -230,7 +250,7 @@ def backward_kernel(
     bx = pid // HEADS % NBX
     by = pid // HEADS // NBX
     oy, ox, ry, rx, held = _place(by, bx, tl.arange(0, BM), HQ, WQ, B, S, SIDE)
-    y0, x0, width, keys = _window(by, bx, H, W, B, HALO)
+    y0, x0, width, slots = _window(by, bx, H, W, B, HALO, WP, GRID)
     base2 = scale * 1.4426950408889634
     own = tl.program_id(2) * tl.num_programs(0) + pid
     partial = DR + own.to(tl.int64) * 2 * R2 * DP + tl.arange(0, R2)[:, None] * DP + tl.arange(0, DP)[None, :]
@@ -246,13 +266,8 @@ def backward_kernel(
     ddown = tl.zeros([BM, WP], tl.float32)
     dacross = tl.zeros([BM, WP], tl.float32)
     windows = ((n * NBY + by) * NBX + bx) * WIN
-    for start in range(0, keys, BN):
-        index = start + tl.arange(0, BN)
-        real = index < keys
-        ky = y0 + index // width
-        kx = x0 + index % width
-        jy = ky - by * B + HALO
-        jx = kx - bx * B + HALO
+    for start in range(0, slots, BN):
+        ky, kx, jy, jx, real = _keys(start, y0, x0, width, slots, by, bx, W, B, HALO, WIN, WP, GRID, BN)
         k = _rows(K, n, ky, kx, real, skn, sky, skx, head, D, DP)
         v = _rows(V, n, ky, kx, real, svn, svy, svx, head, DV, DVP)
         eh = _onehot(jy, q.dtype, WP)
@@ -280,7 +295,7 @@ def backward_keys_kernel(
     sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
     H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
     DP: tl.constexpr, DVP: tl.constexpr,
-    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, GRID: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of keys, images); writes the gradients of a window's keys and values to its own place.
 
@@ -291,14 +306,10 @@ def backward_keys_kernel(
     bx = pid // HEADS % NBX
     by = pid // HEADS // NBX
     n = tl.program_id(2).to(tl.int64)
-    y0, x0, width, keys = _window(by, bx, H, W, B, HALO)
-    if tl.program_id(1) * BN < keys:
-        index = tl.program_id(1) * BN + tl.arange(0, BN)
-        real = index < keys
-        ky = y0 + index // width
-        kx = x0 + index % width
-        jy = ky - by * B + HALO
-        jx = kx - bx * B + HALO
+    y0, x0, width, slots = _window(by, bx, H, W, B, HALO, WP, GRID)
+    first = tl.program_id(1) * BN
+    if first < slots:
+        ky, kx, jy, jx, real = _keys(first, y0, x0, width, slots, by, bx, W, B, HALO, WIN, WP, GRID, BN)
         k = _rows(K, n, ky, kx, real, skn, sky, skx, head, D, DP)
         v = _rows(V, n, ky, kx, real, svn, svy, svx, head, DV, DVP)
         eh = _onehot(jy, k.dtype, WP)

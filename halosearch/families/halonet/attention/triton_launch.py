@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,17 +25,20 @@ WIDE = 128
 """Padded channels of q and v together above which a program gets 8 warps instead of 4."""
 PARTIAL_BYTES = 1 << 26
 """Room for the programs' parts of the tables' gradients; more images than fit are launched one group after another."""
+GRID_COST = 1.1
+"""How many times the tiles a grid may take."""
 FOLD_POSITIONS, FOLD_CHANNELS = 16, 128
 
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """Queries and keys of a tile, warps and pipeline stages of a kernel."""
+    """Queries and key slots of a tile, warps and pipeline stages of a kernel, and whether slots are rows of a grid."""
 
     queries: int
     keys: int
     warps: int
     stages: int
+    grid: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Problem:
             "R2": _padded(2 * self.window - 1),
             "BM": chosen.queries,
             "BN": chosen.keys,
+            "GRID": chosen.grid,
         }
 
     def options(self, kernel: str) -> dict[str, Any]:
@@ -100,8 +105,24 @@ def tiling(problem: Problem, kernel: str) -> Tiling:
     wide = _padded(problem.channels) + _padded(problem.values) > WIDE
     warps = 8 if wide else 4
     if kernel == "forward":
-        return Tiling(rows, 64, warps, 2)
-    return Tiling(rows, 32 if wide else 64, warps, 1)
+        return Tiling(rows, 64, warps, 2, _grid_pays(problem, 64))
+    keys = 32 if wide else 64
+    return Tiling(rows, keys, warps, 1, _grid_pays(problem, keys))
+
+
+@lru_cache(maxsize=1024)
+def _grid_pays(problem: Problem, keys: int) -> bool:
+    """Whether rows of a grid take at most a tenth more tiles than the keys inside the map."""
+    down, across = (
+        [
+            min(first + problem.block_size + problem.halo_size, side) - max(first - problem.halo_size, 0)
+            for first in range(0, side, problem.block_size)
+        ]
+        for side in (problem.height, problem.width)
+    )
+    row = _padded(problem.window)
+    exact = sum(math.ceil(rows * columns / keys) for rows in down for columns in across)
+    return len(across) * sum(math.ceil(rows * row / keys) for rows in down) <= GRID_COST * exact
 
 
 def _padded(size: int) -> int:
@@ -163,7 +184,8 @@ def backward(
         )
         d_tables += partials.sum(0)
     if not problem.whole:
-        tiles = -(-(problem.window**2) // tiling(problem, "keys").keys)
+        tile = tiling(problem, "keys")
+        tiles = -(-problem.window * (_padded(problem.window) if tile.grid else problem.window) // tile.keys)
         triton_kernels.backward_keys_kernel[blocks, tiles, images](
             *read, g, sums, delta, *d_windows, *strides, *sizes, **problem.options("keys")
         )
