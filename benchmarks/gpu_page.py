@@ -133,7 +133,7 @@ def _tiles(found):
     if "best" not in found:
         return []
     rows = [[name, *value] for name, value in found["best"].items()]
-    return ["## Best tile of every kernel", table(["layer and kernel", "microseconds", "queries", "keys", "warps", "stages"], rows)]  # fmt: skip
+    return ["## Best tile of every kernel", table(["layer and kernel", "microseconds", "queries", "keys", "warps", "stages", "grid"], rows)]  # fmt: skip
 
 
 def _trial(found):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,10 @@ from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.attention.halo_attention import chosen_backend, triton_is_there
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+OWN_CONTEXT_BYTES = 2**30
+"""What a process's own CUDA context and kernels take beside its tensors, at most about."""
+LEAST_CAPABILITY = (8, 0)
+"""Ampere: before it bfloat16 has no tensor cores and is emulated."""
 BROKEN = ("CUDA error", "illegal memory access", "device-side assert", "unspecified launch failure", "ECC error")
 
 
@@ -36,6 +39,12 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         there = torch.cuda.device_count()
         raise EnvironmentFault(f"--device {name} is not there: {there} CUDA device(s) are visible", "--device cuda:0")
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
+        what = torch.cuda.get_device_name(device)
+        raise EnvironmentFault(
+            f"{what} computes bfloat16 by emulation only (compute capability {'.'.join(map(str, torch.cuda.get_device_capability(device)))})",
+            "a GPU from Ampere on (8.0), or --device cpu",
+        )
     if device.type not in ("cpu", "cuda"):
         raise EnvironmentFault(f"device {name!r} is not supported", "--device cpu, or cuda")
     return device
@@ -68,9 +77,18 @@ def fingerprint(device: torch.device) -> dict[str, Any]:
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
             "precision": "bfloat16 autocast",
-            "triton": metadata.version("triton") if triton_is_there() else None,
+            "triton": triton_version(),
         }
     return base | {"device": f"CPU, {cpu_name()}", "threads": torch.get_num_threads(), "precision": "float32"}
+
+
+def triton_version() -> str | None:
+    """Version of triton by the module itself: its distribution has other names on ROCm, nightly builds and Windows."""
+    if not triton_is_there():
+        return None
+    import triton
+
+    return str(triton.__version__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -78,6 +96,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def memory_of_others(device: torch.device) -> float:
+    """Share of a GPU's memory that other processes hold; 0 on a CPU."""
+    if device.type != "cuda":
+        return 0.0
+    free, total = torch.cuda.mem_get_info(device)
+    return max(0.0, (total - free - torch.cuda.memory_reserved(device) - OWN_CONTEXT_BYTES) / total)
 
 
 def is_broken(error: BaseException) -> bool:

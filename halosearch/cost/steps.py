@@ -65,7 +65,9 @@ def build_stepper(
         make_step = _training_step if train else _forward
         make_step(network, network, batch_size, device)(batches[0])  # eagerly: what is compiled allocates out of sight
         synchronize(device)
-    called = torch.compile(network, dynamic=False) if compiled else network  # every size its own kernels
+    # every size its own kernels; inductor's layouts would be undone by the attention, which wants channels last
+    options: Any = {"layout_optimization": False} if device.type == "cuda" else None
+    called = torch.compile(network, dynamic=False, options=options) if compiled else network
     step = make_step(network, called, batch_size, device)
     turn = 0
 

@@ -74,9 +74,9 @@ def activated(x: Tensor, act: str | None) -> Tensor:
 
 def kernels_run(device: torch.device) -> bool:
     """Whether Triton's kernels can be used on a device."""
-    from halosearch.families.halonet.attention.halo_attention import triton_is_there
+    from halosearch.families.halonet.attention.halo_attention import triton_runs
 
-    return device.type == "cuda" and triton_is_there()
+    return device.type == "cuda" and triton_runs(device)
 
 
 class FusedNorm(torch.autograd.Function):

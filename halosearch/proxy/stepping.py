@@ -144,7 +144,7 @@ class Stepping:
         labels, dense = part.labels.to(self.device), part.dense.to(self.device)
         share = len(part.images) / batch
         loss = training_loss(outputs, labels, dense, self.data, self.recipe.label_smoothing) * share
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         loss, outputs = loss.detach(), outputs.detach()
         fresh = part_losses(outputs, labels, dense, self.data).mean() * share if self.data.dense else loss.new_zeros(())
         return torch.stack((loss, fresh))

@@ -123,13 +123,15 @@ def _new(values: dict[str, Any], resolve_device: ResolveDevice) -> StudySpec:
     retests, workers = values.get("retests", preset.retests), values.get("workers")
     if isinstance(retests, int):  # only candidates drawn evenly are repeated
         preset = preset.model_copy(update={"uniform": max(preset.uniform, retests)})
+    if workers is None and device.startswith("cuda"):
+        workers = gpus_here(device)
     in_flight = values.get("max_in_flight", default_in_flight(workers))
     space = preset_space(preset, values.get("space") or {})
     whole = {
         "rivals": rivals_of(_words(values.pop("rivals", NEAREST)), _params(values), space.image_size),
         "data": preset.scenes,
         "trials": preset.trials,
-        "workers": default_workers(device, in_flight),
+        "workers": workers or default_workers(in_flight),
         **values,
         "format": FORMAT,
         "halosearch": __version__,
@@ -176,11 +178,18 @@ def default_in_flight(workers: Any) -> int:
     return DEFAULT_IN_FLIGHT if not isinstance(workers, int) or workers <= DEFAULT_IN_FLIGHT else 2 * workers
 
 
-def default_workers(device: str, in_flight: Any) -> int:
-    """One worker per core on a CPU (at most as many as proposals allow); one on a GPU."""
+def gpus_here(device: str) -> int:
+    """One worker for every visible GPU, or for the one that was named; one where none is visible (a cluster's are elsewhere)."""
+    import torch
+
+    return 1 if ":" in device else max(1, int(torch.cuda.device_count()))
+
+
+def default_workers(in_flight: Any) -> int:
+    """One worker per core (at most as many as proposals allow)."""
     in_flight = in_flight if isinstance(in_flight, int) else DEFAULT_IN_FLIGHT
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, in_flight)) if device == "cpu" else 1
+    return max(1, min(cores, in_flight))
 
 
 def _continued(asked: Request, values: dict[str, Any], folders: Folders, resolve_device: ResolveDevice) -> StudySpec:

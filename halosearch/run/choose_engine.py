@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from halosearch.errors import UsageError
 from halosearch.record.folders import Folders
+from halosearch.run.engines.gpus import gpus_for
 from halosearch.run.engines.limits import Limits
 from halosearch.run.engines.local import LocalWorkers
 from halosearch.run.engines.ray_client import Cluster, RayClient, Serve, WorkPlan
@@ -38,13 +40,34 @@ def workers_at(place: Place, evaluation: Callable[[Settings], Evaluate] = make_e
         spec: StudySpec, settings: Settings, folders: Folders, identity: str, message: Callable[[str], None]
     ) -> Workers:
         if place.engine == LOCAL:
-            return LocalWorkers(parallel(spec), evaluation, settings, folders.logs, limits_of(spec))
+            gpus = _gpus(spec)
+            settings = replace(settings, device="cuda") if gpus else settings
+            return LocalWorkers(parallel(spec), evaluation, settings, folders.logs, limits_of(spec), gpus)
         where = hashlib.sha256(f"{identity} {folders.study.resolve()}".encode()).hexdigest()[:16]
         cluster = Cluster(place.address, f"halosearch-{where}", spec.threads, place.share(spec))
         plan = WorkPlan(parallel(spec), evaluation, settings, at_home, limits_of(spec), cluster, folders.checkpoints)
         return RayClient(_serve(place.engine), plan, folders.checkpoints, folders.logs, message)
 
     return make
+
+
+def _gpus(spec: StudySpec) -> tuple[str, ...]:
+    """A GPU of its own for every worker.
+
+    Raises:
+        UsageError: there are fewer, and step times are measured, which two on one GPU would spoil.
+    """
+    if not spec.device.startswith("cuda"):
+        return ()
+    import torch
+
+    gpus = gpus_for(spec.device, torch.cuda.device_count())
+    if parallel(spec) > len(gpus) and spec.preset.timed != "none":
+        raise UsageError(
+            f"{parallel(spec)} workers would share {len(gpus)} GPU(s), and measure each other's step times",
+            f"--workers {max(1, len(gpus))}",
+        )
+    return gpus
 
 
 def _serve(engine: str) -> Serve:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import time
+import traceback
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from halosearch.cost.devices import is_out_of_memory, resolve_device
+from halosearch.cost.devices import is_broken, is_out_of_memory, memory_of_others, resolve_device
 from halosearch.cost.part_times import measure_parts
 from halosearch.cost.parts import parts_of
 from halosearch.cost.timing import TimingPlan, anchor_config, measure
@@ -36,11 +38,14 @@ from halosearch.record.evaluation import (
     TRIAL,
     Evaluation,
 )
-from halosearch.run.protocol import Evaluate, MachineFaultError, StoppedError, World
+from halosearch.run.engines.gpus import timing_on
+from halosearch.run.protocol import Evaluate, MachineFaultError, ProcessBrokenError, StoppedError, World
 
 MAX_ACCUMULATION = 8
 PART_ROUNDS = 3
 ZERO_COST_BATCH = 32
+OTHERS_SHARE = 0.05
+"""Share of a GPU's memory that others hold above which running out of it says nothing about a candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,10 @@ def make_evaluate(settings: Settings) -> Evaluate:
             return _evaluate(settings, data, row, world)
         except TrainingStoppedError:
             raise StoppedError from None
+        except RuntimeError as error:
+            if not is_broken(error):
+                raise
+            raise ProcessBrokenError(f"the GPU context broke: {str(error).splitlines()[0]}") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise MachineFaultError("the disk is full") from error
@@ -101,15 +110,17 @@ def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) 
     started = time.monotonic()
     device = torch.device(settings.device)
     if row.kind == ANCHOR:
-        return {"state": "complete", **measured_anchor(settings.timing, device)}
+        with _alone(device):
+            return {"state": "complete", **measured_anchor(settings.timing, device)}
     config = config_of(row.candidate)
     result: dict[str, Any] = {}
     to_the_top = row.rung in (-1, len(settings.rungs) - 1)
     try:
         if _is_timed(settings, row, to_the_top=to_the_top):
-            result |= step_time(config, settings.timing, device)
-            if isinstance(config, HaloNetConfig):
-                result |= {"parts": part_times(config, settings.timing, device)}
+            with _alone(device):
+                result |= step_time(config, settings.timing, device)
+                if isinstance(config, HaloNetConfig):
+                    result |= {"parts": part_times(config, settings.timing, device)}
         if row.kind == STEP_TIME:
             return result | {"state": "complete", "seconds": time.monotonic() - started}
         if settings.zero_cost and row.kind == TRIAL and to_the_top:
@@ -120,13 +131,7 @@ def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) 
     except DivergedError as error:
         return result | {"state": "failed", "reason": str(error), "seconds": time.monotonic() - started}
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return result | {
-            "state": "infeasible",
-            "reason": f"out of memory on {settings.device}",
-            "seconds": time.monotonic() - started,
-        }
+        return result | _out_of_memory(error, device) | {"seconds": time.monotonic() - started}
     return (
         result
         | _scores(trained, _rungs_of(settings, row))
@@ -134,11 +139,31 @@ def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) 
     )
 
 
+def _out_of_memory(error: BaseException, device: torch.device) -> dict[str, Any]:
+    """What running out of memory says of a candidate.
+
+    Raises:
+        ProcessBrokenError: nothing, for others held the GPU's memory; it is tried again in a fresh process.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    if (others := memory_of_others(device)) > OTHERS_SHARE:
+        raise ProcessBrokenError(f"out of memory on {device} while other processes held {others:.0%} of it") from error
+    return {"state": "infeasible", "reason": f"out of memory on {device}"}
+
+
 def _is_timed(settings: Settings, row: Evaluation, *, to_the_top: bool) -> bool:
     """Whether a row measures its candidate's step."""
     if row.kind == TRIAL:
         return settings.timed == "all" and to_the_top
     return row.kind == STEP_TIME or (row.kind in (REFERENCE, RIVAL) and settings.timed != "none")
+
+
+def _alone(device: torch.device) -> AbstractContextManager[None]:
+    """On a GPU one at a time measures."""
+    if device.type != "cuda":
+        return nullcontext()
+    return timing_on(str(torch.cuda.get_device_properties(device).uuid))
 
 
 def measured_anchor(plan: TimingPlan, device: torch.device) -> dict[str, Any]:
@@ -201,13 +226,14 @@ def _rungs_of(settings: Settings, row: Evaluation) -> tuple[int, ...]:
 def zero_cost_of(
     settings: Settings, data: Dataset, config: Config, seed: int, device: torch.device
 ) -> dict[str, float]:
-    """Scores of the untrained twin on a few training images; none where memory does not suffice: they decide nothing."""
+    """Scores of the untrained twin on a few training images; none where that fails: what decides nothing can fail nothing."""
     twin = twin_of(config, settings.width_multiplier)
     try:
         return zero_cost_scores(twin, data, seed, min(settings.recipe.batch, ZERO_COST_BATCH), device)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+    except Exception as error:
+        if is_broken(error):
             raise
+        traceback.print_exc()
         return {}
 
 

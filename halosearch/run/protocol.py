@@ -51,6 +51,10 @@ class MachineFaultError(Exception):
     """The evaluation cannot go on because of the machine (a full disk), not of the candidate."""
 
 
+class ProcessBrokenError(Exception):
+    """The process of an evaluation can evaluate nothing more (its GPU context is broken); a fresh one may."""
+
+
 class Workers(Protocol):
     """Whoever evaluates: local processes here, Ray or Ray Tune elsewhere."""
 

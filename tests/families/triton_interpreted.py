@@ -1,6 +1,7 @@
 """Run in a process of its own with TRITON_INTERPRET=1: the kernels on a CPU against the explicit form in float64.
 
-Arguments: grid or exact (how key slots are laid out), fp32 or fp16, and optionally a text of the kernels' source and its replacement (a mutation). Prints a JSON list of
+Arguments: grid or exact (how key slots are laid out), fp32 or fp16, and
+optionally a text of the kernels' source and its replacement (a mutation). Prints a JSON list of
 relative errors, worst of the output and the five gradients, one for each geometry.
 """
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from halosearch.errors import HalosearchError
 from halosearch.record.evaluation import Evaluation
+from halosearch.run.engines.gpus import VISIBLE
 from halosearch.run.engines.limits import Limits
 from halosearch.run.protocol import (
     BROKEN,
@@ -32,6 +33,7 @@ from halosearch.run.protocol import (
     Evaluate,
     Event,
     MachineFaultError,
+    ProcessBrokenError,
     StoppedError,
 )
 
@@ -43,6 +45,9 @@ FALSE_STARTS = 3
 KILLED_STARTS = 10
 """Processes in a row that ended, or were killed, before they came to their first row: then none will."""
 START_LOG = "workers.log"
+LAST_WORDS = "last words"
+"""Why a process ends by itself, told before it does."""
+BROKEN_EXIT = 75
 
 
 @dataclass(slots=True)
@@ -52,6 +57,8 @@ class _Worker:
     row: Evaluation | None = None
     begun: float = 0.0
     ready: bool = False
+    gpu: str = ""
+    last_words: str = ""
 
     def give(self, row: Evaluation) -> None:
         """Send a row; raises OSError where the process is gone."""
@@ -68,6 +75,7 @@ class LocalWorkers:
         argument: passed to `make_evaluate`.
         logs: folder that the workers' own output goes to, a file per row; they never write to the terminal.
         limits: of every row.
+        gpus: what CUDA_VISIBLE_DEVICES says in the processes, shared out evenly; none: as it is here.
     """
 
     def __init__(
@@ -77,9 +85,11 @@ class LocalWorkers:
         argument: Any,
         logs: Path,
         limits: Limits | None = None,
+        gpus: tuple[str, ...] = (),
     ) -> None:
         """Processes start with their first row."""
         self._capacity, self._make, self._argument, self._logs = capacity, make_evaluate, argument, logs
+        self._gpus = gpus
         self._limits, self._looked, self._false_starts = limits or Limits(), 0.0, 0
         self._context = multiprocessing.get_context("spawn")
         # A plain byte, no Event: a worker killed inside an Event's lock would block every other worker.
@@ -121,6 +131,9 @@ class LocalWorkers:
                 if event.kind == READY:
                     worker.ready, self._false_starts, worker.begun = True, 0, time.monotonic()
                     continue
+                if event.kind == LAST_WORDS:
+                    worker.last_words = event.reason
+                    continue
                 events.append(event)
                 if event.kind != PROGRESS:
                     worker.row = None
@@ -134,7 +147,7 @@ class LocalWorkers:
 
     def _death(self, worker: _Worker, row: Evaluation) -> Event:
         """A process that never came to its first row says nothing about the row; when several do, none will."""
-        cause = _cause(worker.process.exitcode)
+        cause = worker.last_words or _cause(worker.process.exitcode)
         if worker.ready:
             return Event(DIED, row, reason=cause)
         self._false_starts += 1
@@ -162,15 +175,17 @@ class LocalWorkers:
         return events
 
     def _start(self) -> _Worker:
+        busy = [worker.gpu for worker in self._workers]
+        gpu = min(self._gpus, key=busy.count, default="")
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._make, self._argument, self._stop, str(self._logs), os.getpid()),
+            args=(theirs, self._make, self._argument, self._stop, str(self._logs), os.getpid(), gpu),
             daemon=True,
         )
         process.start()
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, gpu=gpu)
         self._workers.append(worker)
         return worker
 
@@ -220,8 +235,12 @@ class _PipeWorld:
             self.pipe.send(Event(PROGRESS, self.row, {"images": images, "total": total, "loss": loss}))
 
 
-def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, stop: Any, logs: str, driver: int) -> None:
+def _serve(
+    pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, stop: Any, logs: str, driver: int, gpu: str
+) -> None:
     """Evaluate rows until the pipe closes. Signals of the terminal are the driver's business."""
+    if gpu:
+        os.environ[VISIBLE] = gpu  # read when CUDA is first used
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=end_with_driver, args=(driver,), daemon=True).start()
@@ -246,6 +265,13 @@ def _serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, sto
             event = Event(STOPPED, row)
         except MachineFaultError as error:
             event = Event(BROKEN, row, reason=str(error))
+        except ProcessBrokenError as error:
+            import traceback
+
+            traceback.print_exc()
+            sys.stderr.flush()
+            pipe.send(Event(LAST_WORDS, row, reason=str(error)))
+            os._exit(BROKEN_EXIT)
         except Exception as error:  # noqa: BLE001  # whatever a candidate raises is a row with its reason, not a crash
             import traceback
 

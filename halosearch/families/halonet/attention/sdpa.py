@@ -18,6 +18,8 @@ from halosearch.families.halonet.attention.block_geometry import BlockGeometry, 
 from halosearch.families.halonet.attention.call import Inputs, Shape
 from halosearch.families.halonet.attention.gather_scatter import cached_hidden, hidden
 
+MOST_BLOCKS = 65_535
+"""Blocks times heads of a launch: CUDA's limit of a grid's second and third dimension."""
 FEATURE_MULTIPLE = 8
 """Head features are padded to a multiple of 8, which the fused CPU and CUDA kernels want."""
 
@@ -52,8 +54,17 @@ def _attend(inputs: Inputs, heads: int, rows: BlockGeometry, columns: BlockGeome
         F.pad(each, (0, width - each.shape[-1])).reshape(n * i * j, g, -1, width)
         for each in (q_NIJGABF, k_NIJGXYF, v_NIJGXYE)
     ]
-    out = F.scaled_dot_product_attention(packed[0], packed[1], packed[2], scale=1.0)[..., :channels]
+    out = _attended(packed[0], packed[1], packed[2])[..., :channels]
     return moves.join_queries(out.reshape(n, i, j, g, a, b, -1).permute(0, 1, 4, 2, 5, 3, 6), rows, columns)
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Blocks of all images are one batch, which a CUDA kernel takes up to `MOST_BLOCKS` of."""
+    at_once = max(1, MOST_BLOCKS // q.shape[1])
+    if q.device.type != "cuda" or len(q) <= at_once:
+        return F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    parts = zip(q.split(at_once), k.split(at_once), v.split(at_once), strict=True)
+    return torch.cat([F.scaled_dot_product_attention(a, b, c, scale=1.0) for a, b, c in parts])
 
 
 def _query_features(q: Tensor, tables: Tensor, heads: int, rows: BlockGeometry, columns: BlockGeometry) -> Tensor:

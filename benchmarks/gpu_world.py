@@ -1,0 +1,58 @@
+"""What the stages of `benchmarks.gpu` share: the device, the clock, the profiler."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from halosearch.cost.steps import seconds_per_step
+from halosearch.cost.subjects import is_timm, subject_of, timm_subject
+from halosearch.families.known import parse_candidate
+
+
+@dataclass
+class World:
+    """The device, whether little images will do, until when, and what earlier stages found."""
+
+    device: torch.device
+    small: bool
+    until: float
+    models: list
+    dtypes: list | None = None
+    compiling_s: float = 90.0
+    found: dict = field(default_factory=dict)
+
+    @property
+    def cuda(self):
+        return self.device.type == "cuda"
+
+    def half(self):
+        return torch.bfloat16 if self.cuda else torch.float32
+
+
+def subject_named(name):
+    """What the clock can time, of ours or timm's."""
+    return timm_subject(name) if is_timm(name) else subject_of(parse_candidate(name))
+
+
+def device_us(run, world, times=5):
+    """Microseconds of the device's kernels; of the host where there is no device."""
+    run()
+    if not world.cuda:
+        return 1e6 * seconds_per_step(run, 1, world.device)
+    return sum(kernels_us(run, times).values())
+
+
+def kernels_us(run, times=5):
+    """Microseconds of every kernel of a run, by name."""
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(times):
+            run()
+        torch.cuda.synchronize()
+    return {each.key: each.self_device_time_total / times for each in profile.key_averages()}
+
+
+def top(kernels, count=14):
+    """The largest, by the beginnings of their names."""
+    ordered = sorted(kernels.items(), key=lambda pair: -pair[1])[:count]
+    return {name[:60]: round(us) for name, us in ordered}
