@@ -131,7 +131,7 @@ def main():
     page = Page(Path(arguments.folder), device, began)
     ours = [name for name in MODELS if ":" not in name][:10]
     world = World(device, arguments.small, began + arguments.seconds, ours, arguments.dtypes)
-    world.compiling_s = max(30.0, 0.35 * arguments.seconds)
+    world.compiling_s = max(30.0, 0.4 * arguments.seconds)
     for stage in planned(arguments.small):
         wanted = not arguments.only or any(stage[0].startswith(word) for word in arguments.only)
         if wanted and not page.has(stage[0]):

@@ -189,7 +189,7 @@ def default_workers(in_flight: Any) -> int:
     """One worker per core (at most as many as proposals allow)."""
     in_flight = in_flight if isinstance(in_flight, int) else DEFAULT_IN_FLIGHT
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, in_flight))
+    return max(1, min(cores, int(in_flight)))
 
 
 def _continued(asked: Request, values: dict[str, Any], folders: Folders, resolve_device: ResolveDevice) -> StudySpec:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from halosearch.families.building_blocks import Classifier, Conv, ResidualBlock, SqueezeExcite, Subsample
 from halosearch.families.halonet.attention.call import Inputs, Shape
+from halosearch.families.halonet.attention.fused import split
 from halosearch.families.halonet.attention.halo_attention import masked_attention
 from halosearch.families.halonet.config import ATTENTION, SE_RATIO, STAGES, HaloNetConfig
 from halosearch.families.halonet.variant import ABSOLUTE, POOLED, RELATIVE
@@ -56,10 +57,10 @@ class HaloAttention(nn.Module):
         if self.variant.positions == ABSOLUTE:
             x_NHWC = x_NHWC + self.rel_row[:, None] + self.rel_column
         if self.stride == 1:
-            q, k, v = self.qkv(x_NHWC).split((self.keys, self.keys, self.values), -1)
+            q, k, v = split(self.qkv(x_NHWC), (self.keys, self.keys, self.values))
         else:
             q = self.query(x_NHWC[:, :: self.stride, :: self.stride])
-            k, v = self.key_value(x_NHWC).split((self.keys, self.values), -1)
+            k, v = split(self.key_value(x_NHWC), (self.keys, self.values))
         inputs = Inputs(q, k, v, self.rel_height.to(q.dtype), self.rel_width.to(q.dtype))
         shape = Shape(self.heads, self.block_size, self.halo_size, self.stride)
         relative = self.variant.positions == RELATIVE

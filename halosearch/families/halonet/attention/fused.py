@@ -7,10 +7,12 @@ forward gives beside it: on CUDA the logarithms of the softmax sums, on a CPU th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 from torch.utils.flop_counter import register_flop_formula
 
 from halosearch.families.halonet.attention import tiled
@@ -65,7 +67,9 @@ def _(g: Tensor, saved: Sequence[Tensor], numbers: Sequence[int]) -> tuple[Tenso
     from halosearch.families.halonet.attention import triton_launch  # Triton is optional
 
     with torch.cuda.device(g.device):
-        return triton_launch.backward(g, Inputs(*saved[:5]), (saved[5], saved[6]), Shape(*numbers[:-1]))
+        found = triton_launch.backward(g, Inputs(*saved[:5]), (saved[5], saved[6]), Shape(*numbers[:-1]))
+        dq, dk, dv = (each.contiguous() for each in found[:3])  # what an operator gives must not share memory
+        return dq, dk, dv, *found[3:]
 
 
 @attend_backward.register_fake
@@ -80,9 +84,88 @@ def _(
 
 def halo_attention(inputs: Inputs, shape: Shape) -> Tensor:
     """The output alone; backward will come where gradients are recorded and something wants one."""
+    if inputs.k.device.type == "cuda" and not torch.compiler.is_compiling() and _get_current_dispatch_mode() is None:
+        direct: Tensor = Direct.apply(*inputs, shape)  # type: ignore[no-untyped-call]
+        return direct
     wanted = torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
     out: Tensor = attend(*inputs, [*shape, int(wanted)])[0]
     return out
+
+
+class Direct(torch.autograd.Function):
+    """The kernels without an operator around them, whose gradients of q, k and v may then lie beside each other (see `split`)."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, down: Tensor, across: Tensor, shape: Shape) -> Tensor:
+        """Keeps what backward reads."""
+        from halosearch.families.halonet.attention import triton_launch  # Triton is optional
+
+        inputs = Inputs(q, k, v, down, across)
+        with _on(k.device):
+            out, sums = triton_launch.forward(inputs, shape)
+        ctx.shape = shape
+        ctx.save_for_backward(*inputs, out, sums)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the five."""
+        from halosearch.families.halonet.attention import triton_launch
+
+        *inputs, out, sums = ctx.saved_tensors
+        with _on(g.device):
+            return (*triton_launch.backward(g, Inputs(*inputs), (out, sums), ctx.shape), None)
+
+
+def _on(device: torch.device) -> AbstractContextManager[Any]:
+    """Triton launches on the current device."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def split(whole: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
+    """Channels of a projection's output (the last dimension) by parts; their gradients, where they lie beside each other, are not copied."""
+    if whole.device.type != "cuda" or torch.compiler.is_compiling():
+        return tuple(whole.split(list(widths), -1))
+    parts: tuple[Tensor, ...] = Split.apply(whole, tuple(widths))  # type: ignore[no-untyped-call]
+    return parts
+
+
+class Split(torch.autograd.Function):
+    """`Tensor.split` along the last dimension whose backward takes gradients that already lie in one map as they are."""
+
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor, widths: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """Views."""
+        ctx.set_materialize_grads(False)
+        ctx.shape, ctx.widths = whole.shape, widths
+        return tuple(each.view_as(each) for each in whole.split(list(widths), -1))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
+        """The map that they lie in, or a joined copy."""
+        there = [each for each in grads if each is not None]
+        if len(there) == len(grads) and _lie_beside(there):
+            first = there[0]
+            return first.as_strided(ctx.shape, first.stride(), first.storage_offset()), None
+        like = there[0]
+        whole = [
+            like.new_zeros(*ctx.shape[:-1], width) if each is None else each
+            for each, width in zip(grads, ctx.widths, strict=True)
+        ]
+        return torch.cat(whole, -1), None
+
+
+def _lie_beside(parts: list[Tensor]) -> bool:
+    """Whether parts are neighbours in one dense map of the width of all."""
+    width, at = sum(each.shape[-1] for each in parts), parts[0].storage_offset()
+    shape = parts[0].shape
+    dense = torch.empty(*shape[:-1], width, device="meta").stride()
+    for each in parts:
+        same = each.untyped_storage().data_ptr() == parts[0].untyped_storage().data_ptr()
+        if not same or each.storage_offset() != at or each.stride() != dense or each.shape[:-1] != shape[:-1]:
+            return False
+        at += each.shape[-1]
+    return True
 
 
 def _layer(k: Tensor, numbers: Sequence[int]) -> tiled.Layer:

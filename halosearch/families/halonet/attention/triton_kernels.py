@@ -157,7 +157,7 @@ def _unskew(d, position, WIN, R2: tl.constexpr, dtype: tl.constexpr):
 
 @triton.jit
 def _finish_queries(
-    DQ, partial, q, dq, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, HQ, WQ, HEADS, head, WIN, D,
+    DQ, partial, q, dq, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, sdq, HQ, WQ, head, WIN, D,
     DP: tl.constexpr, R2: tl.constexpr,
 ):  # fmt: skip
     """What the gradients of the relative logits mean for the queries and for the tables; writes both."""
@@ -165,8 +165,7 @@ def _finish_queries(
     dtw = _unskew(dacross, rx, WIN, R2, q.dtype)
     dq = tl.dot(dth, th, dq, input_precision="ieee")
     dq = tl.dot(dtw, tw, dq, input_precision="ieee")
-    contiguous = HEADS * D
-    _write(DQ, dq, n, oy, ox, held, HQ * WQ * contiguous, WQ * contiguous, contiguous, head, D, DP)
+    _write(DQ, dq, n, oy, ox, held, HQ * WQ * sdq, WQ * sdq, sdq, head, D, DP)
     tl.store(partial, tl.dot(tl.trans(dth), q, input_precision="ieee"))
     tl.store(partial + R2 * DP, tl.dot(tl.trans(dtw), q, input_precision="ieee"))
 
@@ -182,14 +181,14 @@ def _write_window(P, values, place, real, HEADS, head, C, CP: tl.constexpr):
 @triton.jit(do_not_specialize=SIZES)
 def backward_queries_kernel(
     Q, K, V, RH, RW, O, DO, LSE, DELTA, DQ, DR,
-    sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
+    sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox, sdq,
     N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
     DP: tl.constexpr, DVP: tl.constexpr,
     WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, GRID: tl.constexpr,
 ):  # fmt: skip
     """Grid (blocks·heads, tiles of queries, images from N0 on).
 
-    Writes dq (contiguous), delta = sum(do·o) for the other pass, and each program's part of the tables' gradients in DR,
+    Writes dq (sdq from one position's channels to the next one's), delta = sum(do·o) for the other pass, and each program's part of the tables' gradients in DR,
     (programs, 2, R2, DP) in float32.
     """
     pid = tl.program_id(0)
@@ -229,14 +228,14 @@ def backward_queries_kernel(
         ddown = tl.dot(ds, tl.trans(eh), ddown, input_precision="ieee")
         dacross = tl.dot(ds, tl.trans(ew), dacross, input_precision="ieee")
     _finish_queries(
-        DQ, partial, q, dq * scale, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, HQ, WQ, HEADS, head, WIN, D, DP, R2
+        DQ, partial, q, dq * scale, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, sdq, HQ, WQ, head, WIN, D, DP, R2
     )
 
 
 @triton.jit(do_not_specialize=SIZES)
 def backward_kernel(
     Q, K, V, RH, RW, O, DO, LSE, DQ, DKW, DVW, DR,
-    sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox,
+    sqn, sqy, sqx, skn, sky, skx, svn, svy, svx, son, soy, sox, sdq,
     N0, H, W, HQ, WQ, NBY, NBX, HEADS, B, HALO, S, SIDE, WIN, D, DV, scale,
     DP: tl.constexpr, DVP: tl.constexpr,
     WP: tl.constexpr, R2: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, GRID: tl.constexpr,
@@ -285,7 +284,7 @@ def backward_kernel(
         ddown = tl.dot(ds, tl.trans(eh), ddown, input_precision="ieee")
         dacross = tl.dot(ds, tl.trans(ew), dacross, input_precision="ieee")
     _finish_queries(
-        DQ, partial, q, dq * scale, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, HQ, WQ, HEADS, head, WIN, D, DP, R2
+        DQ, partial, q, dq * scale, ddown, dacross, th, tw, n, oy, ox, ry, rx, held, sdq, HQ, WQ, head, WIN, D, DP, R2
     )
 
 
@@ -339,10 +338,13 @@ def backward_keys_kernel(
 
 @triton.jit(do_not_specialize=SIZES)
 def fold_kernel(
-    SRC, DST, H, W, NBY, NBX, B, HALO, WIN, CH,
+    SRC, DST, sd, H, W, NBY, NBX, B, HALO, WIN, CH,
     CP: tl.constexpr, REACH: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    """Grid (tiles of positions, tiles of channels, images); DST (N, H, W, CH) sums the windows that hold a position."""
+    """Grid (tiles of positions, tiles of channels, images); DST (N, H, W, CH) sums the windows that hold a position.
+
+    sd: from one position's channels to the next one's.
+    """
     n = tl.program_id(2).to(tl.int64)
     position = tl.program_id(0) * BP + tl.arange(0, BP)
     inside = position < H * W
@@ -361,5 +363,5 @@ def fold_kernel(
             place = (((n * NBY + by) * NBX + bx) * WIN + jy) * WIN + jx
             at = SRC + place[:, None] * CH + c[None, :]
             total += tl.load(at, mask=held[:, None] & (c[None, :] < CH), other=0.0).to(tl.float32)
-    at = DST + (n * H * W + position[:, None]) * CH + c[None, :]
+    at = DST + (n * H * W + position[:, None]) * sd + c[None, :]
     tl.store(at, total.to(DST.dtype.element_ty), mask=inside[:, None] & (c[None, :] < CH))

@@ -161,13 +161,16 @@ def forward(inputs: Inputs, shape: Shape) -> tuple[Tensor, Tensor]:
 def backward(
     g: Tensor, inputs: Inputs, given: tuple[Tensor, Tensor], shape: Shape
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v and the two tables; `given`: what `forward` gave."""
+    """Gradients of q, k, v and the two tables; `given`: what `forward` gave.
+
+    Those of k and v, and without a stride of q before them, lie beside each other in one map, as they do in a projection's output.
+    """
     g, out, sums = g.contiguous(), given[0].contiguous(), given[1].contiguous()
     q, k, v, rel_height, rel_width = inputs
     problem, read = _prepared(inputs, shape)
     images, (down, across), heads = k.shape[0], problem.blocks, problem.heads
     blocks, kernel = down * across * heads, "backward" if problem.whole else "queries"
-    constants, dq = problem.constants(kernel), q.new_empty(q.shape)
+    constants, (dq, dk, dv) = problem.constants(kernel), _beside(q, k, v)
     windows = (images, down, across, problem.window, problem.window, heads)
     d_windows = k.new_empty(*windows, problem.channels), v.new_empty(*windows, problem.values)
     strides, sizes = _strides(*read[:3], g), _sizes(problem)
@@ -180,7 +183,7 @@ def backward(
         group = min(together, images - first)
         partials = sums.new_empty(group * programs, *table)
         launch[blocks, problem.query_tiles(kernel), group](
-            *read, out, g, sums, *written, partials, *strides, first, *sizes, **problem.options(kernel)
+            *read, out, g, sums, *written, partials, *strides, dq.stride(2), first, *sizes, **problem.options(kernel)
         )
         d_tables += partials.sum(0)
     if not problem.whole:
@@ -193,7 +196,19 @@ def backward(
         _unclipped(each[: 2 * problem.window - 1, : problem.channels], like, shape.block_size - problem.block_size)
         for each, like in zip(d_tables, (rel_height, rel_width), strict=True)
     )
-    return dq, _folded(d_windows[0], k, problem), _folded(d_windows[1], v, problem), d_height, d_width
+    for d_window, folded in zip(d_windows, (dk, dv), strict=True):
+        _fold(d_window, folded, problem)
+    return dq, dk, dv, d_height, d_width
+
+
+def _beside(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Room for the gradients of q, k and v."""
+    widths = [q.shape[3], k.shape[3], v.shape[3]]
+    if q.shape[:3] == k.shape[:3]:
+        dq, dk, dv = k.new_empty(*k.shape[:3], sum(widths)).split(widths, 3)
+        return dq, dk, dv
+    dk, dv = k.new_empty(*k.shape[:3], sum(widths[1:])).split(widths[1:], 3)
+    return q.new_empty(q.shape), dk, dv
 
 
 def _strides(*maps: Tensor) -> tuple[int, ...]:
@@ -223,14 +238,15 @@ def _unclipped(d_table: Tensor, like: Tensor, cut: int) -> Tensor:
     return whole
 
 
-def _folded(windows: Tensor, like: Tensor, problem: Problem) -> Tensor:
+def _fold(windows: Tensor, folded: Tensor, problem: Problem) -> None:
     """Sum the windows' gradients on the map."""
-    folded, channels = like.new_empty(like.shape), like.shape[3]
+    channels = folded.shape[3]
     width = min(FOLD_CHANNELS, _padded(channels))
-    grid = (-(-problem.height * problem.width // FOLD_POSITIONS), -(-channels // width), like.shape[0])
+    grid = (-(-problem.height * problem.width // FOLD_POSITIONS), -(-channels // width), folded.shape[0])
     triton_kernels.fold_kernel[grid](
         windows,
         folded,
+        folded.stride(2),
         problem.height,
         problem.width,
         *problem.blocks,
@@ -242,4 +258,3 @@ def _folded(windows: Tensor, like: Tensor, problem: Problem) -> Tensor:
         REACH=-(-problem.halo_size // problem.block_size),
         BP=FOLD_POSITIONS,
     )
-    return folded
