@@ -26,7 +26,7 @@ from benchmarks.recording import HERE, device_name, provenance
 from halosearch.cost.devices import resolve_device
 
 MODELS = [
-    "h1", "h4", "efficientnet-b4", "efficientnet-b1", "h0", "efficientnet-b0", "timm:halonet_h1@256", "resnet-50@224",
+    "h1", "h4", "efficientnet-b4", "efficientnet-b1", "h0", "efficientnet-b0", "timm:halonet_h1@256", "resnet-50",
     "h2", "efficientnet-b2", "h3", "efficientnet-b3", "timm:efficientnet_b4@380", "h5", "efficientnet-b5",
     "h7", "efficientnet-b7", "h6", "efficientnet-b6",
 ]  # fmt: skip

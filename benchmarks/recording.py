@@ -35,13 +35,13 @@ def without_folder(words):
 
 
 def provenance(device):
-    """Device and versions, the commit (marked where files differ from it; without a repository, COMMIT says it), command, load."""
+    """Device and versions, the commit (marked where files differ from it; for a copy, the variable COMMIT says it), command, load."""
     git = ["git", "-C", str(HERE)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
     return {
         **fingerprint(device),
-        "commit": commit.stdout.strip() + ("+" if changed.stdout.strip() else "") or os.environ.get("COMMIT", ""),
+        "commit": os.environ.get("COMMIT") or commit.stdout.strip() + ("+" if changed.stdout.strip() else ""),
         "command": " ".join(["python", "-m", module(), *without_folder(sys.argv[1:])]),
         "date": datetime.now(UTC).date().isoformat(),
         "load_1m_before": os.getloadavg()[0],

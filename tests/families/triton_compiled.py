@@ -1,6 +1,6 @@
-"""Compiles the kernels for sm_90 without a GPU, on the attention layers of H0-H7. Prints JSON lines: layer, kernel, spills.
+"""Compiles the kernels without a GPU, on the attention layers of H0-H7. Prints JSON lines: layer, kernel, spills, shared memory.
 
-Arguments: names of family members.
+Arguments: a compute capability (90, 89, ...) and names of family members; what two layers share is compiled once.
 """
 
 import json
@@ -79,18 +79,30 @@ def resources(kernel, problem, tiling=None, capability=90):
     return registers, max(stack, local), compiled.metadata.shared
 
 
+def kernels_of(problem):
+    """What one layer launches."""
+    return ("forward", "backward") if problem.whole else ("forward", "queries", "keys")
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
+    capability, *models = sys.argv[1:]
+    seen = set()
+    for name in models:
         for problem in problems(FAMILY[name]):
-            for kernel in KERNELS:
-                registers, spilled, shared = resources(kernel, problem)
+            for kernel in kernels_of(problem):
+                tiling = triton_launch.tiling(problem, kernel)
+                key = (kernel, tiling, *problem.constants(kernel).items())
+                if key in seen:
+                    continue
+                seen.add(key)
+                registers, spilled, shared = resources(kernel, problem, capability=int(capability))
                 row = {
                     "model": name,
                     "kernel": kernel,
                     "channels": problem.channels,
                     "values": problem.values,
                     "stride": problem.stride,
-                    "warps": problem.tiling(kernel).warps,
+                    "tiling": [tiling.queries, tiling.keys, tiling.warps, tiling.stages, tiling.grid],
                     "registers": registers,
                     "spilled_bytes": spilled,
                     "shared_bytes": shared,

@@ -1,7 +1,6 @@
 """Launching the Triton kernels of halo attention: geometry, tile sizes, scratch. Needs the optional package triton.
 
-Tile sizes come from offline compilation for sm_90: no kernel spills registers on any layer of H0-H7 (tests/families). They were
-never timed on a GPU.
+No kernel spills registers on any layer of H0-H7 when compiled for sm_90 (tests/families).
 """
 
 from __future__ import annotations
@@ -100,14 +99,22 @@ class Problem:
 
 
 def tiling(problem: Problem, kernel: str) -> Tiling:
-    """Tile of `forward`, `backward` (all of it at once), `queries` or `keys`."""
-    rows = min(QUERIES, _padded(problem.side**2))
-    wide = _padded(problem.channels) + _padded(problem.values) > WIDE
-    warps = 8 if wide else 4
+    """Tile of `forward`, `backward` (all of it at once), `queries` or `keys`.
+
+    Chosen on an H100 among 42, on stages 1 and 3 of H0 and H4 (benchmarks/gpu-h100.md). Wide heads were not timed: theirs are the
+    largest tiles that spill no registers.
+    """
+    rows, narrow = min(QUERIES, _padded(problem.side**2)), _padded(problem.channels) == SMALLEST
+    if _padded(problem.channels) + _padded(problem.values) > WIDE:
+        keys = 64 if kernel == "forward" else 32
+        return Tiling(rows, keys, 8, 2 if kernel == "forward" else 1, _grid_pays(problem, keys))
     if kernel == "forward":
-        return Tiling(rows, 64, warps, 2, _grid_pays(problem, 64))
-    keys = 32 if wide else 64
-    return Tiling(rows, keys, warps, 1, _grid_pays(problem, keys))
+        return Tiling(rows, 64, 4, 3, _grid_pays(problem, 64))
+    if kernel == "backward":
+        return Tiling(rows, 32 if narrow else 64, 4, 1, grid=False)
+    if kernel == "queries":
+        return Tiling(rows, 32, 4, 1, _grid_pays(problem, 32))
+    return Tiling(rows, 64, 4, 1, grid=False) if narrow else Tiling(min(rows, 32), 64, 4, 1, _grid_pays(problem, 64))
 
 
 @lru_cache(maxsize=1024)
