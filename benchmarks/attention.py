@@ -17,9 +17,9 @@ from torch import nn
 
 from benchmarks.recording import HERE, provenance, table, write
 from halosearch.cost.devices import resolve_device
+from halosearch.cost.intervals import interval
 from halosearch.cost.steps import synchronize
 from halosearch.cost.subjects import import_timm
-from halosearch.cost.timing import interval
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.attention.call import Shape
 from halosearch.families.halonet.attention.halo_attention import chosen_backend, halo_attention

@@ -30,10 +30,15 @@ def page_of(lines, file):
         if "gradients" in line:
             worst = ", ".join(f"{name} {value:.2g}" for value, name in line["gradients"]["worst"])
             parts.append(f"{line['stage']}: gradients that differ most from the eager ones, relative: {worst}.")
-    missing = [f"{line['stage']}: {line.get('error') or line.get('skipped')}" for line in lines if "error" in line or "skipped" in line]  # fmt: skip
+    reasons = [(line["stage"], line.get("error") or line.get("skipped")) for line in lines]
+    missing = [f"{stage}: {reason}" for stage, reason in reasons if reason]
     parts += ["Not measured: " + "; ".join(missing) + "."] if missing else []
-    versions = ", ".join(f"{key} {where[key]}" for key in ("torch", "triton", "cuda", "cudnn", "precision", "commit") if where.get(key))  # fmt: skip
-    parts.append(f"{where.get('device')}; {versions}; {where.get('date')}.\nCommand: `{where.get('command')}`. Raw numbers: `results/{file}`.")  # fmt: skip
+    known = ("torch", "triton", "cuda", "cudnn", "precision", "commit")
+    versions = ", ".join(f"{key} {where[key]}" for key in known if where.get(key))
+    parts.append(
+        f"{where.get('device')}; {versions}; {where.get('date')}.\n"
+        f"Command: `{where.get('command')}`. Raw numbers: `results/{file}`."
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -133,7 +138,8 @@ def _tiles(found):
     if "best" not in found:
         return []
     rows = [[name, *value] for name, value in found["best"].items()]
-    return ["## Best tile of every kernel", table(["layer and kernel", "microseconds", "queries", "keys", "warps", "stages", "grid"], rows)]  # fmt: skip
+    header = ["layer and kernel", "microseconds", "queries", "keys", "warps", "stages", "grid"]
+    return ["## Best tile of every kernel", table(header, rows)]
 
 
 def _trial(found):

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 from benchmarks.gpu_kernels import BATCH, separate_norm, tiles_set
 from benchmarks.gpu_world import subject_named, top
+from halosearch.cost.intervals import interval
 from halosearch.cost.peaks import measure_peaks
 from halosearch.cost.steps import build_stepper, captured, compiling, seconds_per_step
 from halosearch.cost.subjects import is_timm
-from halosearch.cost.timing import interval
 from halosearch.families.halonet.attention.halo_attention import chosen_backend
 
 ROUNDS, STEPS = 7, 10

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "halosearch").rglob("*.py"))
-KERNELS = "triton_kernels.py"
+KERNELS = ("triton_kernels.py", "triton_pieces.py", "norm_kernels.py")
 """Parameters of Triton's kernels are what they are compiled for; they cannot be packed."""
 BANNED = {"utils", "common", "core", "base", "helpers", "misc", "types", "constants"}
 PRIVATE = {
@@ -80,7 +80,7 @@ def test_files_are_short_and_their_names_say_something():
 def test_no_function_takes_more_than_six_parameters():
     found = []
     for path in FILES:
-        if path.name == KERNELS:
+        if path.name in KERNELS:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

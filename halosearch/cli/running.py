@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from halosearch.cli.options import Json, Root
-from halosearch.cli.output import format_table, put, put_json, say
+from halosearch.cli.output import put, put_json, say
 from halosearch.errors import NothingUsableError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -153,42 +153,11 @@ def run_or_forecast(command: StudyCommand) -> None:
     candidates = pool_of(spec)
     if command.options.dry_run:
         _device_here(spec.device)  # what it would cost is measured here
-        _print_forecast(spec, candidates, as_json=bool(json))
+        from halosearch.cli.forecasting import print_forecast
+
+        print_forecast(spec, candidates, as_json=bool(json))
         return
     _run(spec, folders, candidates, command, exists=exists)
-
-
-def _print_forecast(spec: StudySpec, pool: pd.DataFrame, *, as_json: bool) -> None:
-    from halosearch.run.forecast import forecast
-
-    document = forecast(spec, pool)
-    if as_json:
-        put_json(document)
-        return
-    low, high = document["study_seconds"]
-    disk = document["disk_bytes"]
-    put(
-        f"study {spec.name}: {document['pool_size']:,} candidates within {spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %, "
-        f"of {document['space_size']:,} combinations of dials"
-    )
-    put(
-        format_table(
-            ["probed candidate", "step s", "low", "high", "twin images/s", "trial s"],
-            [
-                [p["candidate"], *p["step_time_s"].values(), p["twin_images_per_s"], p["trial_s"]]
-                for p in document["probes"]
-            ],
-        )
-    )
-    put(
-        f"{document['price']} On {spec.workers} worker(s), preset {spec.preset.name}: "
-        f"{low / 60:.0f} to {high / 60:.0f} minutes, {document['gpu_hours'][0]:.1f} to {document['gpu_hours'][1]:.1f} GPU-hours, "
-        f"{disk[0] / 1e6:.0f} to {disk[1] / 1e6:.0f} MB of disk"
-    )
-    put(f"{document['share_not_fitting']:.1%} of the candidate pool is estimated not to fit in memory")
-    for sentence in document["published"]:
-        put(sentence)
-    put("nothing was trained or written")
 
 
 def _run(spec: StudySpec, folders: Folders, candidates: pd.DataFrame, command: StudyCommand, *, exists: bool) -> None:

@@ -88,6 +88,7 @@ def time_candidates(options: TimeOptions) -> None:
     device = resolve_device(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)  # as a study's workers do
     measurements, comparisons = [], []
     with within_memory(device):
         peaks = measure_peaks(device)

@@ -11,9 +11,10 @@ import psutil
 import torch
 
 from halosearch.cost.devices import is_out_of_memory
+from halosearch.cost.intervals import ENOUGH, Measured, interval
 from halosearch.cost.steps import build_stepper, compiling, seconds_per_step
 from halosearch.cost.subjects import Subject
-from halosearch.cost.timing import ENOUGH, Measured, StepTime, interval
+from halosearch.cost.timing import StepTime
 
 MEMORY_SHARE = 0.85
 LARGEST_BATCH = 1024

@@ -10,7 +10,6 @@ anchor of the same rounds. Input is random and resident; loading data is not par
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import torch
 
 from halosearch.cost.conditions import is_throttled, read_conditions
 from halosearch.cost.devices import fingerprint
+from halosearch.cost.intervals import Measured, interval
 from halosearch.cost.steps import Stepper, build_stepper, captured, compiling, seconds_per_step
 from halosearch.cost.subjects import Subject, subject_of
 from halosearch.errors import UsageError
@@ -34,12 +34,7 @@ DEVICE, USER = "device", "user"
 USER_ROUNDS = 3
 """Rounds in which the user's step is measured beside the device's."""
 SETTLED, SETTLED_WITHIN, MAX_WINDOWS = 3, 0.01, 10
-CONFIDENCE = 0.95
-ENOUGH = 6
-"""Samples from which on an interval holds with 95 %."""
 MIN_TRAINING_BATCH = 2
-WIDE = 0.02
-"""An interval of more than +-2 % does not separate neighbours; it is marked, not hidden."""
 
 
 def anchor_config(image_size: int) -> HaloNetConfig:
@@ -80,24 +75,6 @@ class TimingPlan:
             raise UsageError(
                 f"a training step of {self.batch_size} image cannot be measured", "--batch-size 2, or --infer"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A median with its interval over rounds (see `interval`)."""
-
-    median: float
-    low: float
-    high: float
-
-    @property
-    def wide(self) -> bool:
-        """Whether half the interval exceeds 2 % of the median."""
-        return (self.high - self.low) / 2 > WIDE * self.median
-
-    def to_dict(self) -> dict[str, float]:
-        """Plain values for JSON."""
-        return {"median": self.median, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,21 +260,3 @@ def _summary(
         conditions=tuple(rounds.conditions),
         kept=tuple(kept),
     )
-
-
-def interval(samples: Any) -> Measured:
-    """Median and the order-statistics interval that holds the true median with at least 95 %; of fewer than six samples, their range.
-
-    It assumes no distribution (B. W. Lindgren, Statistical Theory, section 9.4: the signs about the median are binomial). A
-    bootstrap of seven samples is too narrow: it held the median in 88 % of the cases. The range of five holds it in 94 %.
-    """
-    ordered, n = np.sort(np.asarray(samples, dtype=float)), len(samples)
-    rank = 1
-    while rank < n // 2 and 1 - 2 * _share_below(rank + 1, n) >= CONFIDENCE:
-        rank += 1
-    return Measured(float(np.median(ordered)), float(ordered[rank - 1]), float(ordered[n - rank]))
-
-
-def _share_below(rank: int, n: int) -> float:
-    """Probability that fewer than `rank` of `n` samples lie below their median."""
-    return sum(math.comb(n, below) for below in range(rank)) / 2.0**n

@@ -61,7 +61,8 @@ class Norm(nn.BatchNorm2d):
     def _fused(self, x_NCHW: Tensor, shortcut_NCHW: Tensor | None, scale: float, act: str | None) -> Tensor:
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        out: Tensor = FusedNorm.apply(x_NCHW, shortcut_NCHW, self.weight, self.bias, self, scale, CODES[act])  # type: ignore[no-untyped-call]
+        tensors = x_NCHW, shortcut_NCHW, self.weight, self.bias
+        out: Tensor = FusedNorm.apply(self, scale, CODES[act], *tensors)  # type: ignore[no-untyped-call]
         return out
 
 
@@ -83,10 +84,9 @@ class FusedNorm(torch.autograd.Function):
     """act(norm(x)), or act(shortcut + scale · norm(x)), by batch statistics; moves the running ones of `norm` on."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, norm: Norm, scale: float, act: int
-    ) -> Tensor:
-        """Keeps the map (and the shortcut), and two numbers for a channel."""
+    def forward(ctx: Any, norm: Norm, scale: float, act: int, *tensors: Any) -> Tensor:
+        """Keeps the map (and the shortcut), and two numbers for a channel. `tensors`: map, shortcut or None, gain, offset."""
+        x, shortcut, weight, bias = tensors
         mean, rstd = _moments(x, norm)
         ctx.scale, ctx.act = scale, act
         ctx.save_for_backward(x, shortcut, weight, bias, mean, rstd)
@@ -97,7 +97,7 @@ class FusedNorm(torch.autograd.Function):
         """Gradients of the map, the shortcut, the gain and the offset."""
         x, shortcut, weight, bias, mean, rstd = ctx.saved_tensors
         g = g.contiguous(memory_format=torch.channels_last)
-        return (*_gradients(g, x, shortcut, (mean, rstd, weight, bias), ctx.scale, ctx.act), None, None, None)
+        return (None, None, None, *_gradients((g, x, shortcut), (mean, rstd, weight, bias), ctx.scale, ctx.act))
 
 
 def _moments(x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
@@ -133,10 +133,12 @@ def _applied(x: Tensor, shortcut: Tensor | None, of_channels: tuple[Tensor, ...]
 
 
 def _gradients(
-    g: Tensor, x: Tensor, shortcut: Tensor | None, of_channels: tuple[Tensor, ...], scale: float, act: int
+    maps: tuple[Tensor, Tensor, Tensor | None], of_channels: tuple[Tensor, ...], scale: float, act: int
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """`maps`: the output's gradient, the map, the shortcut."""
     from halosearch.families import norm_kernels as kernels
 
+    g, x, shortcut = maps
     channels, join = x.shape[1], shortcut is not None
     rows = x.numel() // channels
     high, wide = _tile(channels, SUMMED_TILE)

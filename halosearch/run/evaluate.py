@@ -85,6 +85,7 @@ def make_evaluate(settings: Settings) -> Evaluate:
     """
     resolve_device(settings.device)
     torch.set_num_threads(settings.threads)
+    torch.set_flush_denormal(True)  # sharp attention makes numbers too small for a CPU to be quick with
     data = open_data(settings.data, settings.device)
     if settings.fingerprint not in ("", data.report.fingerprint):
         raise EnvironmentFault(f"a worker found other images at {settings.data.source} than the study's driver", "")

@@ -1,8 +1,16 @@
-"""What a study would cost, as ranges, from a probe of a few candidates; nothing is trained to an end and nothing written."""
+"""What a study would cost, as ranges, from a probe of a few candidates; nothing is trained to an end and nothing written.
+
+A probe goes the way of a trial: its step is timed by the study's own plan, and its twin takes some steps of the study's own training,
+with its pictures, optimiser and precision.
+"""
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,18 +21,22 @@ import torch
 from halosearch.analysis.published_nearby import comparison_with_published
 from halosearch.cost.timing import measure
 from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.network import HaloNet
 from halosearch.families.halonet.notation import candidate_text
 from halosearch.families.halonet.space import config_from_dials
 from halosearch.families.halonet.twin import twin_of
+from halosearch.proxy.data.dataset import DataRequest
 from halosearch.proxy.data.difficulty import DIFFICULTIES
+from halosearch.proxy.data.sources import open_data
+from halosearch.proxy.stepping import UNLOOKED
+from halosearch.proxy.training import Trainer, TrainingJob
 from halosearch.run.place import parallel
 from halosearch.run.same_inputs import recipe_of, timing_plan
 from halosearch.search.design import price_of
 from halosearch.spec.study import StudySpec
 
 QUANTILES = (0.1, 0.5, 0.9)
-PROBE_STEPS = 3
+PROBE_STEPS, GPU_PROBE_STEPS = 5, 4 * UNLOOKED
+"""Steps of a twin's training; the first report is of a beginning and does not count."""
 PARTS = 1.0
 """Time that the parts of a candidate take to measure, in units of the whole's: an assumption."""
 PAGE_BYTES, TRIAL_BYTES = 5_500_000, 12_000
@@ -32,18 +44,33 @@ ACTIVATION_COPIES = 4
 """Tensors kept per counted activation in a training step: output, its norm, its non-linearity, its gradient."""
 
 
-def forecast(spec: StudySpec, pool: pd.DataFrame) -> dict[str, Any]:
-    """Pool size, probed step times and twin speeds at the 10, 50, 90 % quantiles of MACs, and ranges for the whole study."""
+Probe = Callable[[StudySpec, HaloNetConfig, torch.device], dict[str, Any]]
+"""What one candidate costs: its step, its twin's images/s, seconds to begin a training and to time the candidate."""
+
+
+def forecast(spec: StudySpec, pool: pd.DataFrame, probe: Probe | None = None) -> dict[str, Any]:
+    """Pool size, the probed costs of candidates at the 10, 50, 90 % quantiles of MACs, and ranges for the whole study and its parts.
+
+    `probe`: where the costs come from (default: measured here), for example from a table of another device.
+    """
     torch.set_num_threads(spec.threads)
     device = torch.device(spec.device)
-    probes = [_probe(spec, _at_quantile(pool, quantile), device) for quantile in QUANTILES]
+    probes = [(probe or measured_probe)(spec, _at_quantile(pool, quantile), device) for quantile in QUANTILES]
     price = price_of(spec)
     share = spec.preset.rungs[0] / spec.preset.rungs[-1]
     jobs = price.whole + share * (price.searched - price.promoted)
-    low, high = (
-        pick(jobs * p["trial_s"] + price.timings * p["timing_s"] for p in probes) / parallel(spec)
-        for pick in (min, max)
-    )
+    timings = price.timings + (price.rows if spec.preset.timed == "all" else 0)
+    shown = images_shown(spec)
+    parts = {
+        "trainings_s": [jobs * shown / p["twin_images_per_s"] / parallel(spec) for p in probes],
+        "beginnings_s": [jobs * p["begin_s"] / parallel(spec) for p in probes],
+        "timings_s": [timings * p["timing_s"] / parallel(spec) for p in probes],
+    }
+    totals = [sum(each) for each in zip(*parts.values(), strict=True)]
+    low, high = min(totals), max(totals)
+    for each in probes:
+        with_it = each["timing_s"] if spec.preset.timed == "all" else 0.0
+        each["trial_s"] = shown / each["twin_images_per_s"] + each["begin_s"] + with_it
     return {
         "study": spec.name,
         "preset": spec.preset.name,
@@ -55,6 +82,8 @@ def forecast(spec: StudySpec, pool: pd.DataFrame) -> dict[str, Any]:
         "retests": spec.retests,
         "workers": spec.workers,
         "probes": probes,
+        "parts": {name: [min(each), max(each)] for name, each in parts.items()},
+        "promised_s": 60.0 * spec.preset.minutes,
         "study_seconds": [low, high],
         "gpu_hours": [low / 3600, high / 3600] if spec.device.startswith("cuda") else [0.0, 0.0],
         "disk_bytes": [
@@ -101,18 +130,18 @@ def _at_quantile(pool: pd.DataFrame, quantile: float) -> HaloNetConfig:
     return config_from_dials(row.to_dict())
 
 
-def _probe(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> dict[str, Any]:
+def measured_probe(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> dict[str, Any]:
+    """A candidate's costs as they are here."""
     started = time.monotonic()
     timed = measure({"probe": config}, timing_plan(spec), device)[0]
     timing_s = (1 + PARTS) * (time.monotonic() - started)
-    speed = _twin_speed(spec, config, device)
-    with_it = timing_s if spec.preset.timed == "all" else 0.0
+    speed, begin_s = _twin_speed(spec, config, device)
     return {
         "candidate": candidate_text(config),
         "step_time_s": timed.seconds.to_dict(),
         "twin_images_per_s": speed,
+        "begin_s": begin_s,
         "timing_s": timing_s,
-        "trial_s": images_shown(spec) / speed + with_it,
     }
 
 
@@ -124,18 +153,26 @@ def images_shown(spec: StudySpec) -> float:
     return steps * recipe.batch + looked_at / 3
 
 
-def _twin_speed(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> float:
-    """Images per second of the twin's training step on random images, median of three steps."""
-    twin = twin_of(config, spec.preset.width_multiplier)
-    network = HaloNet(twin, 14).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(spec.preset.batch, 3, twin.image_size, twin.image_size, device=device).contiguous(
-        memory_format=torch.channels_last
-    )
-    seconds = []
-    for _ in range(PROBE_STEPS + 1):
-        started = time.monotonic()
-        network(images).square().mean().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.monotonic() - started)
-    return spec.preset.batch / float(np.median(seconds[1:]))
+def _twin_speed(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> tuple[float, float]:
+    """Images/s of the twin's training, median over reports of its progress, and the seconds before the first.
+
+    On built-in scenes, also where the study's own images are a folder: those are not decoded for a forecast.
+    """
+    batch, gpu = spec.preset.batch, device.type == "cuda"
+    source = spec.data if spec.data in DIFFICULTIES else spec.preset.scenes
+    request = DataRequest(source, spec.seed, batch, batch, config.image_size, Path(), dense=spec.preset.dense)
+    recipe = replace(recipe_of(spec.preset), norm_batches=1)
+    images = batch * (GPU_PROBE_STEPS if gpu else PROBE_STEPS)
+    job = TrainingJob(twin_of(config, spec.preset.width_multiplier), recipe, (images,), spec.seed, batch)
+    reports: list[tuple[float, int]] = []
+
+    def note(done: int, total: int, loss: float) -> None:
+        del total, loss
+        reports.append((time.monotonic(), done))
+
+    data = open_data(request, spec.device)
+    started = time.monotonic()
+    Trainer(job, data, device, on_step=note).run()
+    speeds = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(reports)]
+    speed = float(np.median(speeds))
+    return speed, max(0.0, reports[0][0] - started - reports[0][1] / speed)

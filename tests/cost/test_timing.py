@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from halosearch.cost.intervals import ENOUGH, Measured, interval
 from halosearch.cost.steps import _LiveTensors, build_stepper
 from halosearch.cost.subjects import subject_of
-from halosearch.cost.timing import ENOUGH, Measured, TimingPlan, anchor_config, interval, measure
+from halosearch.cost.timing import TimingPlan, anchor_config, measure
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.notation import parse_candidate
 from halosearch.run.anchor import in_seconds
@@ -90,3 +91,26 @@ def test_a_clock_that_ticks_once_per_reading_gives_that_tick_per_step():
 def test_the_anchor_is_a_resnet50_of_squeeze_and_excite():
     assert anchor_config(224).stage_depths == (3, 4, 6, 3)
     assert set(anchor_config(224).stage_kinds) == {"conv"}
+
+
+def test_where_steps_can_be_captured_the_devices_own_is_what_is_timed_and_the_users_stands_beside_it(monkeypatch):
+    """Replays of a pretended graph do nothing: their time is not the user's, and one that cannot be captured leaves none."""
+    from halosearch.cost import timing
+
+    monkeypatch.setattr(timing, "captured", lambda stepper, device: (lambda: None, "replayed CUDA graph"))
+    config = parse_candidate(TINY)
+    plan = TimingPlan(2, 6, anchor_size=32)
+    found = measure({"a": config, "b": config}, plan, torch.device("cpu"))
+    for each in found:
+        assert (each.whose, each.how) == ("device", "replayed CUDA graph")
+        assert len(each.samples_s) == 6
+        assert len(each.user_samples_s) == timing.USER_ROUNDS
+        assert each.user_seconds.median > 10 * each.seconds.median
+        assert each.launch_bound
+        assert each.to_dict()["launch_bound"] is True
+    only_the_first = iter([(lambda: None, "replayed CUDA graph"), (None, "cannot be captured")] * 2)
+    monkeypatch.setattr(timing, "captured", lambda stepper, device: next(only_the_first))
+    [other] = measure({"a": config}, plan, torch.device("cpu"))
+    assert (other.whose, other.how) == ("user", "cannot be captured")
+    assert other.user_seconds == other.seconds
+    assert not other.launch_bound

@@ -1,5 +1,7 @@
 """Backends against an oracle that knows no blocks, only pixels: float64, every geometry, gradients."""
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from halosearch.families.halonet.attention import fused
+from halosearch.families.halonet.attention import fused, sdpa
 from halosearch.families.halonet.attention import halo_attention as attention
 from halosearch.families.halonet.attention.block_geometry import geometry_of
 from halosearch.families.halonet.attention.call import Shape
@@ -272,11 +274,51 @@ def test_an_autocast_around_the_operator_does_not_round_its_float32():
         assert torch.equal(run(inputs, 4, 1, 1, "tiled"), exact)
 
 
-def test_what_runs_on_cuda_by_itself_depends_on_dtype_and_window(monkeypatch):
-    monkeypatch.setattr(attention, "triton_is_there", lambda: True)
-    cuda = torch.device("cuda")
-    assert chosen_backend(cuda, torch.bfloat16, 14) == "triton"
-    assert chosen_backend(cuda, torch.float64, 14) == "sdpa"
-    assert chosen_backend(cuda, torch.bfloat16, 80) == "sdpa"
-    monkeypatch.setattr(attention, "triton_is_there", lambda: False)
-    assert chosen_backend(cuda, torch.bfloat16, 14) == "sdpa"
+def test_kernels_that_do_not_run_here_give_way_to_torchs_own_with_the_reason(monkeypatch):
+    """No compiler, an old Triton, an odd GPU: whatever the probe meets is said once; a broken context is not hidden."""
+    module = attention
+    device = torch.device("cuda:7")
+    for found, said in (
+        (RuntimeError("Failed to find C compiler. Please specify via CC"), "RuntimeError: Failed to find C compiler"),
+        (AttributeError("module 'triton.language' has no attribute 'gather'"), "no attribute 'gather'"),
+        (0.4, r"wrong here \(relative error 0.4\)"),
+    ):
+        monkeypatch.setattr(module, "_PROBED", {})
+        monkeypatch.setattr(module, "triton_is_there", lambda: True)
+
+        def probe(_, found=found):
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        monkeypatch.setattr(module, "_probe_error", probe)
+        with pytest.warns(UserWarning, match=said):
+            assert module.chosen_backend(device) == "sdpa"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert module.chosen_backend(device) == "sdpa"
+    monkeypatch.setattr(module, "_PROBED", {})
+    monkeypatch.setattr(module, "_probe_error", lambda _: 0.004)
+    assert module.chosen_backend(device) == "triton"
+    assert module.chosen_backend(device, torch.float64) == "sdpa"
+    assert module.chosen_backend(device, torch.bfloat16, 80) == "sdpa"
+    monkeypatch.setattr(module, "_PROBED", {})
+    monkeypatch.setattr(module, "triton_is_there", lambda: False)
+    with pytest.warns(UserWarning, match="triton is not installed"):
+        assert module.chosen_backend(device) == "sdpa"
+    monkeypatch.setattr(module, "triton_is_there", lambda: True)
+    monkeypatch.setattr(module, "_PROBED", {})
+
+    def broken(_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(module, "_probe_error", broken)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        module.chosen_backend(device)
+
+
+def test_more_blocks_than_a_launch_takes_are_attended_in_parts(monkeypatch):
+    q, k, v = (torch.randn(23, 2, 9, 8, dtype=torch.float64) for _ in range(3))
+    whole = sdpa._attended(q, k, v)
+    monkeypatch.setattr(sdpa, "MOST_BLOCKS", 9)
+    assert torch.allclose(sdpa._attended(q, k, v), whole, atol=1e-14)

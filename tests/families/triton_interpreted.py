@@ -7,6 +7,7 @@ relative errors, worst of the output and the five gradients, one for each geomet
 
 import importlib.util
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from halosearch.families.halonet.attention import triton_kernels, triton_launch
+from halosearch.families.halonet.attention import triton_kernels, triton_launch, triton_pieces
 from halosearch.families.halonet.attention.call import Inputs, Shape
 from halosearch.families.halonet.attention.halo_attention import halo_attention
 
@@ -33,7 +34,8 @@ GEOMETRIES = [  # height, width, block, halo, stride, heads, channels, values, i
 
 
 def mutate(old, new):
-    source = Path(triton_kernels.__file__).read_text()
+    kernels, pieces = (Path(each.__file__).read_text() for each in (triton_kernels, triton_pieces))
+    source = pieces + re.sub(r"from halosearch\S*triton_pieces import \(.*?\)\n", "", kernels, flags=re.DOTALL)
     assert source.count(old) >= 1, f"nothing to mutate: {old}"
     path = Path(tempfile.mkdtemp()) / "mutated_kernels.py"
     path.write_text(source.replace(old, new))
@@ -74,5 +76,5 @@ if __name__ == "__main__":
     chosen = GEOMETRIES
     if len(sys.argv) > 2:
         mutate(sys.argv[2], sys.argv[3])
-        chosen = [GEOMETRIES[1], GEOMETRIES[2], GEOMETRIES[4]]
+        chosen = [GEOMETRIES[1], GEOMETRIES[2], GEOMETRIES[4], GEOMETRIES[8]]
     print(json.dumps([worst_error(geometry, dtype) for geometry in chosen]))

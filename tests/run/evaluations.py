@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 from halosearch.run.protocol import MachineFaultError, StoppedError
 
@@ -52,3 +53,39 @@ def make(argument):
 def make_without_a_module(argument):
     """What a worker's machine looks like where something is not installed."""
     return __import__("no_such_module")
+
+
+class Broken:
+    """A process that a fault has made useless, as a CUDA error does."""
+
+    def __init__(self):
+        self.broken = False
+
+
+STATE = Broken()
+
+
+def make_on_gpus(argument):
+    """Says which GPU the process sees, and times on it one at a time; `break` breaks the process for good."""
+    from halosearch.run.engines.gpus import timing_on
+    from halosearch.run.protocol import ProcessBrokenError
+
+    folder = Path(argument)
+
+    def evaluate(row, world):
+        gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        if row.candidate["do"] == "break" and row.candidate.get("until", 0) > len(list(folder.glob("broke-*"))):
+            (folder / f"broke-{time.monotonic_ns()}").touch()
+            STATE.broken = True
+        if STATE.broken:
+            raise ProcessBrokenError("the GPU context broke: CUDA error: an illegal memory access was encountered")
+        if row.candidate["do"] == "die":
+            die()
+        with timing_on(gpu, folder):
+            busy = folder / f"busy-{gpu}"
+            busy.touch(exist_ok=False)
+            time.sleep(0.05)
+            busy.unlink()
+        return {"state": "complete", "gpu": gpu, "pid": os.getpid()}
+
+    return evaluate

@@ -111,3 +111,28 @@ def test_lower_rungs_are_scored_where_they_stop_a_trial_or_tell_of_the_proxy(sto
     assert [score["images_seen"] for score in found["scores"]] == scored
     again = _evaluate(settings, Scenes("scenes-easy-1", 0, 16), Evaluation(0, TRIAL, DIALS, trial=0, rung=1), World())
     assert found["score"] == again["score"]  # what is scored on the way changes nothing
+
+
+def test_a_score_that_decides_nothing_fails_nothing_unless_the_process_is_broken(monkeypatch, tmp_path):
+    from halosearch.run import evaluate
+
+    class OutOfResourcesError(Exception):
+        """Triton's, which is no RuntimeError."""
+
+    def raising(error):
+        def scores(*_):
+            raise error
+
+        return scores
+
+    plain = Settings(
+        DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path), Recipe(batch=16), (32,), 0.125, TimingPlan(2, 2, anchor_size=32),
+        "cpu", 1, tmp_path, timed="none",
+    )  # fmt: skip
+    data, row = Scenes("scenes-easy-1", 0, 16), Evaluation(0, TRIAL, DIALS, trial=0)
+    monkeypatch.setattr(evaluate, "zero_cost_scores", raising(OutOfResourcesError("out of resource: shared memory")))
+    found = _evaluate(plain, data, row, World())
+    assert (found["state"], found["zero_cost"]) == ("complete", {})
+    monkeypatch.setattr(evaluate, "zero_cost_scores", raising(RuntimeError("CUDA error: misaligned address")))
+    with pytest.raises(RuntimeError, match="misaligned"):
+        _evaluate(plain, data, row, World())

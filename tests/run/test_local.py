@@ -141,7 +141,7 @@ def test_workers_that_die_before_their_first_job_end_the_study(tmp_path, monkeyp
     workers = LocalWorkers(1, make, "hello", tmp_path)
     broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "psutil.py").write_text("import os; os._exit(7)")
+    (broken / "filelock.py").write_text("import os; os._exit(7)")
     monkeypatch.setattr(sys, "path", [str(broken), *sys.path])
     try:
         for number in range(2):

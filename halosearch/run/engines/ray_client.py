@@ -26,7 +26,7 @@ from halosearch.errors import EnvironmentFault
 from halosearch.files import write_bytes
 from halosearch.record.evaluation import Evaluation
 from halosearch.run.engines.limits import Limits
-from halosearch.run.engines.local import end_with_driver, write_to
+from halosearch.run.engines.worker_process import end_with_driver, write_to
 from halosearch.run.protocol import DIED, PROGRESS, Evaluate, Event
 
 RAY_LOG = "ray.log"

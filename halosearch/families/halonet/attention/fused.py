@@ -85,7 +85,7 @@ def _(
 def halo_attention(inputs: Inputs, shape: Shape) -> Tensor:
     """The output alone; backward will come where gradients are recorded and something wants one."""
     if inputs.k.device.type == "cuda" and not torch.compiler.is_compiling() and _get_current_dispatch_mode() is None:
-        direct: Tensor = Direct.apply(*inputs, shape)  # type: ignore[no-untyped-call]
+        direct: Tensor = Direct.apply(shape, *inputs)  # type: ignore[no-untyped-call]
         return direct
     wanted = torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
     out: Tensor = attend(*inputs, [*shape, int(wanted)])[0]
@@ -96,12 +96,12 @@ class Direct(torch.autograd.Function):
     """The kernels without an operator around them, whose gradients of q, k and v may then lie beside each other (see `split`)."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, down: Tensor, across: Tensor, shape: Shape) -> Tensor:
-        """Keeps what backward reads."""
+    def forward(ctx: Any, shape: Shape, *tensors: Tensor) -> Tensor:
+        """Keeps what backward reads. `tensors`: those of `Inputs`."""
         from halosearch.families.halonet.attention import triton_launch  # Triton is optional
 
-        inputs = Inputs(q, k, v, down, across)
-        with _on(k.device):
+        inputs = Inputs(*tensors)
+        with _on(inputs.k.device):
             out, sums = triton_launch.forward(inputs, shape)
         ctx.shape = shape
         ctx.save_for_backward(*inputs, out, sums)
@@ -114,7 +114,7 @@ class Direct(torch.autograd.Function):
 
         *inputs, out, sums = ctx.saved_tensors
         with _on(g.device):
-            return (*triton_launch.backward(g, Inputs(*inputs), (out, sums), ctx.shape), None)
+            return (None, *triton_launch.backward(g, Inputs(*inputs), (out, sums), ctx.shape))
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:

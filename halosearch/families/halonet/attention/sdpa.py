@@ -61,7 +61,7 @@ def _attend(inputs: Inputs, heads: int, rows: BlockGeometry, columns: BlockGeome
 def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Blocks of all images are one batch, which a CUDA kernel takes up to `MOST_BLOCKS` of."""
     at_once = max(1, MOST_BLOCKS // q.shape[1])
-    if q.device.type != "cuda" or len(q) <= at_once:
+    if len(q) <= at_once:
         return F.scaled_dot_product_attention(q, k, v, scale=1.0)
     parts = zip(q.split(at_once), k.split(at_once), v.split(at_once), strict=True)
     return torch.cat([F.scaled_dot_product_attention(a, b, c, scale=1.0) for a, b, c in parts])
