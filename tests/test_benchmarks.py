@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import dials
+from benchmarks.gpu_page import page_of
 
 ROOT = Path(__file__).parent.parent
 STUDIES = ("studies/dense-6M", "studies/photos-6M", "studies/dense-20M")
@@ -45,9 +46,47 @@ def test_a_benchmark_runs_and_records(name, tmp_path):
 def test_committed_pages_stand_beside_their_raw_numbers():
     pages = sorted((ROOT / "benchmarks").glob("*-*.md"))
     assert pages
-    for page in pages:
+    for page in [page for page in pages if not page.stem.startswith("gpu-")]:
         document = json.loads((ROOT / "benchmarks/results" / f"{page.stem}.json").read_text())
         assert document["provenance"]["commit"] in page.read_text()
+
+
+def test_the_pages_of_a_gpu_are_what_their_lines_say():
+    pages = sorted((ROOT / "benchmarks").glob("gpu-*.md"))
+    assert pages
+    for page in pages:
+        raw = ROOT / "benchmarks/results" / f"{page.stem}.jsonl"
+        lines = [json.loads(line) for line in raw.read_text().splitlines()]
+        assert page_of(lines, raw.name) == page.read_text()
+        assert lines[0]["stage"] == "provenance"
+        assert lines[0]["commit"] in page.read_text()
+
+
+@pytest.mark.slow
+def test_the_first_minutes_run_where_there_is_no_gpu_and_go_on_where_they_were_cut_off(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu",
+        "--device",
+        "cpu",
+        "--small",
+        "--folder",
+        str(tmp_path),
+        "--only",
+        "environment",
+        "norm",
+    ]
+    for more, stages in ((["--seconds", "0"], {"skipped"}), ([], {"took_s"}), ([], {"took_s"})):
+        done = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        lines = [json.loads(line) for line in (tmp_path / "results/gpu-cpu.jsonl").read_text().splitlines()]
+        latest = {line["stage"]: line for line in lines}
+        assert set(latest) == {"provenance", "environment", "norm", "norm tiles"}
+        assert all(stages & set(latest[stage]) for stage in ("environment", "norm"))
+    assert sum(line["stage"] == "norm" for line in lines) == 2  # skipped once, then done once
+    assert max(row["error"] for row in latest["norm"]["rows"]) < 1e-5
+    assert "Batch norm" in (tmp_path / "gpu-cpu.md").read_text()
 
 
 def test_the_page_of_the_proxy_says_what_the_committed_records_say(tmp_path):
