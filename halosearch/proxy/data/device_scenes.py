@@ -12,14 +12,13 @@ from torch import Tensor
 
 from halosearch.proxy.data.dataset import TRAIN, Batch
 from halosearch.proxy.data.dense_scenes import DenseScenes, raw_targets
+from halosearch.proxy.data.kept_pictures import KeptPictures
 from halosearch.proxy.data.scene_drawing import FACTORS
 
 PIXELS = 2**22
 """Pixels that are drawn at once: some 200 bytes of the device's memory for each."""
 DESCRIBED = 4096
 """Scenes that are described at once."""
-KEPT_BYTES = 2**30
-"""Pictures of a split and size that take more are drawn again."""
 
 
 class DeviceScenes(DenseScenes):
@@ -33,7 +32,7 @@ class DeviceScenes(DenseScenes):
             each.to(self._device) for each in (self._mean_D, self._deviation_D, self._used_D)
         )
         self._rows = dict[str, Tensor]()
-        self._kept = dict[tuple[str, int], Tensor]()
+        self._kept = KeptPictures()
 
     def batch(self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None) -> Batch:
         """Images, labels (N, 3) and standardised targets, on the device."""
@@ -44,18 +43,11 @@ class DeviceScenes(DenseScenes):
         return Batch(images, rows[:, : len(FACTORS)].long(), rows[:, len(FACTORS) :].contiguous())
 
     def _pictures(self, split: str, ids: np.ndarray, ids_N: Tensor, image_size: int) -> Tensor:
-        if split == TRAIN or 3 * image_size**2 * self.size(split) > KEPT_BYTES:
-            return self._draw_all(split, ids.tolist(), image_size)
-        if (split, image_size) not in self._kept:
-            self._forget_other_sizes(split, image_size)
-            self._kept[split, image_size] = self._draw_all(split, list(range(self.size(split))), image_size)
-        return self._kept[split, image_size][ids_N]
+        def every(all_ids: list[int]) -> Tensor:
+            return self._draw_all(split, all_ids, image_size)
 
-    def _forget_other_sizes(self, split: str, image_size: int) -> None:
-        """Of a split as many sizes are kept as fit together."""
-        held = [key for key in self._kept if key[0] == split]
-        while held and sum(self._kept[key].nbytes for key in held) + 3 * image_size**2 * self.size(split) > KEPT_BYTES:
-            del self._kept[held.pop(0)]
+        kept = None if split == TRAIN else self._kept.get(split, image_size, self.size(split), every)
+        return self._draw_all(split, ids.tolist(), image_size) if kept is None else kept[ids_N]
 
     def _draw_all(self, split: str, ids: list[int], image_size: int) -> Tensor:
         at_once = max(1, PIXELS // image_size**2)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from halosearch.errors import EnvironmentFault
+from halosearch.proxy.data.arrays import ArrayImages
 from halosearch.proxy.data.cifar import layout_of, open_cifar
 from halosearch.proxy.data.dataset import DataRequest, Dataset
 from halosearch.proxy.data.dense_scenes import DenseScenes
+from halosearch.proxy.data.device_arrays import DeviceImages
 from halosearch.proxy.data.device_scenes import DeviceScenes
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.folder import FolderLimits, open_decoded, open_folder
@@ -34,6 +36,11 @@ def open_data(request: DataRequest, device: str = "cpu") -> Dataset:
             f"there is no data at {request.source}",
             f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}",
         )
+    found = _arrays(request, root)
+    return DeviceImages(found, device) if device.startswith("cuda") else found
+
+
+def _arrays(request: DataRequest, root: Path) -> ArrayImages:
     if request.decoded is not None:
         return open_decoded(request.decoded, root, dense=request.dense)
     if layout_of(root):
