@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -12,11 +13,16 @@ import torch
 from halosearch.cost.devices import fingerprint
 
 HERE = Path(__file__).parent
+MAKERS = {"nvidia", "geforce", "tesla", "quadro", "amd", "radeon", "instinct"}
+MEMORY = re.compile(r"\d+gi?b|hbm\d*e?|pcie|sxm\d*")
 
 
 def device_name(device):
     """Short name of a device for file names."""
-    return torch.cuda.get_device_name(device).split()[1].lower() if device.type == "cuda" else "cpu"
+    if device.type != "cuda":
+        return "cpu"
+    words = torch.cuda.get_device_name(device).replace("-", " ").lower().split()
+    return "-".join(word for word in words if word not in MAKERS and not MEMORY.fullmatch(word)) or "gpu"
 
 
 def module():

@@ -2,8 +2,7 @@
 
     python -m benchmarks.step_times [--device cuda] [--rounds 7] [--batch-size 64] [--models h0 h1 efficientnet-b0]
 
-Models of timm take part where timm can be imported. On CUDA the user's step is compiled
-(`--eager`: not).
+Models of timm take part where timm can be imported. `--compile`: through torch.compile.
 """
 
 import argparse
@@ -63,7 +62,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--eager", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--folder", default=HERE, help="where the page and results/ go")
     parser.add_argument("--models", nargs="*")
@@ -74,7 +73,7 @@ def main():
     names = arguments.models or ([*PAIRS, *PAIRS.values(), "timm:halonet_h1@256"] if cuda else ON_A_CPU)
     steps, size, anchor = (20, 64, 224) if cuda else (1, 2, 64)
     batch = arguments.batch_size or size
-    plan = TimingPlan(batch, arguments.rounds, steps, steps, anchor_size=anchor, compiled=cuda and not arguments.eager)
+    plan = TimingPlan(batch, arguments.rounds, steps, steps, anchor_size=anchor, compiled=arguments.compile)
     peaks = measure_peaks(device)
     rows, raw, notes = [], [], []
     for group in groups_of(names, device):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import dials
 from benchmarks.gpu_page import page_of
+from benchmarks.recording import device_name
 
 ROOT = Path(__file__).parent.parent
 STUDIES = ("studies/dense-6M", "studies/photos-6M", "studies/dense-20M")
@@ -60,6 +62,22 @@ def test_the_pages_of_a_gpu_are_what_their_lines_say():
         assert page_of(lines, raw.name) == page.read_text()
         assert lines[0]["stage"] == "provenance"
         assert lines[0]["commit"] in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("named", "short"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("NVIDIA GeForce RTX 3090", "rtx-3090"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA RTX A6000", "rtx-a6000"),
+        ("AMD Instinct MI300X", "mi300x"),
+    ],
+)
+def test_two_kinds_of_gpu_have_two_pages(named, short, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: named)
+    assert device_name(torch.device("cuda")) == short
 
 
 @pytest.mark.slow

@@ -46,8 +46,8 @@ class TimeOptions:
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: torch's own choice).")] = None
     compiled: Annotated[
-        bool | None, typer.Option("--compile/--eager", help="Through torch.compile (default: on CUDA only).")
-    ] = None
+        bool, typer.Option("--compile/--eager", help="Through torch.compile; a study's steps are eager.")
+    ] = False
     root: Root = Path()
 
     def batch(self) -> int | str | None:
@@ -132,7 +132,7 @@ def _measure(
     from halosearch.cost.timing import TimingPlan, measure
 
     cuda = device.type == "cuda"
-    compiled = cuda if options.compiled is None else options.compiled
+    compiled = options.compiled
     plan = TimingPlan(
         batch if isinstance(batch, int) else 64 if cuda else 4,
         options.rounds,
