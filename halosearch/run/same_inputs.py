@@ -18,6 +18,8 @@ from halosearch.record.table import Table
 from halosearch.spec.presets import Preset
 from halosearch.spec.study import FILE, MAY_CHANGE, StudySpec
 
+NAMED = 10
+"""Files or classes that are named before the rest is counted."""
 GPU_STEPS, GPU_WARMUP = 10, 3
 """Steps of a sample on a GPU, whose single steps are too short for the host's clock."""
 
@@ -88,12 +90,18 @@ def data_facts(data: Dataset, spec: StudySpec) -> dict[str, Any]:
 def tell_of_data(data: Dataset, spec: StudySpec, message: Callable[[str], None]) -> None:
     """Say what was found and, by name, what is not used."""
     report = data.report
-    message(f"data: {report.description}; " + ", ".join(f"{n:,} {split}" for split, n in report.images.items()))
+    classes = f"{len(report.classes)} classes ({', '.join([*report.classes[:NAMED], *(['...'] if len(report.classes) > NAMED else [])])}), "
+    message(
+        f"data: {report.description}; {classes if report.classes else ''}"
+        + ", ".join(f"{n:,} {split}" for split, n in report.images.items())
+    )
     for name, found in (("unreadable", report.unreadable), ("skipped", report.skipped)):
         if found:
             message(f"{len(found)} {name} file{'s' if len(found) > 1 else ''}:")
-        for path, reason in found:
+        for path, reason in found[:NAMED]:
             message(f"  {name}: {path} ({reason})")
+        if len(found) > NAMED:
+            message(f"  and {len(found) - NAMED:,} more, all named in the study's data.json")
     for name in report.empty_classes:
         message(f"  class without a readable image: {name}")
     sizes = upsampled_sizes(data, spec.search_space().image_size)

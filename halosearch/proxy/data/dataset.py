@@ -43,7 +43,8 @@ class Batch(NamedTuple):
 class DataReport:
     """What was found where the data was looked for; nothing is dropped without being named here.
 
-    `unreadable` and `skipped` are (file, reason); `empty_classes` are folders without one readable image.
+    `classes`: names of a folder's classes, in the order of their outputs. `unreadable` and `skipped` are (file, reason);
+    `empty_classes` are folders without one readable image.
     `fingerprint` changes with the pixels and labels themselves, not with the names or dates of files.
     """
 
@@ -55,6 +56,7 @@ class DataReport:
     empty_classes: tuple[str, ...] = ()
     unused: int = 0
     fingerprint: str = ""
+    classes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -67,6 +69,7 @@ class DataReport:
             "empty_classes": list(self.empty_classes),
             "unused": self.unused,
             "fingerprint": self.fingerprint,
+            **({"classes": list(self.classes)} if self.classes else {}),
         }
 
 
