@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from halosearch.families.rivals import NEAREST, NONE, rivals_of
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.record.folders import Folders, budget_name, find_study, folders_of
 from halosearch.record.storage import check_address
+from halosearch.run.container import cores
 from halosearch.spec.flags import merged, nested
 from halosearch.spec.presets import PRESETS, Preset, choose_preset
 from halosearch.spec.quantities import parse_rivals
@@ -186,10 +186,9 @@ def gpus_here(device: str) -> int:
 
 
 def default_workers(in_flight: Any) -> int:
-    """One worker per core (at most as many as proposals allow)."""
+    """One worker per core that is ours (at most as many as proposals allow)."""
     in_flight = in_flight if isinstance(in_flight, int) else DEFAULT_IN_FLIGHT
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(in_flight)))
+    return max(1, min(cores(), int(in_flight)))
 
 
 def _continued(asked: Request, values: dict[str, Any], folders: Folders, resolve_device: ResolveDevice) -> StudySpec:

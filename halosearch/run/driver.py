@@ -213,7 +213,8 @@ class Driver:
         self._stale = True
         if row.kind == ANCHOR and state != COMPLETE:
             raise EnvironmentFault(
-                f"the anchor's step time cannot be measured: {reason}", "try --device cpu under another --name"
+                f"the anchor's step time cannot be measured: {reason}",
+                "fewer --workers where memory ran out, else --device cpu under another --name",
             )
         self.listener.event("pause" if state == PRUNED else "end", row, {"state": state, "reason": reason, **kept})
         self.ended(ended)

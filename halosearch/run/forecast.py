@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 
 from halosearch.analysis.published_nearby import comparison_with_published
@@ -29,6 +28,7 @@ from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.stepping import UNLOOKED
 from halosearch.proxy.training import Trainer, TrainingJob
+from halosearch.run.container import memory_bytes
 from halosearch.run.place import parallel
 from halosearch.run.same_inputs import recipe_of, timing_plan
 from halosearch.search.design import price_of
@@ -111,11 +111,7 @@ def cache_bytes(spec: StudySpec) -> int:
 
 def share_not_fitting(spec: StudySpec, pool: pd.DataFrame, device: torch.device) -> float:
     """Share of the pool whose training step is estimated not to fit the device's memory."""
-    available = (
-        torch.cuda.get_device_properties(device).total_memory
-        if device.type == "cuda"
-        else psutil.virtual_memory().available
-    )
+    available = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory_bytes()
     element = 2 if device.type == "cuda" else 4
     need = (
         pool["activations"].to_numpy(float) * spec.preset.timing_batch * element * ACTIVATION_COPIES

@@ -113,6 +113,42 @@ def test_a_job_that_hangs_is_ended_and_its_place_is_free(tmp_path):
         workers.close()
 
 
+def test_time_in_which_a_worker_or_everything_was_suspended_is_no_work(tmp_path, monkeypatch):
+    """The clock is turned; the process is really stopped and goes on."""
+    from halosearch.run.engines import local
+
+    shift, plain = [0.0], time.monotonic
+    monkeypatch.setattr(local.time, "monotonic", lambda: plain() + shift[0])
+    workers = LocalWorkers(1, make, "hello", tmp_path, Limits(seconds=1000.0))
+
+    def pass_time(step, times):
+        for _ in range(times):
+            shift[0] += step
+            found = [event for event in workers.poll(0.01) if event.kind != PROGRESS]
+            if found:
+                return found
+        return []
+
+    try:
+        workers.submit(row("hang"))
+        while not any(event.kind == PROGRESS for event in workers.poll(0.2)):
+            pass
+        process = psutil.Process(workers._workers[0].process.pid)
+        assert pass_time(10_000, 1) == []  # a lid was shut
+        process.suspend()
+        while process.status() != psutil.STATUS_STOPPED:
+            pass
+        assert pass_time(20, 100) == []
+        process.resume()
+        while process.status() == psutil.STATUS_STOPPED:
+            pass
+        assert pass_time(20, 20) == []
+        [event] = pass_time(20, 40)
+        assert event.result["reason"] == "was ended after 1,000 s, the time that a trial may take"
+    finally:
+        workers.close()
+
+
 def test_a_job_that_leaks_is_ended_before_the_machine_suffers(tmp_path):
     workers = LocalWorkers(1, make, "hello", tmp_path, Limits(memory_bytes=600 * 2**20))
     try:

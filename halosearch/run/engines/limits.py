@@ -10,7 +10,7 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one evaluation may take: seconds from its start in a worker, bytes of main memory; None: as much as there is."""
+    """What one evaluation may take: seconds of work in a worker (not suspended ones), bytes of main memory; None: as much as there is."""
 
     seconds: float | None = None
     memory_bytes: int | None = None
@@ -25,6 +25,14 @@ class Limits:
             reason = f"was ended at {used / 2**20:,.0f} MiB of memory; a trial may take {limit / 2**20:,.0f}"
             return {"state": "infeasible", "reason": reason, "seconds": seconds}
         return {}
+
+
+def is_stopped(pid: int | None) -> bool:
+    """Whether a process is suspended (SIGSTOP, a debugger): its time is no work."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
 
 
 def own_memory(pid: int | None) -> int:

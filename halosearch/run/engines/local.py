@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.record.evaluation import Evaluation
-from halosearch.run.engines.limits import Limits
+from halosearch.run.engines.limits import Limits, is_stopped
 from halosearch.run.engines.worker_process import LAST_WORDS, START_LOG, Where, serve
 from halosearch.run.protocol import (
     BROKEN,
@@ -32,6 +32,8 @@ from halosearch.run.protocol import (
 END_GRACE_S = 1.0
 LOOK_EVERY_S = 0.2
 """How often running evaluations are held against their limits."""
+SUSPENDED_S = 30.0
+"""Nobody looked for so long: this process was suspended with the others (SIGSTOP, a laptop's lid), or busy. That is no work of theirs."""
 FALSE_STARTS = 3
 KILLED_STARTS = 10
 """Processes in a row that ended, or were killed, before they came to their first row: then none will."""
@@ -42,7 +44,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     row: Evaluation | None = None
-    begun: float = 0.0
+    worked: float = 0.0
     ready: bool = False
     gpu: str = ""
     last_words: str = ""
@@ -50,7 +52,7 @@ class _Worker:
     def give(self, row: Evaluation) -> None:
         """Send a row; raises OSError where the process is gone."""
         self.pipe.send(row)
-        self.row, self.begun = row, time.monotonic()
+        self.row, self.worked = row, 0.0
 
 
 class LocalWorkers:
@@ -116,7 +118,7 @@ class LocalWorkers:
             while worker.pipe.poll():
                 event: Event = worker.pipe.recv()
                 if event.kind == READY:
-                    worker.ready, self._false_starts, worker.begun = True, 0, time.monotonic()
+                    worker.ready, self._false_starts, worker.worked = True, 0, 0.0
                     continue
                 if event.kind == LAST_WORDS:
                     worker.last_words = event.reason
@@ -147,14 +149,17 @@ class LocalWorkers:
 
     def _hold_to_limits(self) -> list[Event]:
         """End the evaluations that take more than they may, with their processes."""
-        if time.monotonic() - self._looked < LOOK_EVERY_S:
-            return []
-        self._looked = time.monotonic()
-        events = []
+        now = time.monotonic()
+        since, events = now - self._looked, list[Event]()
+        if since < LOOK_EVERY_S:
+            return events
+        self._looked = now
         for worker in list(self._workers):
             if worker.row is None or not worker.ready or worker.pipe.poll():
                 continue
-            result = self._limits.excess(worker.process.pid, time.monotonic() - worker.begun)
+            if since < SUSPENDED_S and not is_stopped(worker.process.pid):
+                worker.worked += since
+            result = self._limits.excess(worker.process.pid, worker.worked)
             if result:
                 self._workers.remove(worker)
                 _end(worker)
@@ -197,5 +202,6 @@ def _end(worker: _Worker) -> None:
 
 def _cause(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
-        return f"worker was killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+        killed = f"worker was killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+        return killed + (", which is what happens where memory runs out" if -exit_code == signal.SIGKILL else "")
     return f"worker ended with exit code {exit_code}"
