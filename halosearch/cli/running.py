@@ -246,7 +246,9 @@ def _end(
             f"the proxy does not rank the candidates of this pool{reason}",
             f"a longer preset (--preset) or other data may; to search anyway: halosearch study {spec.name} --force; the page: {ended.page}",
         )
-    if summary is None:
+    if summary is None and not folders.journal.exists() and spec.storage is None:
+        pass  # it stopped before anything was recorded
+    elif summary is None:
         say(f"the record is whole; write the page with: halosearch report {spec.name}{where}")
     elif json == "document":
         put_json({**summary, "finished": ended.finished, "report": str(ended.page)})

@@ -6,7 +6,9 @@ import contextlib
 import errno
 import json
 import shutil
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.space import DIALS
 from halosearch.files import write_text
 from halosearch.proxy.data.dataset import DataRequest, Dataset
+from halosearch.proxy.data.folder import DecodingStoppedError
 from halosearch.proxy.data.sources import open_data
 from halosearch.record.evaluation import FAILED, INFEASIBLE, Evaluation
 from halosearch.record.folders import Folders
@@ -41,6 +44,8 @@ from halosearch.search.design import design_of
 from halosearch.search.planner import FINISHED, REFUSED, SearchPlanner
 from halosearch.search.pool import Pool
 from halosearch.spec.study import StudySpec, write_spec
+
+SAY_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,13 @@ def _disk_fault(error: OSError, folders: Folders) -> Exception:
 def _run(run: Run, lock: StudyLock | None) -> Ended:
     spec, folders, say = run.spec, run.folders, run.listener.message
     check_disk(folders.study)
-    data = open_data(data_request(spec, folders))
+    try:
+        data = open_data(data_request(spec, folders), watch=_watch(run))
+    except DecodingStoppedError:
+        if not (folders.study / DATA_FILE).exists() and not folders.journal.exists():
+            write_spec(folders.study, spec)  # so that it can be continued by its name
+        say("stopped while images were decoded; that begins anew with the next run")
+        return Ended(None, folders.study, finished=False)
     table = _open_table(run, lock)
     check_same_inputs(table, spec, data)
     write_spec(folders.study, spec)
@@ -132,6 +143,19 @@ def _run(run: Run, lock: StudyLock | None) -> Ended:
             "free some space and run the same command again; nothing recorded is lost",
         )
     return Ended(summary, publisher.page, status == FINISHED, status == REFUSED)
+
+
+def _watch(run: Run) -> Callable[[int, int], bool]:
+    """Says every few seconds how far decoding is; stops when the study does."""
+    said = [time.monotonic()]
+
+    def watch(done: int, total: int) -> bool:
+        if time.monotonic() - said[0] > SAY_EVERY_S:
+            said[0] = time.monotonic()
+            run.listener.message(f"decoding images: {done:,} of {total:,}")
+        return not run.control.stop_now()
+
+    return watch
 
 
 def _drive(

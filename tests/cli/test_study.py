@@ -12,6 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from halosearch.record.evaluation import STEP_TIME
 from halosearch.record.table import Table
@@ -420,3 +421,31 @@ def test_a_full_disk_is_said_and_nothing_recorded_is_lost(tmp_path):
         run.kill()
         run.communicate()
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+@pytest.mark.slow
+def test_a_signal_or_the_time_limit_ends_decoding_and_nothing_stays(tmp_path):
+    """One large picture under many names: minutes of decoding on one core."""
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    first = tmp_path / "photos" / "ant" / "0.jpg"
+    Image.effect_noise((4000, 4000), 60).convert("RGB").save(first, quality=95)
+    for name in ("ant", "bee"):
+        for index in range(1, 400):
+            os.link(first, tmp_path / "photos" / name / f"{index}.jpg")
+    path = tiny(tmp_path, data="photos", trials=1)
+    path.write_text(path.read_text().replace("train_images: 64", "train_images: 640"))
+    cache = tmp_path / "studies" / "tiny" / "cache"
+    run = start("study", "tiny.yaml", cwd=tmp_path)
+    while not list(cache.glob("*.partial-*")) and run.poll() is None:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 130
+    assert "stopped while images were decoded" in err
+    assert "halosearch study tiny" in err.splitlines()[-1]
+    assert list(cache.iterdir()) == []
+    limited = halosearch("study", "tiny", "--max-time", "1s", cwd=tmp_path, check=0)
+    assert "stopped while images were decoded" in limited.stderr
+    assert "time is up" in limited.stderr
+    assert list(cache.iterdir()) == []

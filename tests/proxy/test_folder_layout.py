@@ -12,7 +12,7 @@ from PIL import Image
 from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data import folder as folder_module
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
-from halosearch.proxy.data.folder import FolderLimits, open_folder
+from halosearch.proxy.data.folder import DecodingStoppedError, FolderLimits, open_folder
 from halosearch.proxy.data.folder_layout import shown
 
 LIMITS = FolderLimits(1000, 1000, 32)
@@ -169,6 +169,28 @@ def test_whatever_a_decoder_raises_costs_its_file_only(tmp_path, monkeypatch, er
     assert [path for path, _ in report.unreadable] == ["ant/p3.png"]
     assert type(error).__name__ in report.unreadable[0][1]
     assert sum(report.images.values()) == 15
+
+
+def test_decoding_is_watched_and_stopped_and_leaves_nothing(tmp_path, monkeypatch):
+    root = tmp_path / "d"
+    for number, name in enumerate(("ant", "bee")):
+        fill(root / name, 20, number)
+    monkeypatch.setattr(folder_module, "AT_ONCE", 8)
+    told = []
+
+    def watch(done, total):
+        told.append((done, total))
+        return len(told) < 3
+
+    with pytest.raises(DecodingStoppedError):
+        open_folder(root, tmp_path / "cache", LIMITS, watch=watch)
+    assert told == [(8, 40), (16, 40), (24, 40)]
+    assert list((tmp_path / "cache").iterdir()) == []
+    plain = opened(root, tmp_path)
+    assert plain.report.images == {TRAIN: 28, TEST: 6, HELD_OUT: 6}
+    monkeypatch.setattr(folder_module, "MOST_THREADS", 1)
+    alone = open_folder(root, tmp_path / "other", LIMITS)
+    assert alone.report == plain.report  # the same order on any number of threads
 
 
 def test_a_full_disk_is_said_before_anything_is_decoded_and_nothing_stays(tmp_path, monkeypatch):

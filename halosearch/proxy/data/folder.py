@@ -11,6 +11,8 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN, DataReport
 from halosearch.proxy.data.folder_layout import EMPTY, MIN_CLASSES, Item, deal, look_through, shown, stratified
 
 MIN_IMAGES = 8
+AT_ONCE, MOST_THREADS = 64, 32
+"""Images that are decoded together, and by how many threads at most."""
 SIXTEEN_BITS = 65_535
 META = "meta.json"
 
@@ -46,11 +50,27 @@ class _Listing:
     marks: dict[str, tuple[int, int]]
 
 
-def open_folder(root: Path, cache: Path, limits: FolderLimits, *, dense: bool = False) -> ArrayImages:
-    """Decode (or find decoded) a class-stratified subset of the tree below `root`.
+Watch = Callable[[int, int], bool]
+"""Told how many images of how many are decoded; says whether to go on."""
+
+
+class DecodingStoppedError(Exception):
+    """Decoding was asked to stop; nothing of it is left."""
+
+
+def _unwatched(done: int, total: int) -> bool:
+    del done, total
+    return True
+
+
+def open_folder(
+    root: Path, cache: Path, limits: FolderLimits, *, dense: bool = False, watch: Watch = _unwatched
+) -> ArrayImages:
+    """Decode (or find decoded) a class-stratified subset of the tree below `root`, on all cores.
 
     Raises:
         EnvironmentFault: no such folder, no class folders, fewer than two classes or eight readable images.
+        DecodingStoppedError: `watch` said so.
     """
     if not root.is_dir():
         raise EnvironmentFault(
@@ -59,7 +79,7 @@ def open_folder(root: Path, cache: Path, limits: FolderLimits, *, dense: bool = 
     listing = _list(root, limits)
     folder = cache / f"images-{_key(listing, limits)}"
     if not (folder / META).exists():
-        _decode(root, listing, limits, folder)
+        _decode(root, listing, limits, (folder, watch))
     return open_decoded(folder, root, dense=dense)
 
 
@@ -85,8 +105,7 @@ def read_image(path: Path, side: int) -> tuple[np.ndarray, int]:
     Raises:
         Exception: the file is no image that can be read whole, or its pixels are not bytes or 16 bits; decoders raise many kinds.
     """
-    with warnings.catch_warnings(), Image.open(path) as image:
-        warnings.simplefilter("ignore")  # what Pillow can read it reads; its remarks name paths
+    with Image.open(path) as image:
         upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
         native = min(upright.size)
         method = Image.Resampling.BOX if native > 2 * side else Image.Resampling.BILINEAR
@@ -105,17 +124,18 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def _decode(root: Path, listing: _Listing, limits: FolderLimits, folder: Path) -> None:
+def _decode(root: Path, listing: _Listing, limits: FolderLimits, into: tuple[Path, Watch]) -> None:
     """Decode into a folder beside, renamed when it is whole; nothing stays where that fails.
 
     Raises:
         EnvironmentFault: the disk has no room.
     """
+    folder, watch = into
     for stale in folder.parent.glob(f"{folder.name}.partial-*"):
         shutil.rmtree(stale, ignore_errors=True)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     try:
-        _decode_into(partial, root, listing, limits)
+        _decode_into(partial, root, listing, (limits, watch))
         partial.rename(folder)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -138,8 +158,26 @@ def _reserved(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return pixels
 
 
-def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLimits) -> None:
+def _read_all(root: Path, items: list[Item], side: int) -> Iterator[tuple[Item, tuple[np.ndarray, int] | Exception]]:
+    """Every item with its picture, or with what its decoder raised; in order, decoded on all cores."""
+
+    def read(item: Item) -> tuple[np.ndarray, int] | Exception:
+        try:
+            return read_image(root / item[0], side)
+        except Exception as error:  # noqa: BLE001  # decoders raise whatever they like for one file of many
+            return error
+
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+        for first in range(0, len(items), AT_ONCE):
+            part = items[first : first + AT_ONCE]
+            yield from zip(part, pool.map(read, part), strict=True)
+
+
+def _decode_into(partial: Path, root: Path, listing: _Listing, how: tuple[FolderLimits, Watch]) -> None:
+    limits, watch = how
     partial.mkdir(parents=True)
+    warnings.filterwarnings("ignore", module="PIL")  # what Pillow can read it reads; its remarks name paths
+    done, total = 0, sum(map(len, listing.splits.values()))
     unreadable: list[tuple[str, str]] = []
     sizes: list[int] = []
     labels: dict[str, list[int]] = {}
@@ -148,12 +186,14 @@ def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLim
         shape = (max(1, len(items)), limits.side, limits.side, 3)
         pixels = _reserved(partial / f"{split}.npy", shape)
         kept: list[int] = []
-        for path, label in items:
-            try:
-                pixels[len(kept)], native = read_image(root / path, limits.side)
-            except Exception as error:  # noqa: BLE001  # decoders raise whatever they like for one file of many
-                unreadable.append((shown(path), shown(f"{type(error).__name__}: {error}".replace(str(root), ""))))
+        for (path, label), found in _read_all(root, items, limits.side):
+            done += 1
+            if done % AT_ONCE == 0 and not watch(done, total):
+                raise DecodingStoppedError
+            if isinstance(found, Exception):
+                unreadable.append((shown(path), shown(f"{type(found).__name__}: {found}".replace(str(root), ""))))
                 continue
+            pixels[len(kept)], native = found
             digest.update(pixels[len(kept)].tobytes() + bytes(listing.classes[label], "utf-8", "surrogateescape"))
             kept.append(label)
             sizes.append(native)

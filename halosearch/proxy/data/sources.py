@@ -12,15 +12,17 @@ from halosearch.proxy.data.dense_scenes import DenseScenes
 from halosearch.proxy.data.device_arrays import DeviceImages
 from halosearch.proxy.data.device_scenes import DeviceScenes
 from halosearch.proxy.data.difficulty import DIFFICULTIES
-from halosearch.proxy.data.folder import FolderLimits, open_decoded, open_folder
+from halosearch.proxy.data.folder import FolderLimits, Watch, open_decoded, open_folder
 from halosearch.proxy.data.scenes import Scenes
 
 UPSAMPLING_LIMIT = 1.5
 STORE_MARGIN = 1.15
 
 
-def open_data(request: DataRequest, device: str = "cpu") -> Dataset:
+def open_data(request: DataRequest, device: str = "cpu", watch: Watch | None = None) -> Dataset:
     """The dataset behind `request.source`; on CUDA its batches are made there, where the source can.
+
+    `watch` is told how far the decoding of a folder is, and says whether to go on.
 
     Raises:
         EnvironmentFault: the path does not exist or holds nothing that can be trained on.
@@ -36,18 +38,19 @@ def open_data(request: DataRequest, device: str = "cpu") -> Dataset:
             f"there is no data at {request.source}",
             f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}",
         )
-    found = _arrays(request, root)
+    found = _arrays(request, root, watch)
     return DeviceImages(found, device) if device.startswith("cuda") else found
 
 
-def _arrays(request: DataRequest, root: Path) -> ArrayImages:
+def _arrays(request: DataRequest, root: Path, watch: Watch | None) -> ArrayImages:
     if request.decoded is not None:
         return open_decoded(request.decoded, root, dense=request.dense)
     if layout_of(root):
         return open_cifar(root, request.train_images, request.test_images, dense=request.dense)
     side = round(STORE_MARGIN * request.largest_size)
     limits = FolderLimits(request.train_images, request.test_images, side)
-    return open_folder(root, request.cache, limits, dense=request.dense)
+    more = {} if watch is None else {"watch": watch}
+    return open_folder(root, request.cache, limits, dense=request.dense, **more)
 
 
 def upsampled_sizes(data: Dataset, sizes: tuple[int, ...]) -> list[int]:
