@@ -19,6 +19,8 @@ OWN_CONTEXT_BYTES = 2**30
 """What a process's own CUDA context and kernels take beside its tensors, at most about."""
 LEAST_CAPABILITY = (8, 0)
 """Ampere: before it bfloat16 has no tensor cores and is emulated."""
+CAPTURING = ("capturing", "during capture", "StreamCapture")
+"""What a graph cannot hold is refused without harm."""
 BROKEN = ("CUDA error", "illegal memory access", "device-side assert", "unspecified launch failure", "ECC error")
 
 
@@ -45,6 +47,8 @@ def resolve_device(name: str) -> torch.device:
             f"{what} computes bfloat16 by emulation only (compute capability {'.'.join(map(str, torch.cuda.get_device_capability(device)))})",
             "a GPU from Ampere on (8.0), or --device cpu",
         )
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # Triton launches, and graphs are captured, on the current one
     if device.type not in ("cpu", "cuda"):
         raise EnvironmentFault(f"device {name!r} is not supported", "--device cpu, or cuda")
     return device
@@ -108,7 +112,7 @@ def memory_of_others(device: torch.device) -> float:
 
 def is_broken(error: BaseException) -> bool:
     """Whether an error leaves the process's CUDA context unusable: every later call there would fail, whatever it computes."""
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) or any(words in str(error) for words in CAPTURING):
         return False
     sticky = getattr(torch, "AcceleratorError", None)
     return (sticky is not None and isinstance(error, sticky)) or (

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from halosearch.cost.devices import is_broken
+from halosearch.cost.devices import is_broken, is_out_of_memory
 from halosearch.cost.subjects import CLASSES, Subject
 
 BATCHES = 4
@@ -107,6 +107,11 @@ def seconds_per_step(
     return (clock() - started) / steps
 
 
+def can_capture(device: torch.device) -> bool:
+    """Whether steps can be graphs there at all."""
+    return device.type == "cuda"
+
+
 def captured(stepper: Stepper, device: torch.device) -> tuple[Callable[[], None] | None, str]:
     """The step as a CUDA graph on one static batch, into which the next batch is copied before every replay.
 
@@ -135,16 +140,22 @@ def graph_of(run: Callable[[], None], device: torch.device) -> tuple[Callable[[]
             for _ in range(CAPTURE_WARMUP):
                 run()
             torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()  # the graph's own memory comes beside what eager steps left
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 run()
     except RuntimeError as error:
-        if is_broken(error):
+        if is_broken(error) or is_out_of_memory(error):
             raise
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
         return None, f"the host's clock: the step cannot be captured ({str(error).splitlines()[0]})"
-    return graph.replay, "replayed CUDA graph"
+
+    def replay(kept: object = run) -> None:
+        del kept  # what the graph reads and writes lives as long as the graph
+        graph.replay()
+
+    return replay, "replayed CUDA graph"
 
 
 def _training_step(

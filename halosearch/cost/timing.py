@@ -21,7 +21,7 @@ import torch
 from halosearch.cost.conditions import is_throttled, read_conditions
 from halosearch.cost.devices import fingerprint
 from halosearch.cost.intervals import Measured, interval
-from halosearch.cost.steps import Stepper, build_stepper, captured, compiling, seconds_per_step
+from halosearch.cost.steps import Stepper, build_stepper, can_capture, captured, compiling, seconds_per_step
 from halosearch.cost.subjects import Subject, subject_of
 from halosearch.errors import UsageError
 from halosearch.families.halonet.config import CONV, HaloNetConfig, heads_by_width
@@ -156,10 +156,14 @@ def measure(
     with compiling(compiled=plan.compiled):
         anchor = build_stepper(subject_of(anchor_config(plan.anchor_size)), plan.batch_size, device, **options)
         steppers = {name: build_stepper(each, plan.batch_size, device, **options) for name, each in subjects.items()}
+        for stepper in (anchor, *steppers.values()):
+            for _ in range(plan.warmup):
+                stepper.run()
+        users = _user_samples(steppers, plan, device, clock)
         steps = _Steps.of(anchor, steppers, plan, device)
         for run in (steps.anchor, *steps.runs.values()):
             _settle(run, plan, device, clock)
-        rounds = _rounds(steps, {name: each.run for name, each in steppers.items()}, plan, device, clock)
+        rounds = _rounds(steps, users if steps.whose == DEVICE else {}, plan, device, clock)
     return [_summary(name, rounds, steppers[name], steps, plan, device) for name in models]
 
 
@@ -174,10 +178,7 @@ class _Steps:
 
     @classmethod
     def of(cls, anchor: Stepper, steppers: dict[str, Stepper], plan: TimingPlan, device: torch.device) -> _Steps:
-        """Warm up and capture."""
-        for stepper in (anchor, *steppers.values()):
-            for _ in range(plan.warmup):
-                stepper.run()
+        """Capture, where that is asked for and can be."""
         if not plan.graph:
             return cls(anchor.run, {name: each.run for name, each in steppers.items()}, USER, "not asked for")
         first, how = captured(anchor, device)
@@ -205,26 +206,36 @@ class _Rounds:
         return kept if len(kept) >= MIN_KEPT else list(range(len(self.conditions)))
 
 
+def _user_samples(
+    steppers: dict[str, Stepper], plan: TimingPlan, device: torch.device, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """The user's steps, before anything is captured: a graph keeps its own memory beside theirs."""
+    if not plan.graph or not can_capture(device):
+        return {}
+    found: dict[str, list[float]] = {name: [] for name in steppers}
+    for _ in range(USER_ROUNDS):
+        for name, each in steppers.items():
+            found[name].append(seconds_per_step(each.run, plan.steps, device, clock))
+    return found
+
+
 def _rounds(
     steps: _Steps,
-    users: dict[str, Callable[[], None]],
+    users: dict[str, list[float]],
     plan: TimingPlan,
     device: torch.device,
     clock: Callable[[], float],
 ) -> _Rounds:
-    rounds = _Rounds({name: [] for name in users}, {name: [] for name in users}, [], [])
+    rounds = _Rounds({name: [] for name in steps.runs}, users, [], [])
     for turn in range(plan.rounds):
         first = seconds_per_step(steps.anchor, plan.steps, device, clock)
-        for name in list(users) if turn % 2 == 0 else list(users)[::-1]:
+        for name in list(steps.runs) if turn % 2 == 0 else list(steps.runs)[::-1]:
             rounds.samples[name].append(seconds_per_step(steps.runs[name], plan.steps, device, clock))
         last = seconds_per_step(steps.anchor, plan.steps, device, clock)
         rounds.anchors.append((first + last) / 2)
         if device.type == "cuda":
             steps.anchor()  # an idle GPU is never throttled: read with a step in flight
         rounds.conditions.append(read_conditions(device))
-        if steps.whose == DEVICE and turn < USER_ROUNDS:
-            for name, run in users.items():
-                rounds.users[name].append(seconds_per_step(run, plan.steps, device, clock))
     return rounds
 
 
@@ -242,7 +253,7 @@ def _summary(
 ) -> StepTime:
     kept = rounds.kept
     samples, anchors = np.array(rounds.samples[name]), np.array(rounds.anchors)
-    users = rounds.users[name] or rounds.samples[name]
+    users = rounds.users.get(name)
     return StepTime(
         name=name,
         seconds=interval(samples[kept]),
@@ -253,8 +264,8 @@ def _summary(
         plan=plan,
         device=fingerprint(device),
         first_step_s=stepper.first_step_s,
-        user_seconds=interval(users) if rounds.users[name] else interval(samples[kept]),
-        user_samples_s=tuple(users),
+        user_seconds=interval(users) if users else interval(samples[kept]),
+        user_samples_s=tuple(users or rounds.samples[name]),
         whose=steps.whose,
         how=steps.how,
         conditions=tuple(rounds.conditions),

@@ -14,6 +14,7 @@ from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.record.folders import Folders, budget_name, find_study, folders_of
 from halosearch.record.storage import check_address
 from halosearch.run.container import cores
+from halosearch.run.engines.gpus import gpus_for, kinds_here
 from halosearch.spec.flags import merged, nested
 from halosearch.spec.presets import PRESETS, Preset, choose_preset
 from halosearch.spec.quantities import parse_rivals
@@ -179,10 +180,8 @@ def default_in_flight(workers: Any) -> int:
 
 
 def gpus_here(device: str) -> int:
-    """One worker for every visible GPU, or for the one that was named; one where none is visible (a cluster's are elsewhere)."""
-    import torch
-
-    return 1 if ":" in device else max(1, int(torch.cuda.device_count()))
+    """One worker for every visible GPU of the first one's kind; one where none is visible (a cluster's are elsewhere)."""
+    return max(1, len(gpus_for(device, kinds_here())))
 
 
 def default_workers(in_flight: Any) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from halosearch.errors import UsageError
 from halosearch.record.folders import Folders
-from halosearch.run.engines.gpus import gpus_for
+from halosearch.run.engines.gpus import gpus_for, kinds_here
 from halosearch.run.engines.limits import Limits
 from halosearch.run.engines.local import LocalWorkers
 from halosearch.run.engines.ray_client import Cluster, RayClient, Serve, WorkPlan
@@ -59,9 +59,7 @@ def _gpus(spec: StudySpec) -> tuple[str, ...]:
     """
     if not spec.device.startswith("cuda"):
         return ()
-    import torch
-
-    gpus = gpus_for(spec.device, torch.cuda.device_count())
+    gpus = gpus_for(spec.device, kinds_here())
     if parallel(spec) > len(gpus) and spec.preset.timed != "none":
         raise UsageError(
             f"{parallel(spec)} workers would share {len(gpus)} GPU(s), and measure each other's step times",

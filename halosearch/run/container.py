@@ -66,9 +66,19 @@ def _quotas(mount: Path, own: Path) -> Iterator[float]:
                 yield quota / period
 
 
+def _given_back(group: Path) -> int:
+    """Bytes of files' pages that are counted as used and are given back when memory is wanted."""
+    try:
+        lines = (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    pages = dict(line.split()[:2] for line in lines if len(line.split()) > 1)
+    return int(pages.get("total_inactive_file", pages.get("inactive_file", "0")))
+
+
 def _left(mount: Path, own: Path) -> Iterator[int]:
     for group in _groups(mount, own, "memory"):
         for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             match _numbers(group / limit) + _numbers(group / used):
                 case [most, now] if most < UNLIMITED:
-                    yield max(0, most - now)
+                    yield max(0, most - now + _given_back(group))

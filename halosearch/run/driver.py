@@ -24,6 +24,8 @@ from halosearch.run.protocol import (
 )
 from halosearch.search.planner import DECIDED, FINISHED, REFUSED, WAIT, Plan
 
+USERS = "user"
+"""Whose steps were measured before that was written down."""
 MAX_RUNS = 3
 """An evaluation whose worker died this many times without getting further in between is given up."""
 MAX_ENDS = 20
@@ -220,7 +222,12 @@ class Driver:
         self.ended(ended)
 
     def _timed(self, step_time: dict[str, Any], anchor: dict[str, Any]) -> dict[str, float]:
-        """Seconds of a ratio to the anchor; one that was measured on another device is the machine's fault."""
+        """Seconds of a ratio to the anchor; one that was measured on another device is the machine's fault.
+
+        None where one is of the device's step and the other of the user's: they are not compared.
+        """
+        if step_time.get("whose", USERS) != anchor.get("whose", USERS):
+            return {}
         try:
             check_device(anchor, step_time["device"])
         except EnvironmentFault as fault:

@@ -85,7 +85,9 @@ def forecast(spec: StudySpec, pool: pd.DataFrame, probe: Probe | None = None) ->
         "parts": {name: [min(each), max(each)] for name, each in parts.items()},
         "promised_s": 60.0 * spec.preset.minutes,
         "study_seconds": [low, high],
-        "gpu_hours": [low / 3600, high / 3600] if spec.device.startswith("cuda") else [0.0, 0.0],
+        "gpu_hours": [
+            seconds * parallel(spec) / 3600 if spec.device.startswith("cuda") else 0.0 for seconds in (low, high)
+        ],
         "disk_bytes": [
             PAGE_BYTES + TRIAL_BYTES * price.rows,
             PAGE_BYTES + 2 * TRIAL_BYTES * price.rows + cache_bytes(spec),

@@ -27,7 +27,7 @@ class Place:
             return self.gpus_per_trial
         if not spec.device.startswith("cuda"):
             return 0.0
-        return 1.0 if self.engine != LOCAL else 1.0 / parallel(spec)
+        return 1.0 if self.engine != LOCAL or spec.preset.timed != "none" else 1.0 / parallel(spec)
 
 
 def parallel(spec: StudySpec) -> int:

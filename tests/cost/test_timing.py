@@ -97,6 +97,7 @@ def test_where_steps_can_be_captured_the_devices_own_is_what_is_timed_and_the_us
     """Replays of a pretended graph do nothing: their time is not the user's, and one that cannot be captured leaves none."""
     from halosearch.cost import timing
 
+    monkeypatch.setattr(timing, "can_capture", lambda device: True)
     monkeypatch.setattr(timing, "captured", lambda stepper, device: (lambda: None, "replayed CUDA graph"))
     config = parse_candidate(TINY)
     plan = TimingPlan(2, 6, anchor_size=32)

@@ -26,7 +26,7 @@ MUTATIONS = {
     "slots beside the map are taken for keys": ("(jx < WIN) & (kx >= 0) & (kx < W)", "(jx < WIN)"),
     "dq is written as if it were alone": (
         "HQ * WQ * sdq, WQ * sdq, sdq, head",
-        "HQ * WQ * HEADS * D, WQ * HEADS * D, HEADS * D, head",
+        "HQ * WQ * D, WQ * D, D, head",
     ),
     "delta is left out": ("(dp - delta[:, None])", "dp"),
     "table gradients of the height only": ("dq = tl.dot(dtw, tw, dq", "dq = tl.dot(dtw, tw * 0, dq"),

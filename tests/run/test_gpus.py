@@ -19,20 +19,21 @@ EIGHT = tuple(str(index) for index in range(8))
 
 
 @pytest.mark.parametrize(
-    ("device", "count", "visible", "expected"),
+    ("device", "kinds", "visible", "expected"),
     [
-        ("cpu", 8, "", ()),
-        ("cuda", 8, "", EIGHT),
-        ("cuda:5", 8, "", ("5",)),
-        ("cuda", 2, "3,7", ("3", "7")),
-        ("cuda:1", 2, "3,7", ("7",)),
-        ("cuda", 2, "MIG-aa, MIG-bb", ("MIG-aa", "MIG-bb")),
-        ("cuda", 1, "GPU-1f,GPU-2f", ("GPU-1f",)),  # torch sees fewer than are named: the first ones
-        ("cuda", 0, "", ()),
+        ("cpu", 8 * ["H100"], "", ()),
+        ("cuda", 8 * ["H100"], "", EIGHT),
+        ("cuda:5", 8 * ["H100"], "", ("5",)),
+        ("cuda", 2 * ["H100"], "3,7", ("3", "7")),
+        ("cuda:1", ["RTX 4090", "T400"], "3,7", ("7",)),
+        ("cuda", 2 * ["H100"], "MIG-aa, MIG-bb", ("MIG-aa", "MIG-bb")),
+        ("cuda", ["H100"], "GPU-1f,GPU-2f", ("GPU-1f",)),  # torch sees fewer than are named: the first ones
+        ("cuda", ["RTX 4090", "T400", "RTX 4090"], "", ("0", "2")),
+        ("cuda", 0 * ["H100"], "", ()),
     ],
 )
-def test_a_worker_is_shown_the_gpu_that_the_name_means_here(device, count, visible, expected):
-    assert gpus_for(device, count, {"CUDA_VISIBLE_DEVICES": visible} if visible else {}) == expected
+def test_a_worker_is_shown_the_gpu_that_the_name_means_here(device, kinds, visible, expected):
+    assert gpus_for(device, kinds, {"CUDA_VISIBLE_DEVICES": visible} if visible else {}) == expected
 
 
 def row(do, number, **more):
@@ -103,6 +104,7 @@ def test_only_faults_of_the_context_are_broken():
     assert not is_broken(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert not is_broken(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_broken(ValueError("CUDA error"))
+    assert not is_broken(RuntimeError("CUDA error: operation not permitted when stream is capturing"))
 
 
 class FakeGPU:
@@ -117,6 +119,7 @@ class FakeGPU:
             "get_device_name": "Fake GPU",
             "mem_get_info": (free * 2**30, total),
             "memory_reserved": reserved * 2**30,
+            "set_device": None,
         }.items():
             monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
 

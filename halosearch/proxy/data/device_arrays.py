@@ -39,7 +39,12 @@ class DeviceImages(ArrayImages):
 
     def _sent(self, pixels: np.ndarray) -> Tensor:
         """(N, S, S, 3) bytes as (N, 3, S, S) on the device; a memory map is not written to."""
-        return torch.from_numpy(np.array(pixels)).to(self._device).permute(0, 3, 1, 2).contiguous()
+        count, side = pixels.shape[:2]
+        sent = torch.empty(count, 3, side, side, dtype=torch.uint8, device=self._device)
+        for first in range(0, count, AT_ONCE):
+            part = torch.from_numpy(np.array(pixels[first : first + AT_ONCE]))
+            sent[first : first + AT_ONCE] = part.to(self._device).permute(0, 3, 1, 2)
+        return sent
 
     def batch(self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None) -> Batch:
         """Images (N, 3, P, P) uint8, labels (N, 1), targets, on the device; whole images without a key, random crops and flips with one."""

@@ -26,7 +26,7 @@ from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN, DataReport
 from halosearch.proxy.data.folder_layout import EMPTY, MIN_CLASSES, Item, deal, look_through, shown, stratified
 
 MIN_IMAGES = 8
-AT_ONCE, MOST_THREADS = 64, 32
+AT_ONCE, MOST_THREADS = 64, 16
 """Images that are decoded together, and by how many threads at most."""
 SIXTEEN_BITS = 65_535
 META = "meta.json"
@@ -158,6 +158,11 @@ def _reserved(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return pixels
 
 
+def _cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _read_all(root: Path, items: list[Item], side: int) -> Iterator[tuple[Item, tuple[np.ndarray, int] | Exception]]:
     """Every item with its picture, or with what its decoder raised; in order, decoded on all cores."""
 
@@ -167,7 +172,7 @@ def _read_all(root: Path, items: list[Item], side: int) -> Iterator[tuple[Item, 
         except Exception as error:  # noqa: BLE001  # decoders raise whatever they like for one file of many
             return error
 
-    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MOST_THREADS, _cores())) as pool:
         for first in range(0, len(items), AT_ONCE):
             part = items[first : first + AT_ONCE]
             yield from zip(part, pool.map(read, part), strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,17 +13,27 @@ from filelock import FileLock
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def gpus_for(device: str, count: int, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+def gpus_for(device: str, kinds: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """What CUDA_VISIBLE_DEVICES has to say in a worker's process, for every GPU that a study on `device` may use.
 
-    `count`: GPUs that this process sees. Whatever names them here (numbers, UUIDs, MIG slices) names them there.
+    `kinds`: names of the GPUs that this process sees; those of the first one's kind are used, for step times of two kinds are not
+    comparable. Whatever names them here (numbers, UUIDs, MIG slices) names them there.
     """
     if not device.startswith("cuda"):
         return ()
     named = [name.strip() for name in environ.get(VISIBLE, "").split(",") if name.strip()]
-    seen = (named or [str(index) for index in range(count)])[:count]
+    seen = (named or [str(index) for index in range(len(kinds))])[: len(kinds)]
     _, _, index = device.partition(":")
-    return tuple(seen) if not index else tuple(seen[int(index) : int(index) + 1])
+    if index:
+        return tuple(seen[int(index) : int(index) + 1])
+    return tuple(name for name, kind in zip(seen, kinds, strict=False) if kind == kinds[0])
+
+
+def kinds_here() -> tuple[str, ...]:
+    """Names of the GPUs that this process sees."""
+    import torch
+
+    return tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
 
 
 @contextmanager

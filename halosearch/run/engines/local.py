@@ -93,6 +93,8 @@ class LocalWorkers:
     def submit(self, row: Evaluation) -> None:
         """Give a row to an idle worker, starting one if need be. An earlier `stop` is over."""
         self._stop.value = 0
+        if all(worker.row is None for worker in self._workers):
+            self._looked = time.monotonic()  # nobody had to look while nobody worked
         for worker in [worker for worker in self._workers if worker.row is None]:
             try:
                 worker.give(row)

@@ -133,6 +133,8 @@ def _grid_pays(problem: Problem, keys: int) -> bool:
         for side in (problem.height, problem.width)
     )
     row = _padded(problem.window)
+    if row > keys:  # a tile is whole rows
+        return False
     exact = sum(math.ceil(rows * columns / keys) for rows in down for columns in across)
     return len(across) * sum(math.ceil(rows * row / keys) for rows in down) <= GRID_COST * exact
 
