@@ -429,7 +429,7 @@ def test_a_signal_or_the_time_limit_ends_decoding_and_nothing_stays(tmp_path):
     for name in ("ant", "bee"):
         (tmp_path / "photos" / name).mkdir(parents=True)
     first = tmp_path / "photos" / "ant" / "0.jpg"
-    Image.effect_noise((4000, 4000), 60).convert("RGB").save(first, quality=95)
+    Image.effect_noise((2500, 2500), 60).convert("RGB").save(first, quality=95)
     for name in ("ant", "bee"):
         for index in range(1, 400):
             os.link(first, tmp_path / "photos" / name / f"{index}.jpg")
