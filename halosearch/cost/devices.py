@@ -12,7 +12,8 @@ import torch
 
 from halosearch import __version__
 from halosearch.errors import EnvironmentFault
-from halosearch.families.halonet.attention.halo_attention import chosen_backend, triton_is_there
+from halosearch.families.halonet.attention.halo_attention import chosen_backend
+from halosearch.families.triton_probe import triton_is_there
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 OWN_CONTEXT_BYTES = 2**30
@@ -25,7 +26,7 @@ BROKEN = ("CUDA error", "illegal memory access", "device-side assert", "unspecif
 
 
 def resolve_device(name: str) -> torch.device:
-    """The torch device behind `auto`, `cpu`, `cuda` or `cuda:1`.
+    """The torch device behind `auto`, `cpu`, `cuda` or `cuda:1`; a numbered one becomes the current one.
 
     Raises:
         EnvironmentFault: CUDA was asked for and is not there, or the name is unknown.

@@ -6,13 +6,13 @@ Maps are (N, C, H, W) in channels_last. Parameters, buffers and their names are 
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from halosearch.families.layers import RELU, SILU
+from halosearch.families.triton_probe import kernels_run
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {SILU: nn.SiLU, RELU: nn.ReLU}
 CODES = {None: 0, SILU: 1, RELU: 2}
@@ -21,9 +21,9 @@ TILE, SUMMED_TILE = 4096, 2048
 """Elements of a program's tile where it passes over the map, and where it sums over it."""
 WIDTHS = (32, 64, 128)
 """Channels of a tile: few, because every one is compiled for."""
-HALVES = (torch.bfloat16, torch.float16, torch.float32)
+NORM = "batch norm"
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 """What the kernels take."""
-PROBE_ERROR = 0.05
 MOST_PARTS = 512
 """Most parts of the rows whose sums are made apart and then joined."""
 
@@ -54,10 +54,10 @@ class Norm(nn.BatchNorm2d):
             self.training
             and self.momentum is not None
             and all(each.is_cuda and each.is_contiguous(memory_format=torch.channels_last) for each in maps)
-            and maps[0].dtype in HALVES
+            and maps[0].dtype in DTYPES
             and len({each.dtype for each in maps}) == 1
             and not torch.compiler.is_compiling()
-            and kernels_run(maps[0].device)
+            and kernels_run(NORM, maps[0].device, _probe_error)
         )
 
     def _fused(self, x_NCHW: Tensor, shortcut_NCHW: Tensor | None, scale: float, act: str | None) -> Tensor:
@@ -75,59 +75,29 @@ def activated(x: Tensor, act: str | None) -> Tensor:
     return nn.functional.silu(x) if act == SILU else nn.functional.relu(x, inplace=True)
 
 
-def kernels_run(device: torch.device) -> bool:
-    """Whether Triton's kernels can be used on a device: those of the attention run there, and the norm's own are right."""
-    from halosearch.families.halonet.attention.halo_attention import triton_runs
-
-    if device.type != "cuda" or not triton_runs(device):
-        return False
-    name = str(device)
-    if name not in _PROBED:
-        _PROBED[name] = _probe(device)
-        if _PROBED[name]:
-            warnings.warn(f"batch norm on {name} runs on torch's own kernels: {_PROBED[name]}", stacklevel=2)
-    return not _PROBED[name]
-
-
-def _probe(device: torch.device) -> str:
-    """Why the kernels cannot be used, from a small map forward and back beside torch's; empty where they can."""
-    try:
-        error = _probe_error(device)
-    except Exception as fault:
-        if "CUDA error" in str(fault):
-            raise
-        return f"Triton's cannot be used here ({type(fault).__name__}: {(str(fault).strip().splitlines() or [''])[-1]})"
-    return "" if error < PROBE_ERROR else f"Triton's are wrong here (relative error {error:.2g})"
-
-
 def _probe_error(device: torch.device) -> float:
+    """Of a small map against torch's own operators."""
     worst = 0.0
-    with torch.inference_mode(mode=False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        generator = torch.Generator().manual_seed(0)
-        x, r = (
-            torch.randn(2, 40, 9, 5, generator=generator).to(device, memory_format=torch.channels_last)
-            for _ in range(2)
+    generator = torch.Generator().manual_seed(0)
+    x, r = (
+        torch.randn(2, 40, 9, 5, generator=generator).to(device, memory_format=torch.channels_last) for _ in range(2)
+    )
+    for act, shortcut in ((SILU, None), (SILU, r)):
+        ours, theirs = Norm(40).to(device).train(), nn.BatchNorm2d(40).to(device).train()
+        low, high = x.bfloat16().requires_grad_(), x.clone().requires_grad_()
+        join = None if shortcut is None else shortcut.bfloat16()
+        tensors = low, join, ours.weight, ours.bias
+        out = FusedNorm.apply(ours, 0.5, CODES[act], *tensors)  # type: ignore[no-untyped-call]
+        plain = theirs(high) if shortcut is None else shortcut + 0.5 * theirs(high)
+        exact = activated(plain, act)
+        pairs = [(out, exact)]
+        pairs += zip(
+            torch.autograd.grad(out.sum(), [low, ours.bias]),
+            torch.autograd.grad(exact.sum(), [high, theirs.bias]),
+            strict=True,
         )
-        for act, shortcut in ((SILU, None), (SILU, r)):
-            ours, theirs = Norm(40).to(device).train(), nn.BatchNorm2d(40).to(device).train()
-            low, high = x.bfloat16().requires_grad_(), x.clone().requires_grad_()
-            join = None if shortcut is None else shortcut.bfloat16()
-            tensors = low, join, ours.weight, ours.bias
-            out = FusedNorm.apply(ours, 0.5, CODES[act], *tensors)  # type: ignore[no-untyped-call]
-            plain = theirs(high) if shortcut is None else shortcut + 0.5 * theirs(high)
-            exact = activated(plain, act)
-            pairs = [(out, exact)]
-            pairs += zip(
-                torch.autograd.grad(out.sum(), [low, ours.bias]),
-                torch.autograd.grad(exact.sum(), [high, theirs.bias]),
-                strict=True,
-            )
-            worst = max([worst, *(float((a - b).norm() / b.norm().clamp_min(1.0)) for a, b in pairs)])
+        worst = max([worst, *(float((a - b).norm() / b.norm().clamp_min(1.0)) for a, b in pairs)])
     return worst
-
-
-_PROBED: dict[str, str] = {}
-"""Why the norm's kernels are not used, by device; empty where they are."""
 
 
 class FusedNorm(torch.autograd.Function):

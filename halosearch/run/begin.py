@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from halosearch import __version__
+from halosearch.container import cores
 from halosearch.errors import UsageError, VersionError
 from halosearch.families.rivals import NEAREST, NONE, rivals_of
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.record.folders import Folders, budget_name, find_study, folders_of
 from halosearch.record.storage import check_address
-from halosearch.run.container import cores
 from halosearch.run.engines.gpus import gpus_for, kinds_here
 from halosearch.spec.flags import merged, nested
 from halosearch.spec.presets import PRESETS, Preset, choose_preset

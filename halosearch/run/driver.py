@@ -224,7 +224,7 @@ class Driver:
     def _timed(self, step_time: dict[str, Any], anchor: dict[str, Any]) -> dict[str, float]:
         """Seconds of a ratio to the anchor; one that was measured on another device is the machine's fault.
 
-        None where one is of the device's step and the other of the user's: they are not compared.
+        Nothing where one is of the device's step and the other of the user's: they are not compared.
         """
         if step_time.get("whose", USERS) != anchor.get("whose", USERS):
             return {}

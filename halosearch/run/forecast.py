@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 
 from halosearch.analysis.published_nearby import comparison_with_published
+from halosearch.container import memory_bytes
 from halosearch.cost.timing import measure
 from halosearch.families.halonet.config import HaloNetConfig
 from halosearch.families.halonet.notation import candidate_text
@@ -28,7 +29,6 @@ from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.stepping import UNLOOKED
 from halosearch.proxy.training import Trainer, TrainingJob
-from halosearch.run.container import memory_bytes
 from halosearch.run.place import parallel
 from halosearch.run.same_inputs import recipe_of, timing_plan
 from halosearch.search.design import price_of

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from halosearch.families import triton_probe
 from halosearch.families.halonet.attention import fused, sdpa
 from halosearch.families.halonet.attention import halo_attention as attention
 from halosearch.families.halonet.attention.block_geometry import geometry_of
@@ -283,8 +284,8 @@ def test_kernels_that_do_not_run_here_give_way_to_torchs_own_with_the_reason(mon
         (AttributeError("module 'triton.language' has no attribute 'gather'"), "no attribute 'gather'"),
         (0.4, r"wrong here \(relative error 0.4\)"),
     ):
-        monkeypatch.setattr(module, "_PROBED", {})
-        monkeypatch.setattr(module, "triton_is_there", lambda: True)
+        monkeypatch.setattr(triton_probe, "_PROBED", {})
+        monkeypatch.setattr(triton_probe, "triton_is_there", lambda: True)
 
         def probe(_, found=found):
             if isinstance(found, Exception):
@@ -297,17 +298,17 @@ def test_kernels_that_do_not_run_here_give_way_to_torchs_own_with_the_reason(mon
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert module.chosen_backend(device) == "sdpa"
-    monkeypatch.setattr(module, "_PROBED", {})
+    monkeypatch.setattr(triton_probe, "_PROBED", {})
     monkeypatch.setattr(module, "_probe_error", lambda _: 0.004)
     assert module.chosen_backend(device) == "triton"
     assert module.chosen_backend(device, torch.float64) == "sdpa"
     assert module.chosen_backend(device, torch.bfloat16, 80) == "sdpa"
-    monkeypatch.setattr(module, "_PROBED", {})
-    monkeypatch.setattr(module, "triton_is_there", lambda: False)
+    monkeypatch.setattr(triton_probe, "_PROBED", {})
+    monkeypatch.setattr(triton_probe, "triton_is_there", lambda: False)
     with pytest.warns(UserWarning, match="triton is not installed"):
         assert module.chosen_backend(device) == "sdpa"
-    monkeypatch.setattr(module, "triton_is_there", lambda: True)
-    monkeypatch.setattr(module, "_PROBED", {})
+    monkeypatch.setattr(triton_probe, "triton_is_there", lambda: True)
+    monkeypatch.setattr(triton_probe, "_PROBED", {})
 
     def broken(_):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")

@@ -5,7 +5,7 @@ import os
 import psutil
 import pytest
 
-from halosearch.run.container import cores, memory_bytes
+from halosearch.container import cores, memory_bytes
 
 HERE = len(os.sched_getaffinity(0))
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from halosearch.container import cores
 from halosearch.errors import EnvironmentFault
 from halosearch.files import write_text
 from halosearch.proxy.data.arrays import ArrayImages
@@ -58,13 +59,14 @@ class DecodingStoppedError(Exception):
     """Decoding was asked to stop; nothing of it is left."""
 
 
-def _unwatched(done: int, total: int) -> bool:
+def unwatched(done: int, total: int) -> bool:
+    """Nobody is told, and decoding goes on."""
     del done, total
     return True
 
 
 def open_folder(
-    root: Path, cache: Path, limits: FolderLimits, *, dense: bool = False, watch: Watch = _unwatched
+    root: Path, cache: Path, limits: FolderLimits, *, dense: bool = False, watch: Watch = unwatched
 ) -> ArrayImages:
     """Decode (or find decoded) a class-stratified subset of the tree below `root`, on all cores.
 
@@ -79,7 +81,7 @@ def open_folder(
     listing = _list(root, limits)
     folder = cache / f"images-{_key(listing, limits)}"
     if not (folder / META).exists():
-        _decode(root, listing, limits, (folder, watch))
+        _decode(root, listing, limits, folder, watch)
     return open_decoded(folder, root, dense=dense)
 
 
@@ -124,18 +126,17 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def _decode(root: Path, listing: _Listing, limits: FolderLimits, into: tuple[Path, Watch]) -> None:
+def _decode(root: Path, listing: _Listing, limits: FolderLimits, folder: Path, watch: Watch) -> None:
     """Decode into a folder beside, renamed when it is whole; nothing stays where that fails.
 
     Raises:
         EnvironmentFault: the disk has no room.
     """
-    folder, watch = into
     for stale in folder.parent.glob(f"{folder.name}.partial-*"):
         shutil.rmtree(stale, ignore_errors=True)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     try:
-        _decode_into(partial, root, listing, (limits, watch))
+        _decode_into(partial, root, listing, limits, watch)
         partial.rename(folder)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -158,11 +159,6 @@ def _reserved(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return pixels
 
 
-def _cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _read_all(root: Path, items: list[Item], side: int) -> Iterator[tuple[Item, tuple[np.ndarray, int] | Exception]]:
     """Every item with its picture, or with what its decoder raised; in order, decoded on all cores."""
 
@@ -172,14 +168,13 @@ def _read_all(root: Path, items: list[Item], side: int) -> Iterator[tuple[Item, 
         except Exception as error:  # noqa: BLE001  # decoders raise whatever they like for one file of many
             return error
 
-    with ThreadPoolExecutor(min(MOST_THREADS, _cores())) as pool:
+    with ThreadPoolExecutor(min(MOST_THREADS, cores())) as pool:
         for first in range(0, len(items), AT_ONCE):
             part = items[first : first + AT_ONCE]
             yield from zip(part, pool.map(read, part), strict=True)
 
 
-def _decode_into(partial: Path, root: Path, listing: _Listing, how: tuple[FolderLimits, Watch]) -> None:
-    limits, watch = how
+def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLimits, watch: Watch) -> None:
     partial.mkdir(parents=True)
     warnings.filterwarnings("ignore", module="PIL")  # what Pillow can read it reads; its remarks name paths
     done, total = 0, sum(map(len, listing.splits.values()))

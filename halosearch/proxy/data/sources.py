@@ -12,14 +12,14 @@ from halosearch.proxy.data.dense_scenes import DenseScenes
 from halosearch.proxy.data.device_arrays import DeviceImages
 from halosearch.proxy.data.device_scenes import DeviceScenes
 from halosearch.proxy.data.difficulty import DIFFICULTIES
-from halosearch.proxy.data.folder import FolderLimits, Watch, open_decoded, open_folder
+from halosearch.proxy.data.folder import FolderLimits, Watch, open_decoded, open_folder, unwatched
 from halosearch.proxy.data.scenes import Scenes
 
 UPSAMPLING_LIMIT = 1.5
 STORE_MARGIN = 1.15
 
 
-def open_data(request: DataRequest, device: str = "cpu", watch: Watch | None = None) -> Dataset:
+def open_data(request: DataRequest, device: str = "cpu", watch: Watch = unwatched) -> Dataset:
     """The dataset behind `request.source`; on CUDA its batches are made there, where the source can.
 
     `watch` is told how far the decoding of a folder is, and says whether to go on.
@@ -42,15 +42,14 @@ def open_data(request: DataRequest, device: str = "cpu", watch: Watch | None = N
     return DeviceImages(found, device) if device.startswith("cuda") else found
 
 
-def _arrays(request: DataRequest, root: Path, watch: Watch | None) -> ArrayImages:
+def _arrays(request: DataRequest, root: Path, watch: Watch) -> ArrayImages:
     if request.decoded is not None:
         return open_decoded(request.decoded, root, dense=request.dense)
     if layout_of(root):
         return open_cifar(root, request.train_images, request.test_images, dense=request.dense)
     side = round(STORE_MARGIN * request.largest_size)
     limits = FolderLimits(request.train_images, request.test_images, side)
-    more = {} if watch is None else {"watch": watch}
-    return open_folder(root, request.cache, limits, dense=request.dense, **more)
+    return open_folder(root, request.cache, limits, dense=request.dense, watch=watch)
 
 
 def upsampled_sizes(data: Dataset, sizes: tuple[int, ...]) -> list[int]:

@@ -7,10 +7,7 @@ block, X Y window positions.
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +17,8 @@ from halosearch.families.halonet.attention import fused, sdpa
 from halosearch.families.halonet.attention.call import Inputs, Shape
 from halosearch.families.halonet.attention.gather_scatter import HIDDEN
 from halosearch.families.halonet.attention.windows import Axis, axis
+from halosearch.families.triton_probe import kernels_run, triton_is_there
 
-PROBE_ERROR = 0.05
 TRITON_WINDOW = 32
 """H0-H7 have windows of 14 to 18 positions, which the kernels pad to at most 32; on one of 80 they spill registers (sm_90)."""
 
@@ -212,47 +209,20 @@ def chosen_backend(device: torch.device, dtype: torch.dtype = torch.float32, win
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def triton_runs(device: torch.device) -> bool:
-    """Whether the kernels compile and run on a device (no compiler, an old Triton, an odd GPU); else the reason is said once."""
-    name = str(device)
-    if name not in _PROBED:
-        _PROBED[name] = _probe(device) if triton_is_there() else "the package triton is not installed"
-        if _PROBED[name]:
-            warnings.warn(f"attention on {name} runs on torch's own kernels: {_PROBED[name]}", stacklevel=2)
-    return not _PROBED[name]
-
-
-def _probe(device: torch.device) -> str:
-    """Why the kernels cannot be used, from a small case forward and back beside the explicit form; empty where they can."""
-    try:
-        error = _probe_error(device)
-    except Exception as fault:
-        if "CUDA error" in str(fault):  # the context is broken, which is another matter
-            raise
-        said = (str(fault).strip().splitlines() or [""])[-1]
-        return f"Triton's cannot be used here ({type(fault).__name__}: {said})"
-    return "" if error < PROBE_ERROR else f"Triton's are wrong here (relative error {error:.2g})"
+    """Whether the kernels of the attention can be used on a device."""
+    return kernels_run("attention", device, _probe_error)
 
 
 def _probe_error(device: torch.device) -> float:
+    """Of a small case against the explicit form."""
     generator, sizes = torch.Generator().manual_seed(0), (*[(1, 16, 16, 16)] * 3, (27, 16), (27, 16))
-    with torch.inference_mode(mode=False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        maps = [torch.randn(size, generator=generator) for size in sizes]
-        low = [each.to(device, torch.bfloat16).requires_grad_() for each in maps]
-        exact = [each.to(device).requires_grad_() for each in maps]
-        ours, theirs = _triton(Inputs(*low), Shape(1, 8, 3)), _reference(Inputs(*exact), Shape(1, 8, 3))
-        pairs = [(ours, theirs)]
-        pairs += zip(torch.autograd.grad(ours.sum(), low), torch.autograd.grad(theirs.sum(), exact), strict=True)
-        return max(float((a - b).norm() / b.norm().clamp_min(1.0)) for a, b in pairs)
-
-
-_PROBED: dict[str, str] = {}
-"""Why Triton's kernels are not used, by device; empty where they are."""
-
-
-@lru_cache(maxsize=1)
-def triton_is_there() -> bool:
-    """Whether the optional package triton can be found (it is not imported)."""
-    return importlib.util.find_spec("triton") is not None
+    maps = [torch.randn(size, generator=generator) for size in sizes]
+    low = [each.to(device, torch.bfloat16).requires_grad_() for each in maps]
+    exact = [each.to(device).requires_grad_() for each in maps]
+    ours, theirs = _triton(Inputs(*low), Shape(1, 8, 3)), _reference(Inputs(*exact), Shape(1, 8, 3))
+    pairs = [(ours, theirs)]
+    pairs += zip(torch.autograd.grad(ours.sum(), low), torch.autograd.grad(theirs.sum(), exact), strict=True)
+    return max(float((a - b).norm() / b.norm().clamp_min(1.0)) for a, b in pairs)
 
 
 BACKENDS: dict[str, Callable[[Inputs, Shape], Tensor]] = {
