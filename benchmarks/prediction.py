@@ -20,7 +20,7 @@ from halosearch.cost.step_time import TimedModel, fit
 from halosearch.cost.timing import TimingPlan, measure
 from halosearch.families.halonet.counts import dials_of
 from halosearch.families.halonet.notation import candidate_text
-from halosearch.families.halonet.space import SearchSpace, config_from_dials
+from halosearch.families.halonet.space import HaloNetSpace, config_from_dials
 
 MAX_ERROR, MIN_TAU = 0.08, 0.9
 SIZES = {"cpu": (48, 64, 96, 128), "cuda": (128, 160, 192, 224, 256, 288, 320)}
@@ -43,7 +43,7 @@ def main():
     cuda = device.type == "cuda"
     steps = 20 if cuda else 1
     plan = TimingPlan(64 if cuda else 4, arguments.rounds, steps, steps, anchor_size=224 if cuda else 32)
-    rows = candidate_pool(SearchSpace(image_size=SIZES[device.type]), Limits(BUDGET))
+    rows = candidate_pool(HaloNetSpace(image_size=SIZES[device.type]), Limits(BUDGET))
     picked = rows.iloc[
         np.random.default_rng(arguments.seed).choice(len(rows), arguments.known + arguments.unseen, False)
     ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from halosearch.analysis.validation_rows import validation_of
-from halosearch.families.halonet.space import DIALS, SearchSpace
+from halosearch.families.halonet.space import DIALS, HaloNetSpace
 from halosearch.record.evaluation import ANCHOR, COMPLETE, HELD_OUT, REFERENCE, RETEST, TRIAL, Evaluation
 from halosearch.record.trials import TIMED, Trial
 from halosearch.report.evidence import Evidence
@@ -58,7 +58,7 @@ def evidence(size, seed=0, name="synthetic", share=(0.6, 0.33, 0.05, 0.02), even
     states = rng.choice(("complete", "pruned", "failed", "infeasible"), size, p=share)
     if share[0]:
         states[: min(even, size)] = "complete"
-    trials = [record(number, rng, SearchSpace(), str(state)) for number, state in enumerate(states)]
+    trials = [record(number, rng, HaloNetSpace(), str(state)) for number, state in enumerate(states)]
     done = [trial.number for trial in trials if trial.state == "complete"]
     untimed = done[len(done) - untimed :]
     trials = [without_step(trial) if trial.number in untimed else trial for trial in trials]

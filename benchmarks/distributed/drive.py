@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.distributed import quick
-from halosearch.cost.candidate_pool import pool_of
+from halosearch.cost.pools import pool_of
 from halosearch.errors import HalosearchError
 from halosearch.run.begin import request, resolve
 from halosearch.run.choose_engine import workers_at

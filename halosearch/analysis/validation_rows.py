@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from halosearch.analysis.proxy_validation import FAILED, validate
+from halosearch.families.known import FAMILIES
+from halosearch.families.search_space import Search
 from halosearch.record.evaluation import COMPLETE, RATE, RETEST, TRIAL, Evaluation
 from halosearch.record.trials import Trial, repeats, trials_of
 
@@ -18,7 +20,11 @@ def validation_of(rows: Sequence[Evaluation], uniform: int) -> dict[str, Any]:
     features: dict[str, dict[int, float]] = {
         name: {t.number: float(t.costs[name]) for t in even} for name in ("params", "macs", "activations")
     }
-    features["depth"] = {t.number: float(t.dials["stage3_depth"]) for t in even}
+    depth = next(
+        (each.search.corners[0] for each in FAMILIES.values() if each.search and _has(even, each.search)), None
+    )
+    if depth is not None:
+        features["depth"] = {t.number: float(t.dials[depth]) for t in even}
     for t in even:
         for name, value in t.result.get("zero_cost", {}).items():
             features.setdefault(name, {})[t.number] = float(value)
@@ -31,6 +37,10 @@ def validation_of(rows: Sequence[Evaluation], uniform: int) -> dict[str, Any]:
     again = {n: [float(s["score"]) for s in found[0].result.get("scores", ())] for n, found in second.items() if found}
     found = {n: retested(rows, n) for n in scores}
     return validate(scores, found, features, rates, again, described_by_dials(even))
+
+
+def _has(trials: Sequence[Trial], search: Search) -> bool:
+    return all(search.corners[0] in trial.dials for trial in trials)
 
 
 def described_by_dials(trials: Sequence[Trial]) -> dict[int, list[float]]:

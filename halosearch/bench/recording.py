@@ -11,7 +11,7 @@ import pandas as pd
 from halosearch.bench.table import Table, check_rows
 from halosearch.cost.candidate_pool import Limits
 from halosearch.errors import UsageError
-from halosearch.families.halonet.space import DIALS, WHOLE_MAP, SearchSpace
+from halosearch.families.halonet.space import DIALS, WHOLE_MAP, HaloNetSpace
 from halosearch.record.evaluation import COMPLETE, RETEST, Evaluation
 from halosearch.record.trials import Trial, anchor_of, repeats, trials_of
 from halosearch.report.reading import Opened
@@ -29,6 +29,11 @@ def table_of(opened: Opened) -> Table:
         raise UsageError(
             f"the candidates of study {spec.name!r} were chosen by {spec.sampler!r}, not drawn evenly",
             "record a table with: halosearch study --sampler random --max-trials 100 --retests 100 …",
+        )
+    space = spec.search_space()
+    if not isinstance(space, HaloNetSpace):
+        raise UsageError(
+            f"study {spec.name!r} searches {spec.family}", "recorded tables hold HaloNets: record one of them"
         )
     rungs = spec.preset.rungs
     whole = [t for t in trials if _is_whole(t, table, len(rungs))]
@@ -63,12 +68,12 @@ def table_of(opened: Opened) -> Table:
         scores,
         np.array([_seconds(t, rungs) for t in whole]),
         (low, high),
-        _ordered_space(spec.search_space()),
+        _ordered_space(space),
         facts,
     )
 
 
-def _ordered_space(space: SearchSpace) -> dict[str, list[Any]]:
+def _ordered_space(space: HaloNetSpace) -> dict[str, list[Any]]:
     """The dials' values, numbers in order: "the whole map" is the largest map's side, which smaller maps are clipped to."""
     values = space.to_dict()
     side = -(-max(space.image_size) // 4)

@@ -41,18 +41,6 @@ def resolve_candidate(text: str, root: Path) -> Any:
     return parse_candidate(text)
 
 
-def resolve_halonet(text: str, root: Path) -> HaloNetConfig:
-    """As `resolve_candidate`, where only a HaloNet will do.
-
-    Raises:
-        UsageError: it is none.
-    """
-    config = resolve_candidate(text, root)
-    if not isinstance(config, HaloNetConfig):
-        raise UsageError(f"{text} is no HaloNet", "here only HaloNets can be taken, for example h0")
-    return config
-
-
 def show_candidate(text: str, root: Path, *, as_json: bool) -> None:
     """Values, stages, counts, published facts; of a HaloNet also its canonical form."""
     config = resolve_candidate(text, root)

@@ -11,9 +11,10 @@ import typer
 from halosearch import __version__
 from halosearch.cli.benching import BenchOptions, run_bench
 from halosearch.cli.ending import run_app
-from halosearch.cli.options import BudgetMacs, BudgetParams, Candidate, Json, Root, Study, Tolerance, study_names
+from halosearch.cli.options import Candidate, Json, Root, Study, study_names
 from halosearch.cli.running import StudyCommand, StudyOptions, run_or_forecast
 from halosearch.cli.signature import from_fields, with_study_fields
+from halosearch.cli.spaces import SpaceOptions, show_space
 from halosearch.cli.timings import TimeOptions, time_candidates
 from halosearch.cli.training import TrainOptions, train_candidate
 
@@ -83,18 +84,10 @@ def train(options: TrainOptions) -> None:
 
 
 @app.command()
-def space(
-    study: Annotated[str | None, typer.Argument(help="A study (default: the default search space).")] = None,
-    json: Json = "",
-    budget_params: BudgetParams = None,
-    budget_macs: BudgetMacs = None,
-    tolerance: Tolerance = None,
-    root: Root = Path(),
-) -> None:
+@from_fields(SpaceOptions)
+def space(options: SpaceOptions) -> None:
     """Say what is feasible under a budget: how many candidates, the range of every dial."""
-    from halosearch.cli.studies import show_space
-
-    show_space(study, root, as_json=bool(json), params=budget_params, macs=budget_macs, tolerance=tolerance)
+    show_space(options)
 
 
 @app.command()

@@ -31,10 +31,3 @@ def study_names(incomplete: str) -> list[str]:
 
 
 Study = Annotated[str, typer.Argument(help="A study's name, or the path of its folder.", autocompletion=study_names)]
-BudgetParams = Annotated[
-    str | None, typer.Option("--budget-params", help="Parameters of the full candidate, for example 20M.")
-]
-BudgetMacs = Annotated[str | None, typer.Option("--budget-macs", help="At most so many MACs, for example 4G.")]
-Tolerance = Annotated[
-    str | None, typer.Option("--tolerance", help="How far parameters may be from the budget (default 5%).")
-]

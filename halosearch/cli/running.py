@@ -144,7 +144,7 @@ def run_or_forecast(command: StudyCommand) -> None:
         raise UsageError(f"--json={json} is unknown", "use --json or --json=lines")
     place = command.place()
     request = command.request()
-    from halosearch.cost.candidate_pool import pool_of
+    from halosearch.cost.pools import pool_of
     from halosearch.run.begin import resolve
 
     spec, folders, exists = resolve(request, _resolver(place))

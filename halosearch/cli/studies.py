@@ -1,75 +1,10 @@
-"""Commands that read a study or a space: space, status, frontier."""
+"""Commands that read a study: status, frontier."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from halosearch.cli.output import format_table, put, put_json
-from halosearch.errors import UsageError
-from halosearch.spec.quantities import parse_count, parse_tolerance
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-def show_space(
-    study: str | None, root: Path, *, as_json: bool, params: str | None, macs: str | None, tolerance: str | None
-) -> None:
-    """The `space` command."""
-    wanted = None if params is None else parse_count(params, "--budget-params")
-    ceiling = None if macs is None else parse_count(macs, "--budget-macs")
-    share = 0.05 if tolerance is None else parse_tolerance(tolerance)
-    from halosearch.cost.candidate_pool import Limits, candidate_pool
-    from halosearch.families.halonet.space import DIALS, SearchSpace
-
-    space = SearchSpace()
-    if study is not None:
-        from halosearch.record.folders import find_study
-        from halosearch.spec.study import FILE, make_spec, read_yaml
-
-        spec = make_spec(read_yaml(find_study(root, study).study / FILE))
-        space, wanted = spec.search_space(), wanted or spec.budget.params
-        share = share if tolerance else spec.budget.tolerance
-        ceiling = ceiling or spec.budget.max_macs
-    if wanted is None:
-        raise UsageError("space needs a budget", "for example: halosearch space --budget-params 20M")
-    rows = candidate_pool(space, Limits(wanted, share, ceiling))
-    document: dict[str, Any] = {
-        "budget_params": wanted,
-        "tolerance": share,
-        "max_macs": ceiling,
-        "size": len(rows),
-        "dials": {name: _range(rows[name]) for name in DIALS},
-        **{
-            name: {"min": int(rows[name].min()), "max": int(rows[name].max())}
-            for name in ("params", "macs", "activations")
-        },
-    }
-    if as_json:
-        put_json(document)
-        return
-    put(
-        f"{len(rows):,} candidates have {wanted:,} parameters ±{100 * share:g} %"
-        + (f" and at most {ceiling:,} MACs" if ceiling else "")
-    )
-    put(
-        format_table(
-            ["dial", "from", "to", "values"],
-            [[name, d["min"], d["max"], d["count"]] for name, d in document["dials"].items()],
-        )
-    )
-    put(
-        format_table(
-            ["cost", "from", "to"],
-            [[name, document[name]["min"], document[name]["max"]] for name in ("params", "macs", "activations")],
-        )
-    )
-
-
-def _range(column: pd.Series[Any]) -> dict[str, Any]:
-    values = sorted(column.unique().tolist())
-    return {"min": values[0], "max": values[-1], "count": len(values), "values": values}
 
 
 def show_status(study: str, root: Path, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The candidate pool of a budget: every candidate that it admits, enumerated exactly, with exact costs.
+"""The HaloNets that a budget admits, enumerated exactly, with exact costs.
 
 Parameters are a sum of two parts: the body (ratios, depth, final width) and the relative tables (window, heads, depth).
 So the pool is found from two small tables, and only its own rows are ever written down.
@@ -16,9 +16,8 @@ import pandas as pd
 from halosearch.errors import InfeasibleError
 from halosearch.families.halonet.config import ATTENTION, PUBLISHED_HEADS, STAGES, heads_by_width
 from halosearch.families.halonet.counts import Dials, total
-from halosearch.families.halonet.space import BY_WIDTH, DIALS, MAX_PADDING_WASTE, WHOLE_MAP, SearchSpace, stage_kinds
+from halosearch.families.halonet.space import BY_WIDTH, DIALS, MAX_PADDING_WASTE, WHOLE_MAP, HaloNetSpace, stage_kinds
 from halosearch.families.layers import up
-from halosearch.spec.study import StudySpec
 
 CHUNK = 16_384
 """Rows counted at a time: the columns of a chunk stay in the second-level cache (3x faster than one pass over 10^6 rows)."""
@@ -41,7 +40,7 @@ class Limits:
         return int(np.ceil(low - 1e-6)), int(np.floor(high + 1e-6))
 
 
-def geometries(space: SearchSpace, conv_stages: int) -> pd.DataFrame:
+def geometries(space: HaloNetSpace, conv_stages: int) -> pd.DataFrame:
     """Canonical (image size, block, halo, heads) rows without duplicates, padding waste within bounds."""
     sizes = np.array(space.image_size, dtype=np.int64)
     side = -(-sizes // 4) if conv_stages < 2 else -(-sizes // 2 ** (conv_stages + 1))
@@ -73,7 +72,7 @@ def padding_waste(image_size: np.ndarray, block_size: np.ndarray, conv_stages: i
     return worst
 
 
-def _bodies(space: SearchSpace, conv_stages: int) -> dict[str, np.ndarray]:
+def _bodies(space: HaloNetSpace, conv_stages: int) -> dict[str, np.ndarray]:
     """Canonical (value ratio, expansion ratio, stage-3 depth, final width) columns."""
     values = (1.0,) if conv_stages >= STAGES else space.value_ratio
     grid = np.meshgrid(values, space.expansion_ratio, space.stage3_depth, space.final_width, indexing="ij")
@@ -133,7 +132,7 @@ class _Bodies:
     slope: np.ndarray
 
 
-def _bodies_with_params(space: SearchSpace, conv: int, heads: tuple[int, int, int, int]) -> _Bodies:
+def _bodies_with_params(space: HaloNetSpace, conv: int, heads: tuple[int, int, int, int]) -> _Bodies:
     columns = _with_heads(_bodies(space, conv), conv, heads)
     wide = {name: column.astype(float if name.endswith("ratio") else np.int64) for name, column in columns.items()}
     same = np.ones(len(columns["stage3_depth"]), dtype=np.int64)
@@ -146,7 +145,7 @@ def _bodies_with_params(space: SearchSpace, conv: int, heads: tuple[int, int, in
     return _Bodies(columns, 2 * at[0] - at[1], at[1] - at[0])
 
 
-def _families(space: SearchSpace) -> Iterator[tuple[int, int, pd.DataFrame, _Bodies]]:
+def _families(space: HaloNetSpace) -> Iterator[tuple[int, int, pd.DataFrame, _Bodies]]:
     """(conv stages, index of heads, geometries with their window, bodies) of every part of the space."""
     for conv in space.conv_stages:
         geometry = geometries(space, conv)
@@ -157,7 +156,7 @@ def _families(space: SearchSpace) -> Iterator[tuple[int, int, pd.DataFrame, _Bod
                 yield conv, head, group, bodies
 
 
-def _parts(space: SearchSpace, limits: Limits) -> Iterator[pd.DataFrame]:
+def _parts(space: HaloNetSpace, limits: Limits) -> Iterator[pd.DataFrame]:
     """Admitted rows by (conv stages, heads, window): parameters depend on a geometry through its window only."""
     low, high = limits.params_range()
     for conv, head, geometry, bodies in _families(space):
@@ -209,7 +208,7 @@ def twin_macs(rows: pd.DataFrame, width_multiplier: float) -> np.ndarray:
     return out
 
 
-def candidate_pool(space: SearchSpace, limits: Limits) -> pd.DataFrame:
+def candidate_pool(space: HaloNetSpace, limits: Limits) -> pd.DataFrame:
     """Every candidate of `space` within `limits`: one row each, a column per dial, then params, macs, activations.
 
     Rows are canonical, unique and always in the same order for the same space and limits.
@@ -240,7 +239,7 @@ def candidate_pool(space: SearchSpace, limits: Limits) -> pd.DataFrame:
     return admitted.reset_index(drop=True)
 
 
-def _nothing_fits(space: SearchSpace, limits: Limits, before_macs: pd.DataFrame) -> InfeasibleError:
+def _nothing_fits(space: HaloNetSpace, limits: Limits, before_macs: pd.DataFrame) -> InfeasibleError:
     if len(before_macs):
         least = int(before_macs["macs"].min())
         return InfeasibleError(
@@ -257,7 +256,7 @@ def _nothing_fits(space: SearchSpace, limits: Limits, before_macs: pd.DataFrame)
     )
 
 
-def _nearest_params(space: SearchSpace, target: int) -> tuple[int, int | None, int | None, int]:
+def _nearest_params(space: HaloNetSpace, target: int) -> tuple[int, int | None, int | None, int]:
     """Least feasible parameter count, the nearest at or below `target`, the nearest above it, the most."""
     least, below, above, most = 2**62, -1, 2**62, 0
     for _, _, geometry, bodies in _families(space):
@@ -267,12 +266,3 @@ def _nearest_params(space: SearchSpace, target: int) -> tuple[int, int | None, i
             below = max(below, int(params[params <= target].max(initial=-1)))
             above = min(above, int(params[params > target].min(initial=2**62)))
     return least, None if below < 0 else below, None if above == 2**62 else above, most
-
-
-def pool_of(spec: StudySpec) -> pd.DataFrame:
-    """The rows that a study's budget admits.
-
-    Raises:
-        InfeasibleError: none.
-    """
-    return candidate_pool(spec.search_space(), Limits(spec.budget.params, spec.budget.tolerance, spec.budget.max_macs))

@@ -177,7 +177,7 @@ def fit(models: Iterable[TimedModel], setting: Setting) -> StepTimeModel | None:
     if fitted is None or not unseen:
         return None
     errors = np.log([whole[index].ratio / predicted for index, predicted in unseen])
-    return replace(fitted, spread=_spread(errors), unseen=unseen)
+    return replace(fitted, spread=spread_of(errors), unseen=unseen)
 
 
 def _unseen(models: list[TimedModel], setting: Setting) -> Iterator[tuple[int, float]]:
@@ -227,7 +227,7 @@ def _regress(parts: list[TimedPart]) -> np.ndarray:
     return np.asarray(solution / scale)
 
 
-def _spread(errors: np.ndarray) -> float:
+def spread_of(errors: np.ndarray) -> float:
     """Half-width, in logarithms, that holds for CONFIDENCE of new networks, from errors on unseen ones (order statistics)."""
     size = np.sort(np.abs(errors))
     rank = int(np.ceil(CONFIDENCE * (len(size) + 1)))

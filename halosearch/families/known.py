@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,16 +11,19 @@ from halosearch.errors import UsageError
 from halosearch.families.efficientnet import config as efficientnet_config
 from halosearch.families.efficientnet import counts as efficientnet_counts
 from halosearch.families.efficientnet import notation as efficientnet_notation
+from halosearch.families.efficientnet import space as efficientnet_space
 from halosearch.families.halonet import config as halonet_config
 from halosearch.families.halonet import counts as halonet_counts
 from halosearch.families.halonet import notation as halonet_notation
 from halosearch.families.halonet import published as halonet_published
+from halosearch.families.halonet import space as halonet_space
 from halosearch.families.halonet import twin as halonet_twin
 from halosearch.families.layers import IMAGENET_CLASSES, Cost, Layer, total
 from halosearch.families.published import PublishedModel, published_models
 from halosearch.families.resnet import config as resnet_config
 from halosearch.families.resnet import counts as resnet_counts
 from halosearch.families.resnet import notation as resnet_notation
+from halosearch.families.search_space import Search
 
 if TYPE_CHECKING:
     from halosearch.families.building_blocks import Classifier
@@ -40,7 +44,8 @@ class Family:
 
     `config`: the class of its members. `parse` and `text`: notation to member and back. `layers`: every layer with its cost for so many
     classes. `stages`: a table for people. `published`: what was published of a member. `build`: the network for so many classes;
-    `explicit` asks for the form that a counter can follow. `twin`: the member with so much of every width.
+    `explicit` asks for the form that a counter can follow. `twin`: the member with so much of every width. `search`: how it is searched,
+    None for one that is only trained beside others.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Family:
     published: Callable[[Any], PublishedModel | None]
     build: Callable[[Any, int, bool], Classifier]
     twin: Callable[[Any, float], Any]
+    search: Search | None = None
 
 
 def parse_candidate(text: str) -> Any:
@@ -75,6 +81,48 @@ def parse_candidate(text: str) -> Any:
 def family_of(config: Config) -> Family:
     """The family of a network."""
     return next(family for family in FAMILIES.values() if isinstance(config, family.config))
+
+
+def search_of(name: str) -> Search:
+    """How a family is searched.
+
+    Raises:
+        UsageError: there is no such family, or it is not searched.
+    """
+    family = FAMILIES.get(name)
+    if family is None or family.search is None:
+        searched = [each.name for each in FAMILIES.values() if each.search]
+        why = f"there is no family {name!r}" if family is None else f"{name} has no search space"
+        raise UsageError(why, f"families that can be searched are {', '.join(searched)}")
+    return family.search
+
+
+def search_of_dials(dials: Mapping[str, Any]) -> Search:
+    """How the family of a row is searched; the dials' names tell the families apart.
+
+    Raises:
+        UsageError: no family has these dials.
+    """
+    for family in FAMILIES.values():
+        if family.search and set(family.search.space.dials()) <= set(dials):
+            return family.search
+    raise UsageError(f"no family has the dials {', '.join(dials)}", "the record belongs to another version")
+
+
+def config_of_dials(dials: Mapping[str, Any]) -> Any:
+    """The network that a row of dials describes."""
+    return search_of_dials(dials).config(dials)
+
+
+def nearest_member(search: Search, params: int) -> str:
+    """The published member whose parameters are nearest to a budget, by ratio."""
+    return min(search.published, key=lambda name: abs(math.log(count(search.published[name]).params / params)))
+
+
+def member_title(member: str) -> str:
+    """A published member's name in a sentence: H4, EfficientNet-B4."""
+    family, _, last = member.rpartition("-")
+    return f"{family.capitalize().replace('net', 'Net')}-{last.upper()}" if family else member.upper()
 
 
 def candidate_text(config: Config) -> str:
@@ -159,6 +207,13 @@ FAMILIES = {
             published=halonet_published.published_of,
             build=_halonet,
             twin=halonet_twin.twin_of,
+            search=Search(
+                halonet_space.HaloNetSpace,
+                halonet_space.config_from_dials,
+                halonet_space.dials_from_config,
+                {name: each for name, each in halonet_published.FAMILY.items() if name[1:].isdigit()},
+                ("stage3_depth", "expansion_ratio"),
+            ),
         ),
         Family(
             name=efficientnet_notation.NAME,
@@ -170,6 +225,13 @@ FAMILIES = {
             published=_published_efficientnet,
             build=_efficientnet,
             twin=efficientnet_config.twin_of,
+            search=Search(
+                efficientnet_space.EfficientNetSpace,
+                efficientnet_space.config_from_dials,
+                efficientnet_space.dials_from_config,
+                {f"efficientnet-{name}": each for name, each in efficientnet_notation.MEMBERS.items()},
+                ("depth", "width"),
+            ),
         ),
         Family(
             name=resnet_notation.NAME,

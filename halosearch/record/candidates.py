@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from halosearch.families.halonet.space import config_from_dials
-from halosearch.families.known import Config, candidate_text, parse_candidate
+from halosearch.families.known import Config, candidate_text, config_of_dials, parse_candidate
 from halosearch.record.evaluation import NETWORK
 
 
 def config_of(candidate: Mapping[str, Any]) -> Config:
-    """A HaloNet by its dials, a rival by its notation."""
-    found: Config = parse_candidate(candidate[NETWORK]) if NETWORK in candidate else config_from_dials(dict(candidate))
+    """A candidate by its dials, a rival by its notation."""
+    found: Config = parse_candidate(candidate[NETWORK]) if NETWORK in candidate else config_of_dials(candidate)
     return found
 
 

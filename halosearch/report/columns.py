@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halosearch.families.halonet.space import SHORT_NAMES
+from halosearch.families.known import FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,10 @@ COSTS = (
     Column("seconds", "seconds spent on the trial", log=True, kind="cost"),
     Column("images", "images seen by the twin", log=False, kind="cost"),
 )
+_NAMES = {name: short for each in FAMILIES.values() if each.search for short, name in each.search.space.SHORT.items()}
 DIALS = tuple(
     Column(name, f"{short}: {name.replace('_', ' ')}" if short != name else name, log=False, kind="dial")
-    for short, name in SHORT_NAMES.items()
+    for name, short in _NAMES.items()
 )
 COLUMNS = (SCORE, *COSTS, *DIALS)
 BY_NAME = {column.name: column for column in COLUMNS}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.analysis.validation_rows import forced, validation_of
+from halosearch.families.known import HALONET
 from halosearch.families.rivals import NEAREST, NONE, rivals_of
 from halosearch.record.evaluation import Evaluation
 from halosearch.record.folders import Folders
@@ -71,6 +72,7 @@ def shown_spec(spec: StudySpec) -> dict[str, Any]:
 
 
 ASKED_AGAIN = (
+    "family",
     "budget_params",
     "budget_macs",
     "preset",
@@ -88,16 +90,16 @@ def command_of(spec: StudySpec) -> str:
     preset = PRESETS.get(spec.preset.name)
     if preset is None or spec.preset != preset.model_copy(update={"uniform": spec.preset.uniform}):
         return "halosearch study study.yaml"
-    if spec.search_space() != preset_space(spec.preset, {}):
+    if spec.search_space() != preset_space(spec.family, spec.preset, {}):
         return "halosearch study study.yaml"
     words = ["halosearch", "study", "--name", f"{spec.name}-again", "--tolerance", f"{100 * spec.budget.tolerance:g}%"]
     for option in options_of(StudySpec):
         value: Any = spec
         for name in option.path:
             value = getattr(value, name)
-        if option.key in ASKED_AGAIN and value is not None:
+        if option.key in ASKED_AGAIN and value is not None and (option.key, value) != ("family", HALONET):
             words += [option.flag.name, str(value)]
-    if spec.rivals != rivals_of([NEAREST], spec.budget.params, spec.search_space().image_size):
+    if spec.rivals != rivals_of([NEAREST], spec.family, spec.budget.params, spec.search_space().image_size):
         words += ["--rivals", " ".join(spec.rivals) or NONE]
     if spec.data != spec.preset.scenes:
         words += ["--data", Path(spec.data).name]

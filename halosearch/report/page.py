@@ -115,7 +115,7 @@ def page_data(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> dict[st
     return {
         "name": summary["study"],
         "csv": csv,
-        "columns": [asdict(column) for column in COLUMNS],
+        "columns": [asdict(column) for column in COLUMNS if column.kind != "dial" or column.name in table],
         "table": TABLE_COLUMNS,
         "curves": [[c["trial"], [value for point in c["points"] for value in point]] for c in curves],
         "figures": {

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from halosearch.errors import UsageError
-from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.space import config_from_dials
+from halosearch.families.known import Config, config_of_dials
 from halosearch.record.evaluation import Evaluation
 from halosearch.record.folders import Folders, find_study
 from halosearch.record.storage import is_driven, open_for_reading
@@ -45,7 +44,7 @@ class Opened:
         known = facts.get("pool") or facts.get("cell")  # format 2
         if known:
             return int(known["size"])
-        from halosearch.cost.candidate_pool import pool_of
+        from halosearch.cost.pools import pool_of
 
         return len(pool_of(self.spec))
 
@@ -77,7 +76,7 @@ def rewrite_report(opened: Opened) -> tuple[dict[str, Any], Path]:
     return summary, write_report(opened.folders.report, summary)
 
 
-def candidate_of_trial(root: Path, text: str) -> HaloNetConfig:
+def candidate_of_trial(root: Path, text: str) -> Config:
     """The candidate of STUDY#trial.
 
     Raises:
@@ -90,4 +89,5 @@ def candidate_of_trial(root: Path, text: str) -> HaloNetConfig:
             f"study {name!r} has no trial {number!r}",
             f"it has trials 0 to {len(trials) - 1}" if trials else "it has no trials yet",
         )
-    return config_from_dials(trials[int(number)].dials)
+    found: Config = config_of_dials(trials[int(number)].dials)
+    return found

@@ -10,11 +10,8 @@ import pandas as pd
 from halosearch.analysis.distribution import score_distribution
 from halosearch.analysis.frontier import complete, frontier, hypervolume_history, knee
 from halosearch.analysis.importance import importance
-from halosearch.analysis.published_nearby import nearest_published
 from halosearch.analysis.rough_step_times import costed, step_seconds
-from halosearch.families.halonet.counts import count
-from halosearch.families.halonet.notation import candidate_text
-from halosearch.families.halonet.space import DIALS, config_from_dials
+from halosearch.families.known import candidate_text, config_of_dials, count, nearest_member, search_of
 from halosearch.record.trials import Trial, anchor_of, reference_of
 from halosearch.report.evidence import Evidence
 from halosearch.report.finals import final_scores, front_certainty, mean_scores
@@ -49,7 +46,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             "front": [int(number) for number in front["trial"]] if len(front) else [],
             "decisions": _decisions(done, front, noise, finals),
             "hypervolume": _hypervolume(rows),
-            "importance": importance(done, DIALS, evidence.spec["seed"]),
+            "importance": importance(done, search_of(evidence.spec["family"]).space.dials(), evidence.spec["seed"]),
             "distribution": _distribution(rows, evidence.even),
             "agreement": agreement,
             "validation": evidence.validation,
@@ -150,15 +147,16 @@ def _reference(evidence: Evidence) -> dict[str, Any] | None:
     row = reference_of(evidence.rows)
     if row is None:
         return None
-    dials = {name: row.candidate[name] for name in DIALS}
-    result, config = row.result, config_from_dials(dials)
+    search = search_of(evidence.spec["family"])
+    dials = {name: row.candidate[name] for name in search.space.dials()}
+    result, config = row.result, config_of_dials(dials)
     return {
         "dials": dials,
         "candidate": candidate_text(config),
         **asdict(count(config)),
         "memory_bytes": result.get("step_time", {}).get("memory_bytes"),
         "seconds": result.get("seconds"),
-        "nearest_to": nearest_published(evidence.spec["budget"]["params"]),
+        "nearest_to": nearest_member(search, evidence.spec["budget"]["params"]),
         "state": row.state,
         "reason": row.reason,
         "score": result.get("score"),

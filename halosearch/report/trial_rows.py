@@ -7,8 +7,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from halosearch.families.halonet.notation import candidate_text
-from halosearch.families.halonet.space import config_from_dials
+from halosearch.record.candidates import text_of
 from halosearch.record.trials import Trial, flat
 from halosearch.report.redaction import redacted
 from halosearch.report.rivals import table_rows
@@ -29,7 +28,7 @@ def _row(trial: Trial, facts: dict[str, Any]) -> dict[str, Any]:
     return plain | {
         "reason": redacted(trial.reason),
         **facts,
-        "candidate": candidate_text(config_from_dials(trial.dials)),
+        "candidate": text_of(trial.dials),
         "accuracy": trial.result.get("final", {}).get("accuracy", {}),
         "curve": [point for point in trial.result.get("curve", []) if math.isfinite(point[1])],
     }

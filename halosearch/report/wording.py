@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
+from halosearch.families.known import member_title
 from halosearch.report.rivals import rival_sentences
 from halosearch.report.worth import images_words, worth_sentences
 
@@ -195,8 +196,8 @@ def _reference(summary: dict[str, Any]) -> list[str]:
         f"{name} {value:.2f} (chance {reference['chance'][name]:.2f})" for name, value in reference["accuracy"].items()
     )
     return [
-        f"The reference model, the candidate nearest to {reference['nearest_to'].upper()} in dials ({reference['candidate']}), scores "
-        f"{reference['score']:.3f}; accuracy: {parts}. It is not {reference['nearest_to'].upper()}."
+        f"The reference model, the candidate nearest to {member_title(reference['nearest_to'])} in dials ({reference['candidate']}), scores "
+        f"{reference['score']:.3f}; accuracy: {parts}. It is not {member_title(reference['nearest_to'])}."
     ]
 
 

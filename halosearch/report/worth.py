@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from halosearch.analysis.proxy_validation import FAILED, STABLE, STABLE_TAU, UNKNOWN, VALID
+from halosearch.families.known import HALONET
 from halosearch.spec.presets import PRESETS
 
 
@@ -70,7 +71,12 @@ def _dials(spec: dict[str, Any]) -> str:
     mine = spec["preset"]
     sweep = SWEEPS.get(mine["name"])
     swept = PRESETS[mine["name"]].model_dump(mode="json") if sweep is not None else {}
-    if sweep is None or sweep.data != spec["data"] or any(mine[name] != swept[name] for name in PROXY):
+    if (
+        sweep is None
+        or spec["family"] != HALONET
+        or sweep.data != spec["data"]
+        or any(mine[name] != swept[name] for name in PROXY)
+    ):
         return "Which dials these trainings can see, one moved at a time, was not measured for this preset and data."
     return (
         f"Moved one at a time ({sweep.seeds} seeds, benchmarks/dials-{mine['name']}-cpu.md), {', '.join(sweep.seen)} change this "

@@ -10,6 +10,7 @@ from typing import Any
 from halosearch import __version__
 from halosearch.container import cores
 from halosearch.errors import UsageError, VersionError
+from halosearch.families.known import HALONET
 from halosearch.families.rivals import NEAREST, NONE, rivals_of
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.record.folders import Folders, budget_name, find_study, folders_of
@@ -65,6 +66,8 @@ def resolve(asked: Request, resolve_device: ResolveDevice) -> tuple[StudySpec, F
     name = asked.said.get("name") or values.get("name") or (asked.study if source is None else _stem(source))
     if name is None and "params" in budget:
         name = budget_name(budget["params"])
+        family = asked.said.get("family") or values.get("family") or HALONET
+        name = name if family == HALONET else f"{family}-{name}"
     if name is None:
         raise UsageError("a new study needs a budget", "for example: halosearch study --budget-params 20M")
     folders = find_study(asked.root, name) if (Path(name) / FILE).exists() else folders_of(asked.root, name)
@@ -127,9 +130,10 @@ def _new(values: dict[str, Any], resolve_device: ResolveDevice) -> StudySpec:
     if workers is None and device.startswith("cuda"):
         workers = gpus_here(device)
     in_flight = values.get("max_in_flight", default_in_flight(workers))
-    space = preset_space(preset, values.get("space") or {})
+    family = values.get("family", HALONET)
+    space = preset_space(str(family), preset, values.get("space") or {})
     whole = {
-        "rivals": rivals_of(_words(values.pop("rivals", NEAREST)), _params(values), space.image_size),
+        "rivals": rivals_of(_words(values.pop("rivals", NEAREST)), str(family), _params(values), space.image_size),
         "data": preset.scenes,
         "trials": preset.trials,
         "workers": workers or default_workers(in_flight),
@@ -207,7 +211,8 @@ def _continued(asked: Request, values: dict[str, Any], folders: Folders, resolve
     said = merged({key: value for key, value in values.items() if key not in ("device", "name")}, asked.said)
     said = {key: value for key, value in said.items() if key != "name" and (key, value) != ("device", "auto")}
     if "rivals" in said:
-        said["rivals"] = list(rivals_of(_words(said["rivals"]), spec.budget.params, spec.search_space().image_size))
+        words = _words(said["rivals"])
+        said["rivals"] = list(rivals_of(words, spec.family, spec.budget.params, spec.search_space().image_size))
     named = (said.get("preset") or {}).get("name")
     if named is not None and named != spec.preset.name:
         raise UsageError(

@@ -20,10 +20,7 @@ import torch
 from halosearch.analysis.published_nearby import comparison_with_published
 from halosearch.container import memory_bytes
 from halosearch.cost.timing import measure
-from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.halonet.notation import candidate_text
-from halosearch.families.halonet.space import config_from_dials
-from halosearch.families.halonet.twin import twin_of
+from halosearch.families.known import Config, candidate_text, config_of_dials, twin_of
 from halosearch.proxy.data.dataset import DataRequest
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.sources import open_data
@@ -44,7 +41,7 @@ ACTIVATION_COPIES = 4
 """Tensors kept per counted activation in a training step: output, its norm, its non-linearity, its gradient."""
 
 
-Probe = Callable[[StudySpec, HaloNetConfig, torch.device], dict[str, Any]]
+Probe = Callable[[StudySpec, Config, torch.device], dict[str, Any]]
 """What one candidate costs: its step, its twin's images/s, seconds to begin a training and to time the candidate."""
 
 
@@ -122,13 +119,14 @@ def share_not_fitting(spec: StudySpec, pool: pd.DataFrame, device: torch.device)
     return float((need * (min(spec.workers, spec.max_in_flight) if device.type == "cpu" else 1) > available).mean())
 
 
-def _at_quantile(pool: pd.DataFrame, quantile: float) -> HaloNetConfig:
+def _at_quantile(pool: pd.DataFrame, quantile: float) -> Config:
     order = np.argsort(pool["macs"].to_numpy(), kind="stable")
     row = pool.iloc[order[int(quantile * (len(order) - 1))]]
-    return config_from_dials(row.to_dict())
+    found: Config = config_of_dials(row.to_dict())
+    return found
 
 
-def measured_probe(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> dict[str, Any]:
+def measured_probe(spec: StudySpec, config: Config, device: torch.device) -> dict[str, Any]:
     """A candidate's costs as they are here."""
     started = time.monotonic()
     timed = measure({"probe": config}, timing_plan(spec), device)[0]
@@ -151,7 +149,7 @@ def images_shown(spec: StudySpec) -> float:
     return steps * recipe.batch + looked_at / 3
 
 
-def _twin_speed(spec: StudySpec, config: HaloNetConfig, device: torch.device) -> tuple[float, float]:
+def _twin_speed(spec: StudySpec, config: Config, device: torch.device) -> tuple[float, float]:
     """Images/s of the twin's training, median over reports of its progress, and the seconds before the first.
 
     On built-in scenes, also where the study's own images are a folder: those are not decoded for a forecast.

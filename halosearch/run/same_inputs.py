@@ -10,6 +10,7 @@ from typing import Any
 from halosearch.cost.timing import TimingPlan
 from halosearch.errors import EnvironmentFault, UsageError, VersionError
 from halosearch.families.halonet.network import WEIGHTS_VERSION
+from halosearch.families.known import HALONET
 from halosearch.proxy.data.dataset import Dataset
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.sources import upsampled_sizes
@@ -60,7 +61,11 @@ def _changed(table: Table, fact: str, now: dict[str, Any]) -> tuple[list[str], d
         table.set_fact(fact, now)
         return [], {}
     if "preset" in known:  # what an earlier version did not name yet means what the defaults say
-        known = {"rivals": []} | known | {"preset": Preset.model_validate(known["preset"]).model_dump(mode="json")}
+        known = (
+            {"rivals": [], "family": HALONET}
+            | known
+            | {"preset": Preset.model_validate(known["preset"]).model_dump(mode="json")}
+        )
     return [key for key in now if known.get(key) != now[key]], known
 
 

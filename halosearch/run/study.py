@@ -18,7 +18,6 @@ import torch
 
 from halosearch.cost.devices import fingerprint
 from halosearch.errors import EnvironmentFault
-from halosearch.families.halonet.space import DIALS
 from halosearch.files import write_text
 from halosearch.proxy.data.dataset import DataRequest, Dataset
 from halosearch.proxy.data.folder import DecodingStoppedError
@@ -162,7 +161,7 @@ def _drive(
     run: Run, table: Table, rows: list[Evaluation], publisher: Publisher, monitor: ResourceMonitor, data: Dataset
 ) -> str:
     """Let the driver run; returns how it ended."""
-    pool = Pool(run.candidates, DIALS)
+    pool = Pool(run.candidates, run.spec.search_space().dials())
     make = run.make_workers or workers_at(run.place)
     settings = settings_of(run.spec, run.folders, data)
     workers = make(run.spec, settings, run.folders, _identity(table), run.listener.message)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halosearch.cost.candidate_pool import twin_macs
+from halosearch.cost.pools import pool_twin_macs
+from halosearch.families.known import search_of
 from halosearch.search.planner import SearchDesign
 from halosearch.search.pool import Pool
 from halosearch.search.pool_sampler import Guidance
@@ -34,7 +35,9 @@ def trial_seconds(macs: np.ndarray) -> np.ndarray:
 def design_of(spec: StudySpec, pool: Pool, *, force: bool = False) -> SearchDesign:
     """The design of a search study; the pool is all that its budget admits."""
     preset = spec.preset
-    seconds = trial_seconds(twin_macs(pool.rows, preset.width_multiplier)) if spec.sampler == POOL else None
+    seconds = (
+        trial_seconds(pool_twin_macs(spec.family, pool.rows, preset.width_multiplier)) if spec.sampler == POOL else None
+    )
     eta = preset.eta if spec.sampler == POOL else 0
     rungs = preset.rungs if eta else preset.rungs[-1:]
     guide = Guide(GUIDE_COST, Guidance(tuple(map(float, rungs)), seconds, reference=0.0))
@@ -43,7 +46,7 @@ def design_of(spec: StudySpec, pool: Pool, *, force: bool = False) -> SearchDesi
         spec.sampler,
         guide,
         spec.seed,
-        reference=reference_dials(pool, spec.budget.params),
+        reference=reference_dials(pool, spec.family, spec.budget.params),
         timed=preset.timed != "none",
         time_front=preset.timed == "front",
         repeats=repeats_of(spec),
@@ -55,7 +58,8 @@ def design_of(spec: StudySpec, pool: Pool, *, force: bool = False) -> SearchDesi
 def repeats_of(spec: StudySpec) -> Repeats:
     """The repeats that a study asks for."""
     preset = spec.preset
-    return Repeats(spec.retests, preset.anchor_seeds, preset.rates, preset.finalists, preset.final_seeds)
+    corner = search_of(spec.family).corners
+    return Repeats(spec.retests, preset.anchor_seeds, preset.rates, preset.finalists, preset.final_seeds, corner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,10 @@ class Pool:
         self._scale[name] = lambda value: (bend(value) - start) / width
         return np.asarray(self._scale[name](column.to_numpy(dtype=float)), dtype=np.float32)[:, None]
 
+    def words(self) -> list[str]:
+        """The features whose values are words."""
+        return [name for name in self.features if isinstance(self.distributions[name], CategoricalDistribution)]
+
     def nearest_unseen(self, wish: dict[str, Any]) -> int:
         """Index of the unseen row closest to `wish` in the unit cube; the first of equals.
 

@@ -27,7 +27,8 @@ class Repeats:
     """How many repeats a study asks for.
 
     `retests` candidates are trained with a second seed, three of them with `anchor_seeds` in all; the learning rate of `rates`
-    candidates is audited; `finalists` are trained with `final_seeds` seeds more and scored on held-out images.
+    candidates is audited, those at the ends of the dials `corners`; `finalists` are trained with `final_seeds` seeds more and scored on
+    held-out images.
     """
 
     retests: int = 0
@@ -35,13 +36,14 @@ class Repeats:
     rates: int = 0
     finalists: int = 0
     final_seeds: int = 0
+    corners: tuple[str, str] = ("stage3_depth", "expansion_ratio")
 
 
 def checks(design: Repeats, uniform: int, seed: int, outcomes: Mapping[int, Outcome], dials: Dials) -> list[Evaluation]:
     """Retests of the first candidates, more seeds of three anchors, other rates of the corners, as far as they are known yet.
 
-    Anchors are the cheapest, the middle and the dearest of the candidates trained twice; corners the deepest candidate and those
-    with the narrowest and the widest bottleneck, where a rule for learning rates is most likely to fail. With more outcomes the
+    Anchors are the cheapest, the middle and the dearest of the candidates trained twice; corners (of HaloNets) the deepest candidate and
+    those with the narrowest and the widest bottleneck, where a rule for learning rates is most likely to fail. With more outcomes the
     list only grows at its end. Rows come without id, candidate and costs.
     """
     scored: list[int] = []
@@ -63,7 +65,7 @@ def checks(design: Repeats, uniform: int, seed: int, outcomes: Mapping[int, Outc
     ]
     return found + [
         _about(RATE, n, seed=seed, repeat=repeat, rate=factor)
-        for n in (corners(scored, dials)[: design.rates] if design.rates else ())
+        for n in (corners(scored, dials, design.corners)[: design.rates] if design.rates else ())
         for repeat, factor in RATES.items()
     ]
 
@@ -72,12 +74,13 @@ def _about(kind: str, trial: int, **differs: Any) -> Evaluation:
     return Evaluation(-1, kind, {}, trial=trial, **differs)
 
 
-def corners(trials: Sequence[int], dials: Dials) -> list[int]:
-    """The deepest trial, and those with the widest and the narrowest bottleneck; each once."""
+def corners(trials: Sequence[int], dials: Dials, of: tuple[str, str]) -> list[int]:
+    """The trial with the largest value of one dial, and those with the largest and the smallest of another; each once."""
+    depth, width = of
     chosen = [
-        max(trials, key=lambda n: (dials(n)["stage3_depth"], -n)),
-        max(trials, key=lambda n: (dials(n)["expansion_ratio"], -n)),
-        min(trials, key=lambda n: (dials(n)["expansion_ratio"], n)),
+        max(trials, key=lambda n: (dials(n)[depth], -n)),
+        max(trials, key=lambda n: (dials(n)[width], -n)),
+        min(trials, key=lambda n: (dials(n)[width], n)),
     ]
     return list(dict.fromkeys(chosen))
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from halosearch import __version__
 from halosearch.errors import UsageError, VersionError
-from halosearch.families.halonet.space import SHORT_NAMES, SearchSpace
+from halosearch.families.known import HALONET, search_of
+from halosearch.families.search_space import SearchSpace
 from halosearch.files import write_text
 from halosearch.spec.flags import Flag
 from halosearch.spec.presets import PRESETS, Frozen, Preset
@@ -67,6 +68,7 @@ class StudySpec(Frozen):
     halosearch: str = __version__
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), Flag("--name", "Name of a new study.")]
     note: str = ""
+    family: Annotated[str, Flag("--family", "Family to search: halonet (default) or efficientnet.")] = HALONET
     budget: BudgetSpec
     data: Annotated[str, Flag("--data", "Folder of images, CIFAR files, or built-in scenes (default).")]
     max_time_s: Annotated[
@@ -133,7 +135,7 @@ class StudySpec(Frozen):
 
     def search_space(self) -> SearchSpace:
         """The dials' values."""
-        return SearchSpace().with_overrides(dict(self.space))
+        return search_of(self.family).space().with_overrides(dict(self.space))
 
     @property
     def uniform(self) -> int:
@@ -141,13 +143,13 @@ class StudySpec(Frozen):
         return self.trials if self.sampler == "random" else self.preset.uniform
 
 
-def preset_space(preset: Preset, overrides: dict[str, Any]) -> SearchSpace:
-    """The default space with the preset's image sizes, then the user's overrides (which win).
+def preset_space(family: str, preset: Preset, overrides: dict[str, Any]) -> SearchSpace:
+    """A family's default space with the preset's image sizes, then the user's overrides (which win).
 
     Raises:
         UsageError: an override is unknown or out of its domain.
     """
-    default = SearchSpace()
+    default = search_of(family).space()
     sizes = [size for size in default.image_size if preset.smallest <= size <= preset.largest]
     return default.with_overrides({"image_size": sizes}).with_overrides(overrides)
 
@@ -185,7 +187,7 @@ def read_yaml(path: Path, tell: Callable[[str], None] = lambda _: None) -> dict[
         ("", StudySpec.model_fields, values),
         (" under budget", BudgetSpec.model_fields, values.get("budget")),
         (" under preset", Preset.model_fields, values.get("preset")),
-        (" under space", dict(SHORT_NAMES) | dict.fromkeys(SHORT_NAMES.values()), values.get("space")),
+        (" under space", _dials(values.get("family", HALONET)), values.get("space")),
     ):
         for key in found if isinstance(found, dict) else ():
             if key not in known:
@@ -195,6 +197,12 @@ def read_yaml(path: Path, tell: Callable[[str], None] = lambda _: None) -> dict[
                     f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}",
                 )
     return values
+
+
+def _dials(family: Any) -> tuple[str, ...]:
+    """Short and long names of a family's dials."""
+    space = search_of(str(family)).space
+    return *space.SHORT, *space.dials()
 
 
 def _whole_mappings(values: dict[str, Any], name: str) -> dict[str, Any]:

@@ -449,3 +449,30 @@ def test_a_signal_or_the_time_limit_ends_decoding_and_nothing_stays(tmp_path):
     assert "stopped while images were decoded" in limited.stderr
     assert "time is up" in limited.stderr
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_study_of_efficientnets_searches_their_own_dials_beside_the_nearest_halonet(tmp_path):
+    path = tiny(tmp_path, trials=10, uniform=2, finalists=1, rivals="[nearest]")
+    text = path.read_text()
+    path.write_text(
+        "family: efficientnet\n"
+        + text[: text.index("space:")].replace("timing_batch:", "timed: all, timing_batch:")
+        + "space: {s: [32, 48], w: [0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1]}\n"
+    )
+    halosearch("study", path, "--force", cwd=tmp_path, check=0)
+    table = pd.read_csv(tmp_path / "reports" / "tiny" / "trials.csv")
+    candidates = table[table["trial"] >= 0]
+    assert len(candidates) == 10
+    assert candidates["width"].between(0.7, 1.1).all()
+    assert candidates["candidate"].str.startswith("efficientnet").all()
+    assert candidates["params"].between(4_750_000, 5_250_000).all()
+    assert table[table["state"] == "rival"]["candidate"].str.startswith("s=48,b=8,h=3").all()
+    for wanted in ("efficientnet-b0:s=48", "tiny#0", "efficientnet-b7:s=48"):
+        said = json.loads(halosearch("predict", "tiny", wanted, "--json", cwd=tmp_path, check=0).stdout)
+        assert said["candidates"][0]["predicted_step_time_low_s"] < said["candidates"][0]["predicted_step_time_high_s"]
+        assert said["candidates"][0]["extrapolated"] == (wanted == "efficientnet-b7:s=48")
+        assert set(said["audits"]) == {"efficientnet"}
+    assert "has timed 0 networks" in error_of(halosearch("predict", "tiny", "resnet-50", cwd=tmp_path, check=7))
+    same = halosearch("study", path, "--family", "halonet", cwd=tmp_path, check=2)
+    assert "begun with family efficientnet, not halonet" in error_of(same)

@@ -11,13 +11,13 @@ from halosearch.families.halonet.published import FAMILY
 from halosearch.families.halonet.space import (
     DIALS,
     MAX_PADDING_WASTE,
-    SearchSpace,
+    HaloNetSpace,
     config_from_dials,
     dials_from_config,
 )
 from halosearch.families.halonet.twin import twin_of
 
-SMALL = SearchSpace().with_overrides(
+SMALL = HaloNetSpace().with_overrides(
     {
         "s": [48, 64, 100],
         "b": [4, 7, 8, 16, "map"],
@@ -66,7 +66,7 @@ def test_a_macs_ceiling_keeps_exactly_the_rows_below_it():
 
 
 def test_rows_hold_the_counts_of_their_networks():
-    rows = candidate_pool(SearchSpace(), Limits(9_000_000, 0.01)).sample(200, random_state=0)
+    rows = candidate_pool(HaloNetSpace(), Limits(9_000_000, 0.01)).sample(200, random_state=0)
     for row in rows.to_dict("records"):
         cost = count(config_from_dials(row))
         assert (cost.params, cost.macs, cost.activations) == (row["params"], row["macs"], row["activations"])
@@ -74,7 +74,7 @@ def test_rows_hold_the_counts_of_their_networks():
 
 def test_the_default_cells_hold_the_published_models():
     for name in ("h0", "h1", "h4"):
-        rows = candidate_pool(SearchSpace(), Limits(count(FAMILY[name]).params, 0.0005))
+        rows = candidate_pool(HaloNetSpace(), Limits(count(FAMILY[name]).params, 0.0005))
         dials = dials_from_config(FAMILY[name])
         match = np.logical_and.reduce(
             [
@@ -87,17 +87,17 @@ def test_the_default_cells_hold_the_published_models():
 
 def test_an_empty_cell_names_the_nearest_feasible_budgets():
     with pytest.raises(InfeasibleError) as caught:
-        candidate_pool(SearchSpace(), Limits(300_000))
+        candidate_pool(HaloNetSpace(), Limits(300_000))
     assert "3,896,296" in caught.value.sentence
     assert caught.value.exit_code == 3
     nearest = int(caught.value.hint.split()[-1])
-    assert len(candidate_pool(SearchSpace(), Limits(nearest, 1e-9))) > 0
+    assert len(candidate_pool(HaloNetSpace(), Limits(nearest, 1e-9))) > 0
     with pytest.raises(InfeasibleError):
-        candidate_pool(SearchSpace(), Limits(500_000_000))
+        candidate_pool(HaloNetSpace(), Limits(500_000_000))
 
 
 def test_a_million_rows_are_counted_in_under_three_seconds_of_one_core():
-    rows = candidate_pool(SearchSpace(), Limits(20_000_000, 0.02)).iloc[:1_000_000]
+    rows = candidate_pool(HaloNetSpace(), Limits(20_000_000, 0.02)).iloc[:1_000_000]
     assert len(rows) == 1_000_000
     started = time.process_time()
     counted = count_rows(rows)
@@ -112,7 +112,7 @@ def test_padding_waste_by_hand():
 
 
 def test_macs_of_twins_are_those_of_the_twins_themselves():
-    rows = candidate_pool(SearchSpace(), Limits(20_000_000, 0.002)).sample(60, random_state=0)
+    rows = candidate_pool(HaloNetSpace(), Limits(20_000_000, 0.002)).sample(60, random_state=0)
     found = twin_macs(rows, 0.125)
     for index, row in enumerate(rows.to_dict("records")):
         assert found[index] == count(twin_of(config_from_dials(row), 0.125)).macs

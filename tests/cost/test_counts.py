@@ -10,7 +10,7 @@ from halosearch.families.halonet.counts import count, dials_of, layers
 from halosearch.families.halonet.network import HaloAttention, HaloNet
 from halosearch.families.halonet.notation import parse_candidate
 from halosearch.families.halonet.published import FAMILY, NAMED, PUBLISHED
-from halosearch.families.halonet.space import DIALS, SearchSpace, config_from_dials
+from halosearch.families.halonet.space import DIALS, HaloNetSpace, config_from_dials
 from halosearch.families.halonet.twin import twin_of
 
 PUBLISHED_PARAMS = {
@@ -27,7 +27,7 @@ PUBLISHED_PARAMS = {
 
 def random_configs(n, seed, sizes=None):
     rng = np.random.default_rng(seed)
-    space = SearchSpace() if sizes is None else SearchSpace().with_overrides({"s": sizes})
+    space = HaloNetSpace() if sizes is None else HaloNetSpace().with_overrides({"s": sizes})
     values = {name: getattr(space, name) for name in DIALS}
     for _ in range(n):
         row = {name: options[rng.integers(len(options))] for name, options in values.items()}

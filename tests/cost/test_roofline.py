@@ -9,7 +9,7 @@ from halosearch.cost.peaks import measure_peaks
 from halosearch.cost.roofline import Peaks, Setting, floor_s, kernels, pairs_seen
 from halosearch.families.halonet.counts import dials_of
 from halosearch.families.halonet.published import FAMILY
-from halosearch.families.halonet.space import SearchSpace, config_from_dials
+from halosearch.families.halonet.space import HaloNetSpace, config_from_dials
 from tests.cost.test_counts import random_configs
 
 H100 = Peaks(798e12, 3.0e12)
@@ -38,7 +38,7 @@ def test_pairs_seen_are_those_that_a_loop_over_positions_counts(geometry):
 
 
 def test_many_networks_at_once_have_the_floors_that_they_have_alone():
-    rows = candidate_pool(SearchSpace(image_size=(48, 64), block_size=(4, 8)), Limits(10_000_000, 0.01))
+    rows = candidate_pool(HaloNetSpace(image_size=(48, 64), block_size=(4, 8)), Limits(10_000_000, 0.01))
     rows = rows.sample(40, random_state=0).reset_index(drop=True)
     setting, together = Setting(4, True, 4), np.empty(len(rows))
     for at, dials in dials_of_rows(rows):

@@ -17,7 +17,7 @@ from halosearch.cost.timing import TimingPlan
 from halosearch.families.halonet.counts import dials_of
 from halosearch.families.halonet.notation import parse_candidate
 from halosearch.families.halonet.published import FAMILY
-from halosearch.families.halonet.space import SearchSpace, config_from_dials
+from halosearch.families.halonet.space import HaloNetSpace, config_from_dials
 
 SETTING = Setting(4, True, 4)
 LAW = dict(zip(TERMS, (1e-9, 3e-8, 1.2e-9, 2e-9, 4e-8, 2e-9, 5e-8, 0, 8e-7, 2e-8, 1e-8, 6e-9, 4e-3), strict=True))
@@ -25,7 +25,7 @@ LAW = dict(zip(TERMS, (1e-9, 3e-8, 1.2e-9, 2e-9, 4e-8, 2e-9, 5e-8, 0, 8e-7, 2e-8
 
 @functools.cache
 def whole_cell():
-    return candidate_pool(SearchSpace(image_size=(48, 64, 96, 128)), Limits(10_000_000, 0.01))
+    return candidate_pool(HaloNetSpace(image_size=(48, 64, 96, 128)), Limits(10_000_000, 0.01))
 
 
 def random_candidates(n, seed):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from halosearch.errors import UsageError
 from halosearch.families.halonet.notation import candidate_text, parse_candidate
 from halosearch.families.halonet.published import NAMED
-from halosearch.families.halonet.space import DIALS, SearchSpace, config_from_dials, dials_from_config
+from halosearch.families.halonet.space import DIALS, HaloNetSpace, config_from_dials, dials_from_config
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -18,7 +18,7 @@ def test_the_dials_of_h4_as_a_user_types_them():
     assert parse_candidate("s=384,b=12,h=2,rv=1,rb=3,l3=12,df=1280") == NAMED["h4"]
 
 
-SPACE = SearchSpace()
+SPACE = HaloNetSpace()
 
 
 @given(
@@ -63,10 +63,10 @@ def test_b_map_is_global_attention():
 
 
 def test_overrides_are_checked_and_short_names_known():
-    space = SearchSpace().with_overrides({"s": [64], "df": ["none", 512], "heads": "width"})
+    space = HaloNetSpace().with_overrides({"s": [64], "df": ["none", 512], "heads": "width"})
     assert space.image_size == (64,)
     assert space.final_width == (0, 512)
-    assert space.hash() != SearchSpace().hash()
+    assert space.hash() != HaloNetSpace().hash()
     for bad in (
         {"sz": [64]},
         {"s": []},
@@ -78,7 +78,7 @@ def test_overrides_are_checked_and_short_names_known():
         {"b": ["whole"]},
     ):
         with pytest.raises(UsageError):
-            SearchSpace().with_overrides(bad)
+            HaloNetSpace().with_overrides(bad)
 
 
 def test_the_default_space_holds_the_published_family_exactly():

@@ -220,25 +220,28 @@ def test_with_timm_s_weights_ours_gives_what_timm_s_gives(ours, theirs):
     ],
 )
 def test_the_rival_of_a_budget_is_the_nearest_efficientnet_by_ratio(params, name):
-    assert nearest_rival(params) == f"efficientnet-{name}"
+    assert nearest_rival("halonet", params) == f"efficientnet-{name}"
 
 
 def test_rivals_read_images_of_the_study_s_sizes_and_none_is_there_twice():
     sizes = (48, 64, 96)
-    assert rivals_of(["nearest"], 20_000_000, sizes) == ("efficientnet-b4:s=96",)
-    assert rivals_of(["resnet-50", "efficientnet-b0:s=64"], 1, sizes) == ("resnet-50:s=96", "efficientnet-b0:s=64")
-    assert rivals_of(["resnet-50", "resnet-50:s=300", "resnet-50:s=32"], 1, sizes) == (
+    assert rivals_of(["nearest"], "halonet", 20_000_000, sizes) == ("efficientnet-b4:s=96",)
+    assert rivals_of(["resnet-50", "efficientnet-b0:s=64"], "halonet", 1, sizes) == (
+        "resnet-50:s=96",
+        "efficientnet-b0:s=64",
+    )
+    assert rivals_of(["resnet-50", "resnet-50:s=300", "resnet-50:s=32"], "halonet", 1, sizes) == (
         "resnet-50:s=96",
         "resnet-50:s=48",
     )
-    assert rivals_of(["efficientnet-b1"], 1, (64, 240, 640)) == ("efficientnet-b1",)
-    assert rivals_of(["none"], 20_000_000, sizes) == ()
+    assert rivals_of(["efficientnet-b1"], "halonet", 1, (64, 240, 640)) == ("efficientnet-b1",)
+    assert rivals_of(["none"], "halonet", 20_000_000, sizes) == ()
     assert parse_rivals("efficientnet:w=1,d=1,s=64; resnet-50", "--rivals") == (
         "efficientnet:w=1,d=1,s=64",
         "resnet-50",
     )
     for text in ("h4", "vgg16"):
         with pytest.raises(UsageError):
-            rivals_of([text], 1, sizes)
+            rivals_of([text], "halonet", 1, sizes)
     with pytest.raises(UsageError):
         parse_rivals(" ; ", "--rivals")

@@ -357,7 +357,7 @@ def test_hostile_words_execute_nothing(browser, tmp_path):
     bad = record(
         25,
         np.random.default_rng(0),
-        __import__("halosearch.families.halonet.space", fromlist=["SearchSpace"]).SearchSpace(),
+        __import__("halosearch.families.halonet.space", fromlist=["HaloNetSpace"]).HaloNetSpace(),
         "failed",
     )
     trials.append(type(bad)(25, bad.dials, bad.costs, "failed", 1, HOSTILE, {}))

@@ -16,7 +16,7 @@ ICC = {"n": 40, "icc": 0.9, "low": 0.8, "high": 0.95}
 
 def summary(**validation):
     preset = PRESETS["cpu-1h"].model_dump(mode="json") | {"rungs": (768, 1536)}
-    return {"validation": validation, "spec": {"preset": preset, "data": "scenes-easy-2"}}
+    return {"validation": validation, "spec": {"preset": preset, "data": "scenes-easy-2", "family": "halonet"}}
 
 
 def test_what_is_not_known_is_not_said():
@@ -37,7 +37,7 @@ def test_the_dials_that_are_named_are_those_of_the_committed_record(name):
 @pytest.mark.parametrize("name", SWEEPS)
 def test_dials_are_named_only_for_the_very_training_that_was_swept(name):
     preset = PRESETS[name].model_dump(mode="json")
-    spec = {"preset": preset, "data": preset["scenes"]}
+    spec = {"preset": preset, "data": preset["scenes"], "family": "halonet"}
     said = worth_sentences({"validation": {}, "spec": spec})[-1]
     assert f"benchmarks/dials-{name}-cpu.md" in said
     assert all(dial in said for dial in (*SWEEPS[name].seen, *SWEEPS[name].unseen))

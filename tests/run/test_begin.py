@@ -1,11 +1,12 @@
 import pytest
 
 from halosearch import __version__
-from halosearch.analysis.published_nearby import comparison_with_published, nearest_published
-from halosearch.cost.candidate_pool import pool_of
+from halosearch.analysis.published_nearby import comparison_with_published
 from halosearch.cost.devices import is_out_of_memory
+from halosearch.cost.pools import pool_of
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.families.halonet.space import DIALS
+from halosearch.families.known import nearest_member, search_of
 from halosearch.proxy.training import DivergedError
 from halosearch.record.folders import budget_name
 from halosearch.run.begin import request, resolve
@@ -68,8 +69,8 @@ def test_a_tier_that_cannot_contain_a_published_model_says_so():
 def test_the_reference_is_a_row_of_the_cell_near_the_published_model():
     spec, _, _ = resolve(request(budget_params=20_000_000), cpu)
     pool = Pool(pool_of(spec), DIALS)
-    dials = reference_dials(pool, 20_000_000)
-    assert nearest_published(20_000_000) == "h4"
+    dials = reference_dials(pool, "halonet", 20_000_000)
+    assert nearest_member(search_of("halonet"), 20_000_000) == "h4"
     assert dials["expansion_ratio"] == 3
     assert dials["stage3_depth"] == 12
     assert dials["image_size"] == PRESETS["cpu-10m"].largest

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from halosearch.cost.candidate_pool import pool_of
+from halosearch.cost.pools import pool_of
 from halosearch.run import forecast as module
 from halosearch.run.begin import Request, resolve
 from halosearch.run.forecast import forecast, images_shown

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from halosearch.cost.candidate_pool import Limits, candidate_pool
 from halosearch.families.halonet.counts import count
-from halosearch.families.halonet.space import DIALS, SearchSpace, config_from_dials
+from halosearch.families.halonet.space import DIALS, HaloNetSpace, config_from_dials
 from halosearch.search.pool import Pool, PoolExhaustedError
 from halosearch.search.pool_sampler import Guidance
 from halosearch.search.sampler import OPTUNA, Guide, Outcome, Proposer
@@ -112,7 +112,7 @@ def test_a_pool_of_one_row_with_constant_features_works():
 @pytest.mark.parametrize("sampler", FAST)
 def test_over_twenty_seeds_every_proposal_is_inside_the_budget_and_none_comes_twice(sampler):
     """The real cell of 6 M parameters, with failures and trials that are still running."""
-    space = SearchSpace().with_overrides({"s": [48, 64, 96]})
+    space = HaloNetSpace().with_overrides({"s": [48, 64, 96]})
     rows = candidate_pool(space, Limits(6_000_000, 0.05))
     for seed in range(20):
         proposer = Proposer(Pool(rows, DIALS), sampler, seed, 4, Guide("macs", Guidance(reference=0.0)))

@@ -26,7 +26,7 @@ CURVE_POINTS = 16
 
 def prepare_slices(table: pd.DataFrame, front: list[int]) -> dict[str, Any]:
     """Scored trials against every dial that varies; a dial of words is numbered in order."""
-    dials = [column for column in DIALS if table[column.name].nunique() > 1]
+    dials = [column for column in DIALS if column.name in table and table[column.name].nunique() > 1]
     scored = table[table["score"].notna()]
     return {
         "dials": [(column, words_of(table[column.name])) for column in dials],
@@ -75,7 +75,7 @@ def draw_slices(data: dict[str, Any], *, trials: bool = True) -> Any:
 def prepare_parallel(table: pd.DataFrame, front: list[int], *, trials: bool = True) -> dict[str, Any]:
     """One axis per dial and cost that varies, score last, each scaled to 0..1; trials with a value on every axis."""
     axes = []
-    for name in PARALLEL:
+    for name in (each for each in PARALLEL if each in table):
         values = table[name].dropna()
         if values.nunique() < 2:
             continue
