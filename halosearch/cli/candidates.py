@@ -11,6 +11,7 @@ from halosearch.errors import UsageError
 from halosearch.families.halonet.config import HaloNetConfig
 from halosearch.families.halonet.notation import candidate_from_values
 from halosearch.families.known import candidate_text, count, family_of, layers_of, parse_candidate, values_of
+from halosearch.spec.unique_yaml import load_yaml
 
 
 def resolve_candidate(text: str, root: Path) -> Any:
@@ -27,7 +28,7 @@ def resolve_candidate(text: str, root: Path) -> Any:
         import yaml
 
         try:
-            values = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
+            values = load_yaml(Path(text).read_text(encoding="utf-8"), text)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UsageError(
                 f"{text} cannot be read: {str(error).splitlines()[0]}",

@@ -11,6 +11,7 @@ import typer
 from halosearch import __version__
 from halosearch.cli.benching import BenchOptions, run_bench
 from halosearch.cli.ending import run_app
+from halosearch.cli.experimenting import ExperimentOptions, run_experiment
 from halosearch.cli.options import Candidate, Json, Root, Study, study_names
 from halosearch.cli.running import StudyCommand, StudyOptions, run_or_forecast
 from halosearch.cli.signature import from_fields, with_study_fields
@@ -88,6 +89,13 @@ def train(options: TrainOptions) -> None:
 def space(options: SpaceOptions) -> None:
     """Say what is feasible under a budget: how many candidates, the range of every dial."""
     show_space(options)
+
+
+@app.command()
+@from_fields(ExperimentOptions)
+def experiment(options: ExperimentOptions) -> None:
+    """Run an experiment from its file: arms, seeds, and expectations written before; say which of them held."""
+    run_experiment(options)
 
 
 @app.command()

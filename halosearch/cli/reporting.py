@@ -19,9 +19,14 @@ def write_pages(study: str, other: str | None, root: Path, *, as_json: bool, fig
         return
     from halosearch.report.reading import open_study, rewrite_report
 
-    opened = open_study(root, study)
+    opened = open_study(root, study, experiments=True)
     summary, page = rewrite_report(opened)
-    written = _print_figures(kinds, opened.folders.report, lambda: _charts(summary))
+    if opened.spec.experiment is None:
+        written = _print_figures(kinds, opened.folders.report, lambda: _charts(summary))
+    else:
+        from halosearch.report.experiment_page import experiment_figures
+
+        written = _print_figures(kinds, opened.folders.report, lambda: experiment_figures(summary))
     if as_json:
         put_json({"report": str(page), "figures": written, "summary": summary})
         return

@@ -23,6 +23,7 @@ from halosearch.errors import NothingUsableError, StoreError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from halosearch.cli.progress import JsonLines, Lines, Panel
     from halosearch.cli.tally import Tally
     from halosearch.record.folders import Folders
     from halosearch.run.begin import Request
@@ -122,7 +123,7 @@ def _device_here(name: str) -> str:
     return str(resolve_device(name))
 
 
-def _resolver(place: Place) -> Callable[[str], str]:
+def resolver(place: Place) -> Callable[[str], str]:
     """How device names are understood: on Ray the driver's machine need not have what its workers have, and each looks for itself."""
 
     def resolve_there(name: str) -> str:
@@ -147,7 +148,9 @@ def run_or_forecast(command: StudyCommand) -> None:
     from halosearch.cost.pools import pool_of
     from halosearch.run.begin import resolve
 
-    spec, folders, exists = resolve(request, _resolver(place))
+    spec, folders, exists = resolve(request, resolver(place))
+    if spec.experiment is not None:
+        raise UsageError(f"{spec.name!r} is an experiment, not a search", f"halosearch experiment {spec.name}")
     if spec.max_gpu_hours is not None and not place.share(spec):
         raise UsageError("--max-gpu-hours limits GPUs, and this study uses none", "use --max-time instead")
     candidates = pool_of(spec)
@@ -161,7 +164,6 @@ def run_or_forecast(command: StudyCommand) -> None:
 
 
 def _run(spec: StudySpec, folders: Folders, candidates: pd.DataFrame, command: StudyCommand, *, exists: bool) -> None:
-    from halosearch.cli.progress import JsonLines, Lines, Panel
     from halosearch.cli.tally import Tally
     from halosearch.run.driver import Control
     from halosearch.run.place import parallel
@@ -171,15 +173,13 @@ def _run(spec: StudySpec, folders: Folders, candidates: pd.DataFrame, command: S
     json, price = command.options.json, price_of(spec)
     tally = Tally(price.rows, workers=parallel(spec))
     if exists:
-        _count_past(tally, spec, folders)
+        count_past(tally, spec, folders)
     budget = f"{spec.budget.params:,} parameters ±{100 * spec.budget.tolerance:g} %"
     title = f"study {spec.name}: {budget}, {len(candidates):,} candidates, preset {spec.preset.name}"
-    where = f"logs {folders.logs}   report {folders.report / 'index.html'}"
-    interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and json != "lines"
-    listener = Panel(tally, title, where) if interactive else JsonLines(tally) if json == "lines" else Lines(tally)
+    listener = listener_of(tally, title, folders, json)
     deadline = None if spec.max_time_s is None else time.monotonic() + spec.max_time_s
     control = Control(deadline=deadline)
-    received = _catch_signals(control, listener.message)
+    received = catch_signals(control, listener.message)
     try:
         listener.message(("continuing " if exists else "beginning ") + title)
         if not exists:
@@ -205,7 +205,25 @@ def _run(spec: StudySpec, folders: Folders, candidates: pd.DataFrame, command: S
     sys.exit(code)
 
 
-def _count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:
+def listener_of(tally: Tally, title: str, folders: Folders, json: str) -> Panel | Lines | JsonLines:
+    """Who is told how a study goes: a panel on a terminal, lines elsewhere, JSON lines where they are asked for."""
+    from halosearch.cli.progress import JsonLines, Lines, Panel
+
+    if json == "lines":
+        return JsonLines(tally)
+    where = f"logs {folders.logs}   report {folders.report / 'index.html'}"
+    interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return Panel(tally, title, where) if interactive else Lines(tally)
+
+
+def where_flag(folders: Folders) -> str:
+    """The --dir that leads to a study from here, where one is needed."""
+    root = folders.study.parent.parent
+    return "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
+
+
+def count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:
+    """Count what the record holds already."""
     from halosearch.cli.tally import count_rows
     from halosearch.record.storage import open_for_reading
 
@@ -214,7 +232,7 @@ def _count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:
             count_rows(tally, open_for_reading(spec, folders).rows())
 
 
-def _catch_signals(control: Control, message: Any) -> list[signal.Signals]:
+def catch_signals(control: Control, message: Any) -> list[signal.Signals]:
     """First SIGINT or SIGTERM: an orderly end. Second: out within two seconds; the record is whole at any moment."""
     received: list[signal.Signals] = []
 
@@ -238,8 +256,7 @@ def _end(
 ) -> None:
     """The last words: the answer, the page, how to go on."""
     json, summary = command.options.json, ended.summary
-    root = folders.study.parent.parent
-    where = "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
+    where = where_flag(folders)
     if ended.refused and not received:
         reason = "" if summary is None else f": {summary['validation']['reason']}"
         raise NothingUsableError(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from halosearch.cli.output import format_table, put, put_json
+
+if TYPE_CHECKING:
+    from halosearch.report.reading import Opened
 
 
 def show_status(study: str, root: Path, *, as_json: bool) -> None:
@@ -12,7 +16,11 @@ def show_status(study: str, root: Path, *, as_json: bool) -> None:
     from halosearch.report.reading import open_study
     from halosearch.report.status import status_of
 
-    document = status_of(open_study(root, study))
+    opened = open_study(root, study, experiments=True)
+    if opened.spec.experiment is not None:
+        _experiment_status(opened, as_json=as_json)
+        return
+    document = status_of(opened)
     if as_json:
         put_json(document)
         return
@@ -25,6 +33,26 @@ def show_status(study: str, root: Path, *, as_json: bool) -> None:
     )
     put(f"the proxy here: {document['validation']['verdict']}; {document['validation']['reason']}")
     put(document["answer"][0])
+
+
+def _experiment_status(opened: Opened, *, as_json: bool) -> None:
+    from halosearch.report.experiment_summary import experiment_summary
+
+    summary = experiment_summary(opened.spec, opened.folders, opened.rows, opened.table.facts())
+    if as_json:
+        put_json(
+            {
+                "study": summary["study"],
+                "running_now": opened.running,
+                **{k: summary[k] for k in ("trainings", "answer", "expectations")},
+            }
+        )
+        return
+    done = summary["trainings"]
+    put(f"experiment {summary['study']}: {'running' if opened.running else 'not running'}")
+    put(f"{done['done']} of {done['planned']} trainings ended, {len(summary['failures'])} of them without a score")
+    for sentence in summary["answer"][1 : 1 + len(summary["expectations"])]:
+        put(sentence)
 
 
 def show_frontier(study: str, root: Path, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from halosearch.families.known import Config, candidate_text, config_of_dials, parse_candidate
-from halosearch.record.evaluation import NETWORK
+from halosearch.record.evaluation import NETWORK, NETWORKS
 
 
 def config_of(candidate: Mapping[str, Any]) -> Config:
@@ -17,4 +17,6 @@ def config_of(candidate: Mapping[str, Any]) -> Config:
 
 def text_of(candidate: Mapping[str, Any]) -> str:
     """The same in words."""
+    if NETWORKS in candidate:
+        return "; ".join(candidate[NETWORKS])
     return candidate_text(config_of(candidate))

@@ -12,7 +12,11 @@ ANCHOR, REFERENCE, TRIAL, RETEST, RATE, STEP_TIME, HELD_OUT, RIVAL, RIVAL_HELD_O
 seed; with another learning rate; its step time alone; with another seed on images that the search never saw; a network of another
 family, trained and timed like the candidates; the same with the finalists' seeds on the images that the search never saw."""
 NETWORK = "network"
-"""What a rival's candidate is said by: its notation, for it has no dials."""
+"""What a rival's candidate, or an experiment's arm, is said by: its notation, for it has no dials."""
+ARM, STEP_TIMES = "arm", "step-times"
+"""Of an experiment: an arm trained with a seed; the step times of several arms in the same rounds."""
+RECIPE, NETWORKS = "recipe", "networks"
+"""What an arm changes of the recipe; the networks by arm that are timed together."""
 COMPLETE, PRUNED, INFEASIBLE, FAILED, RUNNING = "complete", "pruned", "infeasible", "failed", "running"
 
 

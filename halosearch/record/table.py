@@ -23,6 +23,7 @@ from halosearch.record.address import MARK, Database
 from halosearch.record.backup import Backup, recover
 from halosearch.record.evaluation import (
     ANCHOR,
+    ARM,
     COMPLETE,
     FAILED,
     HELD_OUT,
@@ -34,6 +35,7 @@ from halosearch.record.evaluation import (
     RIVAL,
     RIVAL_HELD_OUT,
     STEP_TIME,
+    STEP_TIMES,
     TRIAL,
     Evaluation,
 )
@@ -51,6 +53,7 @@ OBJECTIVES = {
     TRIAL: {"score": MAXIMIZE, "macs": MINIMIZE},
     ANCHOR: {"step_time_s": MINIMIZE},
     STEP_TIME: {"step_time_s": MINIMIZE},
+    STEP_TIMES: {"seconds": MINIMIZE},
 }
 """What Optuna shows, where it begins a study; studies that it has begun keep their own."""
 TITLES = {
@@ -62,6 +65,8 @@ TITLES = {
     HELD_OUT: "held-out images",
     RIVAL: "rivals",
     RIVAL_HELD_OUT: "rivals on held-out images",
+    ARM: "arms",
+    STEP_TIMES: "step times of arms",
 }
 STATES = {
     COMPLETE: TrialState.COMPLETE,

@@ -49,15 +49,17 @@ class Opened:
         return len(pool_of(self.spec))
 
 
-def open_study(root: Path, name: str) -> Opened:
-    """Open a study for reading; a driver may be running it, and the folder need not be writable.
+def open_study(root: Path, name: str, *, experiments: bool = False) -> Opened:
+    """Open a study for reading, with `experiments` one of these, too; a driver may be running it, and the folder need not be writable.
 
     Raises:
-        UsageError: there is no such study.
+        UsageError: there is no such study, or it is an experiment.
         StoreError: it has no record, or a damaged one.
     """
     folders = find_study(root, name)
     spec = make_spec(read_yaml(folders.study / FILE))
+    if spec.experiment is not None and not experiments:
+        raise UsageError(f"{name!r} is an experiment, not a search", f"what it found: halosearch report {name}")
     return Opened(spec, folders, open_for_reading(spec, folders), is_driven(spec, folders))
 
 
@@ -69,7 +71,13 @@ def summary_of(opened: Opened) -> dict[str, Any]:
 
 
 def rewrite_report(opened: Opened) -> tuple[dict[str, Any], Path]:
-    """Write the page anew."""
+    """Write the page of a study or an experiment anew."""
+    if opened.spec.experiment is not None:
+        from halosearch.report.experiment_page import write_experiment
+        from halosearch.report.experiment_summary import experiment_summary
+
+        found = experiment_summary(opened.spec, opened.folders, opened.rows, opened.table.facts())
+        return found, write_experiment(opened.folders.report, found)
     from halosearch.report.page import write_report  # plotly and matplotlib
 
     summary = summary_of(opened)

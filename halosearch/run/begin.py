@@ -105,7 +105,7 @@ def _check_free(folders: Folders) -> None:
         raise UsageError(f"{folders.report} exists and is not a report", "choose another name with --name")
 
 
-def _with_full_path(values: dict[str, Any]) -> dict[str, Any]:
+def with_full_path(values: dict[str, Any]) -> dict[str, Any]:
     """Where the data lies, whatever folder the study is continued from; names of built-in scenes stay as they are."""
     data = values.get("data")
     if data is None or data in DIFFICULTIES:
@@ -166,7 +166,7 @@ def _params(values: dict[str, Any]) -> int:
 
 
 def _made(values: dict[str, Any]) -> StudySpec:
-    spec = make_spec(_with_full_path(values))
+    spec = make_spec(with_full_path(values))
     check_address(spec.storage)
     return spec
 
@@ -224,7 +224,7 @@ def _continued(asked: Request, values: dict[str, Any], folders: Folders, resolve
         space = spec.search_space().with_overrides(said["space"])
         whole |= {"space": space.to_dict(), "space_hash": space.hash()}
     now = _made(whole)
-    _check_same(spec, now)
+    check_same(spec, now)
     if now.sampler != "random" and now.retests > max(now.preset.uniform, spec.retests):
         raise UsageError(
             f"only {now.preset.uniform} candidates of the study {spec.name!r} were drawn evenly, and only these can be trained again",
@@ -233,7 +233,7 @@ def _continued(asked: Request, values: dict[str, Any], folders: Folders, resolve
     return now
 
 
-def _check_same(old: StudySpec, new: StudySpec) -> None:
+def check_same(old: StudySpec, new: StudySpec) -> None:
     """Refuse to continue a study as another one."""
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
     for key in before:

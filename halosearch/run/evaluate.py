@@ -18,7 +18,7 @@ from halosearch.cost.parts import parts_of
 from halosearch.cost.timing import TimingPlan, anchor_config, measure
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.config import HaloNetConfig
-from halosearch.families.known import Config, twin_of
+from halosearch.families.known import Config, parse_candidate, twin_of
 from halosearch.proxy.checkpoint import remove
 from halosearch.proxy.data.dataset import HELD_OUT as HELD_OUT_IMAGES
 from halosearch.proxy.data.dataset import TEST, DataRequest, Dataset
@@ -29,12 +29,16 @@ from halosearch.proxy.zero_cost import zero_cost_scores
 from halosearch.record.candidates import config_of
 from halosearch.record.evaluation import (
     ANCHOR,
+    ARM,
     HELD_OUT,
+    NETWORKS,
+    RECIPE,
     REFERENCE,
     RETEST,
     RIVAL,
     RIVAL_HELD_OUT,
     STEP_TIME,
+    STEP_TIMES,
     TRIAL,
     Evaluation,
 )
@@ -113,6 +117,8 @@ def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) 
     if row.kind == ANCHOR:
         with _alone(device):
             return {"state": "complete", **measured_anchor(settings.timing, device)}
+    if row.kind == STEP_TIMES:
+        return step_times(row, settings.timing, device) | {"seconds": time.monotonic() - started}
     config = config_of(row.candidate)
     result: dict[str, Any] = {}
     to_the_top = row.rung in (-1, len(settings.rungs) - 1)
@@ -178,6 +184,18 @@ def step_time(config: Config, plan: TimingPlan, device: torch.device) -> dict[st
     return {"step_time": measure({"candidate": config}, plan, device)[0].to_dict()}
 
 
+def step_times(row: Evaluation, plan: TimingPlan, device: torch.device) -> dict[str, Any]:
+    """Step times of several networks in the same rounds, by arm: whose step, where, and the seconds of every round."""
+    try:
+        with _alone(device):
+            timed = measure(
+                {name: parse_candidate(text) for name, text in row.candidate[NETWORKS].items()}, plan, device
+            )
+    except (RuntimeError, MemoryError) as error:
+        return _out_of_memory(error, device)
+    return {"state": "complete", "step_times": {each.name: each.to_dict() for each in timed}}
+
+
 def part_times(config: HaloNetConfig, plan: TimingPlan, device: torch.device) -> list[dict[str, Any]]:
     """Every part of the candidate timed alone, for the prediction of other candidates: name, key, share of the yardstick."""
     timed = measure_parts(config, replace(plan, rounds=PART_ROUNDS), device)
@@ -189,9 +207,11 @@ def _train(
     settings: Settings, data: Dataset, row: Evaluation, config: Config, device: torch.device, world: World
 ) -> tuple[TrainingResult, int]:
     """Train the twin; out of memory is first answered with smaller parts of a batch. Also returns the parts of a batch."""
-    recipe = replace(settings.recipe, learning_rate=settings.recipe.learning_rate * row.rate)
+    own = row.candidate.get(RECIPE, {})
+    recipe = replace(settings.recipe, **own)
+    recipe = replace(recipe, learning_rate=recipe.learning_rate * row.rate)
     split, images = TEST, settings.data.test_images
-    if row.kind in (HELD_OUT, RIVAL_HELD_OUT):
+    if row.kind in (HELD_OUT, RIVAL_HELD_OUT, ARM):
         split, images = HELD_OUT_IMAGES, data.size(HELD_OUT_IMAGES)
     rungs = _rungs_of(settings, row)
     training = TrainingJob(twin_of(config, settings.width_multiplier), recipe, rungs, row.seed, images, split)
@@ -215,11 +235,11 @@ def _train(
 
 
 def _rungs_of(settings: Settings, row: Evaluation) -> tuple[int, ...]:
-    """Trials and retests are scored at every rung; searched ones of a study without stops, and all others, only at the last.
+    """Trials, retests and arms are scored at every rung; searched ones of a study without stops, and all others, only at the last.
 
     The lower rungs of candidates drawn evenly, which know of no other row, say how a ranking changes with length.
     """
-    if row.kind == RETEST or (row.kind == TRIAL and (settings.stops or not row.known)):
+    if row.kind in (RETEST, ARM) or (row.kind == TRIAL and (settings.stops or not row.known)):
         return settings.rungs
     return settings.rungs[-1:]
 

@@ -131,7 +131,7 @@ def measured_probe(spec: StudySpec, config: Config, device: torch.device) -> dic
     started = time.monotonic()
     timed = measure({"probe": config}, timing_plan(spec), device)[0]
     timing_s = (1 + PARTS) * (time.monotonic() - started)
-    speed, begin_s = _twin_speed(spec, config, device)
+    speed, begin_s = twin_speed(spec, config, device)
     return {
         "candidate": candidate_text(config),
         "step_time_s": timed.seconds.to_dict(),
@@ -149,7 +149,7 @@ def images_shown(spec: StudySpec) -> float:
     return steps * recipe.batch + looked_at / 3
 
 
-def _twin_speed(spec: StudySpec, config: Config, device: torch.device) -> tuple[float, float]:
+def twin_speed(spec: StudySpec, config: Config, device: torch.device) -> tuple[float, float]:
     """Images/s of the twin's training, median over reports of its progress, and the seconds before the first.
 
     On built-in scenes, also where the study's own images are a folder: those are not decoded for a forecast.

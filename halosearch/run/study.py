@@ -29,17 +29,20 @@ from halosearch.record.study_lock import StudyLock
 from halosearch.record.table import Table
 from halosearch.record.trials import anchor_of
 from halosearch.report.evidence import DATA_FILE
+from halosearch.report.experiment_publisher import ExperimentPublisher
 from halosearch.report.publisher import Publisher
 from halosearch.run.anchor import check_device
 from halosearch.run.begin import is_begun
 from halosearch.run.choose_engine import MakeWorkers, workers_at
-from halosearch.run.driver import Control, Driver, ProgressListener
+from halosearch.run.driver import Control, Driver, Planner, ProgressListener
 from halosearch.run.evaluate import Settings
+from halosearch.run.experiments import note_expectations
 from halosearch.run.place import LOCAL, Place
 from halosearch.run.protocol import MachineFaultError
 from halosearch.run.resource_monitor import ResourceMonitor, check_disk
 from halosearch.run.same_inputs import check_same_inputs, data_facts, recipe_of, tell_of_data, timing_plan
 from halosearch.search.design import design_of
+from halosearch.search.experiment import ExperimentPlanner
 from halosearch.search.planner import FINISHED, REFUSED, SearchPlanner
 from halosearch.search.pool import Pool
 from halosearch.spec.study import StudySpec, write_spec
@@ -123,7 +126,11 @@ def _run(run: Run, lock: StudyLock | None) -> Ended:
     anchor = anchor_of(rows)
     if run.place.engine == LOCAL and anchor is not None:
         check_device(anchor, fingerprint(torch.device(spec.device)))
-    publisher = Publisher(spec, folders, rows, len(run.candidates), say)
+    if spec.experiment is not None:
+        note_expectations(table, spec.experiment, say)
+        publisher: Publisher = ExperimentPublisher(spec, folders, table, rows, say)
+    else:
+        publisher = Publisher(spec, folders, rows, len(run.candidates), say)
     monitor = ResourceMonitor(
         folders.study,
         folders.spent,
@@ -161,7 +168,7 @@ def _drive(
     run: Run, table: Table, rows: list[Evaluation], publisher: Publisher, monitor: ResourceMonitor, data: Dataset
 ) -> str:
     """Let the driver run; returns how it ended."""
-    pool = Pool(run.candidates, run.spec.search_space().dials())
+    planner, distributions = _planner(run)
     make = run.make_workers or workers_at(run.place)
     settings = settings_of(run.spec, run.folders, data)
     workers = make(run.spec, settings, run.folders, _identity(table), run.listener.message)
@@ -173,13 +180,13 @@ def _drive(
             run.listener.message(f"stopping: {reason}")
 
     driver = Driver(
-        SearchPlanner(design_of(run.spec, pool, force=run.force), pool),
+        planner,
         workers,
         run.control,
         run.listener,
         table,
         rows,
-        pool.distributions,
+        distributions,
         len(run.spec.preset.rungs) - 1,
         watch,
         publisher.refresh,
@@ -190,6 +197,14 @@ def _drive(
         workers.close()
         with contextlib.suppress(OSError):  # a full disk is said by what met it first
             monitor.write()
+
+
+def _planner(run: Run) -> tuple[Planner, dict[str, Any]]:
+    """What decides, and the distributions of what it proposes: a search over the pool, or an experiment's arms."""
+    if run.spec.experiment is not None:
+        return ExperimentPlanner(run.spec.experiment, run.spec.seed), {}
+    pool = Pool(run.candidates, run.spec.search_space().dials())
+    return SearchPlanner(design_of(run.spec, pool, force=run.force), pool), pool.distributions
 
 
 def _identity(table: Table) -> str:

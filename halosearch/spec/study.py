@@ -15,9 +15,11 @@ from halosearch.errors import UsageError, VersionError
 from halosearch.families.known import HALONET, search_of
 from halosearch.families.search_space import SearchSpace
 from halosearch.files import write_text
+from halosearch.spec.experiment import Experiment
 from halosearch.spec.flags import Flag
 from halosearch.spec.presets import PRESETS, Frozen, Preset
 from halosearch.spec.quantities import parse_bytes, parse_count, parse_duration, parse_rivals, parse_tolerance
+from halosearch.spec.unique_yaml import load_yaml
 
 FORMAT = 3
 """Version of what is written; studies of format 2 are read, others refused."""
@@ -31,7 +33,7 @@ OLD_KEYS = {"tier": "preset", "lookahead": "max_in_flight"}
 """Keys of older study files, which go on working."""
 MAY_CHANGE = frozenset(
     {"trials", "retests", "max_time_s", "workers", "note", "halosearch", "max_gpu_hours", "max_trial_time_s",
-     "max_trial_memory", "storage"}
+     "max_trial_memory", "storage", "experiment"}
 )  # fmt: skip
 """Fields that may differ when a study is continued; all others decide what its numbers mean."""
 
@@ -130,6 +132,7 @@ class StudySpec(Frozen):
         str | None,
         Flag("--storage", "Keep trials in this database, for example postgresql://user@host/db."),
     ] = None
+    experiment: Experiment | None = None
     space: dict[str, list[int | float | str]]
     space_hash: str
 
@@ -164,7 +167,7 @@ def read_yaml(path: Path, tell: Callable[[str], None] = lambda _: None) -> dict[
         VersionError: written in another format.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"), path.name)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(
             f"{path.name} cannot be read: {str(error).splitlines()[0]}",

@@ -55,7 +55,7 @@ def test_a_probe_trains_as_a_trial_does(study, monkeypatch):
 
     monkeypatch.setattr(module, "Trainer", watched)
     config = module._at_quantile(pool, 0.0)
-    speed, begin = module._twin_speed(spec, config, torch.device("cpu"))
+    speed, begin = module.twin_speed(spec, config, torch.device("cpu"))
     assert seen == [(spec.preset.batch, spec.preset.learning_rate, config.image_size, True)]
     assert speed > 0
     assert begin >= 0

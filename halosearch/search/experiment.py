@@ -1,0 +1,57 @@
+"""Which evaluation comes next in an experiment: every arm with the first seed, then every arm with the second; step times beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from halosearch.analysis.expectations import STEP_TIME, parse_expectation
+from halosearch.families.known import count, parse_candidate
+from halosearch.record.evaluation import ARM, NETWORK, NETWORKS, RECIPE, RUNNING, STEP_TIMES, Evaluation
+from halosearch.search.planner import DECIDED, FINISHED, WAIT, Plan
+from halosearch.search.repeats import SEED_STEP
+from halosearch.spec.experiment import Experiment
+
+
+def rows_of(experiment: Experiment, seed: int) -> list[Evaluation]:
+    """All rows of an experiment, in order, without id: seeds run slowest, so that whatever ends early is balanced.
+
+    All arms of a seed see the same pictures in the same order. Step times are of all arms that an expectation names, in the same rounds.
+    """
+    costs = [asdict(count(parse_candidate(arm.network))) for arm in experiment.arms]
+    found = []
+    timed = timed_arms(experiment)
+    for repeat in range(1, max(experiment.seeds, experiment.timing_rows if timed else 0) + 1):
+        if repeat <= experiment.seeds:
+            for place, arm in enumerate(experiment.arms):
+                candidate = {NETWORK: arm.network} | ({RECIPE: dict(arm.recipe)} if arm.recipe else {})
+                found.append(
+                    Evaluation(-1, ARM, candidate, costs[place], seed + SEED_STEP * (repeat - 1), place, repeat=repeat)
+                )
+        if timed and repeat <= experiment.timing_rows:
+            found.append(Evaluation(-1, STEP_TIMES, {NETWORKS: dict(timed)}, trial=0, repeat=repeat))
+    return found
+
+
+def timed_arms(experiment: Experiment) -> Mapping[str, str]:
+    """The networks by arm whose step times are compared."""
+    names = [arm.name for arm in experiment.arms]
+    expected = [parse_expectation(text, names) for text in experiment.expect]
+    named = {arm for each in expected if each.metric == STEP_TIME for arm in each.weights}
+    return {arm.name: arm.network for arm in experiment.arms if arm.name in named}
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentPlanner:
+    """Plans an experiment: whatever is not in the table yet, in order."""
+
+    experiment: Experiment
+    seed: int
+
+    def plan(self, rows: Sequence[Evaluation]) -> Plan:
+        """The next decision."""
+        there = {row.repeats for row in rows}
+        missing = next((row for row in rows_of(self.experiment, self.seed) if row.repeats not in there), None)
+        if missing is not None:
+            return Plan(DECIDED, replace(missing, id=len(rows)))
+        return Plan(WAIT if any(row.state == RUNNING for row in rows) else FINISHED)
