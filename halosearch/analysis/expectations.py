@@ -21,6 +21,7 @@ from halosearch.errors import UsageError
 
 SCORE, STEP_TIME = "score", "step_time"
 METRICS = (SCORE, STEP_TIME)
+MEASURED = re.compile(r"\b(score|step_time)\s*\(([^()|]*)\)")
 EXAMPLE = "for example: score(b=8) > score(b=4), |score(b=8) - score(b=4)| < 0.02, step_time(conv=2) < 0.7 * step_time(conv=0)"
 
 
@@ -67,8 +68,10 @@ def parse_expectation(text: str, arms: Sequence[str]) -> Expectation:
     Raises:
         UsageError: it is no comparison of arms that exist.
     """
+    # an arm's name may be anything without parentheses, Python's own words among it
+    quoted = MEASURED.sub(lambda found: f"{found[1]}({arm_name(found[2])!r})", text.strip())
     try:
-        tree = ast.parse(re.sub(r"\|([^|]*)\|", r"abs(\1)", text.strip()), mode="eval").body
+        tree = ast.parse(re.sub(r"\|([^|]*)\|", r"abs(\1)", quoted), mode="eval").body
     except (SyntaxError, ValueError) as error:
         raise _unclear(text, "it cannot be read") from error
     if not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
@@ -80,8 +83,8 @@ def parse_expectation(text: str, arms: Sequence[str]) -> Expectation:
         raise _unclear(text, "only < and > compare")
     if isinstance(larger, ast.Call) and _function(larger) == "abs":
         raise _unclear(text, "a difference is expected to be small, not large: say which of the two is larger")
-    named = re.search(r"\(([^()]*)\)", text)
-    reader = _Reader(text, tuple(arms), arm_name(named[1]) if named else "")
+    named = MEASURED.search(text)
+    reader = _Reader(text, tuple(arms), arm_name(named[2]) if named else "")
     if isinstance(smaller, ast.Call) and _function(smaller) == "abs":
         inside, margin = reader.sum(smaller.args[0]), reader.sum(larger)
         if margin.weights or margin.number <= 0:
@@ -92,11 +95,6 @@ def parse_expectation(text: str, arms: Sequence[str]) -> Expectation:
 
 def _function(call: ast.Call) -> str:
     return call.func.id if isinstance(call.func, ast.Name) else ""
-
-
-def _word(node: ast.expr) -> str:
-    """A name, number or quoted text inside an arm's parentheses."""
-    return str(node.value) if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node)
 
 
 def _unclear(text: str, why: str) -> UsageError:
@@ -138,9 +136,7 @@ class _Reader:
                 raise _unclear(self.text, f"{ast.unparse(node)} is neither score(ARM), step_time(ARM) nor a number")
 
     def _arm(self, call: ast.Call) -> str:
-        words = [_word(argument) for argument in call.args]
-        words += [f"{keyword.arg}={_word(keyword.value)}" for keyword in call.keywords]
-        name = arm_name(",".join(words))
+        name = ast.literal_eval(call.args[0])
         if name not in self.arms:
             close = difflib.get_close_matches(name, self.arms, n=1)
             raise UsageError(

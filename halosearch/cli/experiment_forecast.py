@@ -23,6 +23,7 @@ def print_price(spec: StudySpec, folders: Folders, *, effect: float | None, exis
     from halosearch.families.known import parse_candidate
     from halosearch.run.forecast import images_shown, twin_speed
     from halosearch.run.place import parallel
+    from halosearch.search.experiment import trainings_of
 
     assert spec.experiment is not None
     torch.set_num_threads(spec.threads)
@@ -31,12 +32,13 @@ def print_price(spec: StudySpec, folders: Folders, *, effect: float | None, exis
     for arm in spec.experiment.arms:
         speed, begin_s = twin_speed(spec, parse_candidate(arm.network), device)
         arms.append({"arm": arm.name, "twin_images_per_s": speed, "training_s": shown / speed + begin_s})
-    seconds = spec.experiment.seeds * sum(each["training_s"] for each in arms) / parallel(spec)
+    seeds = trainings_of(spec.experiment)
+    seconds = seeds * sum(each["training_s"] for each in arms) / parallel(spec)
     document: dict[str, Any] = {
         "experiment": spec.name,
         "arms": arms,
         "seeds": spec.experiment.seeds,
-        "trainings": len(arms) * spec.experiment.seeds,
+        "trainings": len(arms) * seeds,
         "seconds": seconds,
         **_power(spec.experiment, _rows(spec, folders) if exists else [], effect),
     }

@@ -97,7 +97,12 @@ def _run(spec: StudySpec, folders: Folders, command: StudyCommand, *, exists: bo
     _end(ended.summary, spec, folders, command, finished=ended.finished)
     if received:
         sys.exit(EXIT_BY_SIGNAL[received[0]])
-    if ended.summary is not None and ended.finished and not any(arm["scores"] for arm in ended.summary["arms"]):
+    if (
+        ended.summary is not None
+        and ended.finished
+        and ended.summary["trainings"]["planned"]
+        and not any(arm["scores"] for arm in ended.summary["arms"])
+    ):
         raise NothingUsableError("no training gave a score", f"see {folders.logs}")
 
 

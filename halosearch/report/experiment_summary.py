@@ -16,6 +16,7 @@ from halosearch.record.evaluation import ARM, COMPLETE, STEP_TIMES, Evaluation
 from halosearch.record.folders import Folders
 from halosearch.report.evidence import DATA_FILE, shown_spec
 from halosearch.report.redaction import redact_all
+from halosearch.search.experiment import trainings_of
 from halosearch.spec.experiment import Experiment
 from halosearch.spec.study import StudySpec
 
@@ -43,7 +44,7 @@ def experiment_summary(
             "published": experiment.published,
             "arms": [_arm(experiment, place, measured, ended) for place in range(len(names))],
             "expectations": [_plain(verdict) for verdict in verdicts],
-            "trainings": {"done": len(ended), "planned": len(names) * experiment.seeds},
+            "trainings": {"done": len(ended), "planned": len(names) * trainings_of(experiment)},
             "failures": [
                 {"arm": names[r.trial], "seed": r.repeat, "reason": r.reason} for r in ended if r.state != COMPLETE
             ],
@@ -52,7 +53,13 @@ def experiment_summary(
         }
     )
     summary["hash"] = facts.get("experiment", {}).get("hash", experiment.hash())
-    summary["provenance"] = _provenance(spec, rows)
+    seconds = sum(float(row.result.get("seconds", 0.0)) for row in rows)
+    summary["provenance"] = {
+        "halosearch": spec.halosearch,
+        "seed": spec.seed,
+        "device": facts.get("device", {}),
+        "seconds": round(seconds, 1),
+    }
     summary["answer"] = answer(summary)
     return summary
 
@@ -107,22 +114,6 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
     return {"text": each.text, "metric": each.metric, "bound": bound, "margin": each.margin, **finite}
 
 
-def _provenance(spec: StudySpec, rows: Sequence[Evaluation]) -> dict[str, Any]:
-    devices = [
-        t["device"]
-        for r in rows
-        if r.kind == STEP_TIMES and r.state == COMPLETE
-        for t in r.result["step_times"].values()
-    ]
-    seconds = sum(float(row.result.get("seconds", 0.0)) for row in rows)
-    return {
-        "halosearch": spec.halosearch,
-        "seed": spec.seed,
-        "device": devices[0] if devices else {},
-        "seconds": round(seconds, 1),
-    }
-
-
 def answer(summary: Mapping[str, Any]) -> list[str]:
     """The question, a sentence for every expectation, and what the reader must know of them."""
     counts = summary["trainings"]
@@ -130,10 +121,16 @@ def answer(summary: Mapping[str, Any]) -> list[str]:
     sentences = [summary["question"], *(sentence_of(each) for each in summary["expectations"])]
     seeds = summary["spec"]["experiment"]["seeds"]
     more = len(summary["expectations"])
+    together = f"verdicts hold together for all {more} expectations" if more > 1 else "the verdict holds"
+    if not counts["planned"]:
+        return [
+            *sentences,
+            f"Training steps of {preset['timing_batch']} images, in the same rounds; {together} with 95 %.",
+        ]
     sentences.append(
         f"Twins of {preset['width_multiplier']:g} of the width, {preset['rungs'][-1]:,} images of {summary['data']['description']}, "
         f"{seeds} seeds, {counts['done']} of {counts['planned']} trainings done; scores are of held-out images, differences are "
-        f"paired by seed; {'verdicts hold together for all ' + str(more) + ' expectations' if more > 1 else 'the verdict holds'} with 95 %."
+        f"paired by seed; {together} with 95 %."
     )
     if summary["changes"]:
         after = ", ".join(str(change["after_trainings"]) for change in summary["changes"])

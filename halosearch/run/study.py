@@ -128,6 +128,8 @@ def _run(run: Run, lock: StudyLock | None) -> Ended:
         check_device(anchor, fingerprint(torch.device(spec.device)))
     if spec.experiment is not None:
         note_expectations(table, spec.experiment, say)
+        if run.place.engine == LOCAL and "device" not in table.facts():
+            table.set_fact("device", fingerprint(torch.device(spec.device)))
         publisher: Publisher = ExperimentPublisher(spec, folders, table, rows, say)
     else:
         publisher = Publisher(spec, folders, rows, len(run.candidates), say)

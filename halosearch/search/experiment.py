@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from halosearch.analysis.expectations import STEP_TIME, parse_expectation
+from halosearch.analysis.expectations import SCORE, STEP_TIME, Expectation, parse_expectation
 from halosearch.families.known import count, parse_candidate
 from halosearch.record.evaluation import ARM, NETWORK, NETWORKS, RECIPE, RUNNING, STEP_TIMES, Evaluation
 from halosearch.search.planner import DECIDED, FINISHED, WAIT, Plan
@@ -16,13 +16,14 @@ from halosearch.spec.experiment import Experiment
 def rows_of(experiment: Experiment, seed: int) -> list[Evaluation]:
     """All rows of an experiment, in order, without id: seeds run slowest, so that whatever ends early is balanced.
 
-    All arms of a seed see the same pictures in the same order. Step times are of all arms that an expectation names, in the same rounds.
+    Nothing is trained where no expectation is of scores. All arms of a seed see the same pictures in the same order. Step times are
+    of all arms that an expectation names, in the same rounds.
     """
     costs = [asdict(count(parse_candidate(arm.network))) for arm in experiment.arms]
     found = []
-    timed = timed_arms(experiment)
-    for repeat in range(1, max(experiment.seeds, experiment.timing_rows if timed else 0) + 1):
-        if repeat <= experiment.seeds:
+    timed, seeds = timed_arms(experiment), trainings_of(experiment)
+    for repeat in range(1, max(seeds, experiment.timing_rows if timed else 0) + 1):
+        if repeat <= seeds:
             for place, arm in enumerate(experiment.arms):
                 candidate = {NETWORK: arm.network} | ({RECIPE: dict(arm.recipe)} if arm.recipe else {})
                 found.append(
@@ -33,11 +34,19 @@ def rows_of(experiment: Experiment, seed: int) -> list[Evaluation]:
     return found
 
 
+def trainings_of(experiment: Experiment) -> int:
+    """Trainings of every arm: as many as there are seeds, none where no expectation is of scores."""
+    return experiment.seeds if any(each.metric == SCORE for each in _expected(experiment)) else 0
+
+
+def _expected(experiment: Experiment) -> list[Expectation]:
+    names = [arm.name for arm in experiment.arms]
+    return [parse_expectation(text, names) for text in experiment.expect]
+
+
 def timed_arms(experiment: Experiment) -> Mapping[str, str]:
     """The networks by arm whose step times are compared."""
-    names = [arm.name for arm in experiment.arms]
-    expected = [parse_expectation(text, names) for text in experiment.expect]
-    named = {arm for each in expected if each.metric == STEP_TIME for arm in each.weights}
+    named = {arm for each in _expected(experiment) if each.metric == STEP_TIME for arm in each.weights}
     return {arm.name: arm.network for arm in experiment.arms if arm.name in named}
 
 

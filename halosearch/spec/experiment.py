@@ -51,8 +51,9 @@ class Experiment(Frozen):
 def arms_of(base: str, vary: Mapping[str, Any], arms: Mapping[str, Any]) -> tuple[Arm, ...]:
     """The arms that a file means: every value of every varied field alone, then those that are named.
 
-    `vary`: field -> values, or fields between commas -> lists of values (`"b,h": [[4, 1], [8, 0]]`); a field is one of the notation's or
-    `recipe.NAME`. `arms`: name -> fields with values, another network's notation, or {} for the base itself.
+    `vary`: field -> values, or fields between commas -> lists of values (`"b,h": [[4, 1], [8, 0]]`); a field is one of the notation's
+    or `recipe.NAME`. `arms`: name -> fields with values (`network` is what they are changed of, by default the base), another network's
+    notation, or {} for the base itself.
 
     Raises:
         UsageError: a field or network is unknown, or two arms have one name.
@@ -107,8 +108,9 @@ def _arm(base: str, settings: Mapping[str, Any], name: str) -> Arm:
             raise UsageError(
                 f"the arm {name!r} cannot set recipe.{key} to {value!r}", f"numbers for {', '.join(RECIPE)}"
             )
-    fields = {k: v for k, v in settings.items() if k != "recipe" and not k.startswith("recipe.")}
-    return Arm(name=name, network=candidate_text(parse_candidate(with_fields(base, fields))), recipe=recipe)
+    fields = {k: v for k, v in settings.items() if k not in ("recipe", "network") and not k.startswith("recipe.")}
+    network = with_fields(str(settings.get("network", base)), fields)
+    return Arm(name=name, network=candidate_text(parse_candidate(network)), recipe=recipe)
 
 
 def with_fields(base: str, fields: Mapping[str, Any]) -> str:
