@@ -136,7 +136,7 @@ class _Reader:
                 raise _unclear(self.text, f"{ast.unparse(node)} is neither score(ARM), step_time(ARM) nor a number")
 
     def _arm(self, call: ast.Call) -> str:
-        name = ast.literal_eval(call.args[0])
+        name = str(ast.literal_eval(call.args[0]))
         if name not in self.arms:
             close = difflib.get_close_matches(name, self.arms, n=1)
             raise UsageError(

@@ -29,8 +29,7 @@ class Verdict:
     """What became of an expectation.
 
     `effect` with its interval (`low`, `high`, at confidence `level`): of scores the mean of the sum that was expected to be above (or
-    near) `bound`; of step times the median ratio. `detectable`: the least distance from the bound (the least margin) that so many seeds
-    show in four of five experiments; None for step times and where nothing is known. `differences`: one for each seed.
+    near) `bound`; of step times the median ratio. `differences`: one for each seed.
     """
 
     expectation: Expectation
@@ -41,7 +40,6 @@ class Verdict:
     high: float | None = None
     level: float | None = None
     p: float | None = None
-    detectable: float | None = None
     differences: tuple[float, ...] = ()
 
 
@@ -66,7 +64,7 @@ def judge(
     for rank, n in enumerate(order):
         alpha = ALPHA / (len(tested) - rank)
         still = still and tested[n].p <= alpha
-        found[n] = _verdict(tested[n], alpha, len(tested), decided=still)
+        found[n] = _verdict(tested[n], alpha, decided=still)
     return [found.get(n) or Verdict(each.expectation, UNDECIDED, len(each.x_S)) for n, each in enumerate(tested)]
 
 
@@ -100,7 +98,7 @@ def _p_above(each: Expectation, x_S: np.ndarray, bound: float) -> float:
     return float(student.sf((x_S.mean() - bound) / error, len(x_S) - 1))
 
 
-def _verdict(tested: _Tested, alpha: float, comparisons: int, *, decided: bool) -> Verdict:
+def _verdict(tested: _Tested, alpha: float, *, decided: bool) -> Verdict:
     each, x_S = tested.expectation, tested.x_S
     verdict = (CONFIRMED if tested.holds else REFUTED) if decided else UNDECIDED
     if each.metric == SCORE:
@@ -110,17 +108,20 @@ def _verdict(tested: _Tested, alpha: float, comparisons: int, *, decided: bool) 
         ends = _ratio_interval(x_S, alpha)
     return Verdict(
         each, verdict, len(x_S), ends[1], ends[0], ends[2], 1 - alpha, tested.p,
-        _detectable(each, x_S, comparisons),
         tuple(x_S.tolist()),
     )  # fmt: skip
 
 
-def _detectable(each: Expectation, x_S: np.ndarray, comparisons: int) -> float | None:
-    """What the design could have shown, by the spread that was found."""
-    sd, n = float(x_S.std(ddof=1)), len(x_S)
-    if each.metric != SCORE or sd <= 0:
+def detectable(verdict: Verdict, comparisons: int) -> float | None:
+    """The least distance from the bound (the least margin) that so many seeds show in four of five experiments, by the spread found.
+
+    None for step times, and where nothing is known.
+    """
+    n = verdict.n
+    if verdict.expectation.metric != SCORE or n < LEAST or not (sd := float(np.std(verdict.differences, ddof=1))):
         return None
-    return detectable_effect(sd, n, comparisons) if each.margin is None else detectable_margin(sd, n, comparisons)
+    least = detectable_effect if verdict.expectation.margin is None else detectable_margin
+    return least(sd, n, comparisons)
 
 
 def half_width(x_S: np.ndarray, alpha: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from halosearch.analysis.expectations import SCORE, STEP_TIME, parse_expectation
-from halosearch.analysis.verdicts import UNDECIDED, Verdict, judge
+from halosearch.analysis.verdicts import UNDECIDED, Verdict, detectable, judge
 from halosearch.record.evaluation import ARM, COMPLETE, STEP_TIMES, Evaluation
 from halosearch.record.folders import Folders
 from halosearch.report.evidence import DATA_FILE, shown_spec
@@ -43,7 +43,9 @@ def experiment_summary(
             "source": experiment.source,
             "published": experiment.published,
             "arms": [_arm(experiment, place, measured, ended) for place in range(len(names))],
-            "expectations": [_plain(verdict) for verdict in verdicts],
+            "expectations": [
+                _plain(verdict) | {"detectable": detectable(verdict, len(verdicts))} for verdict in verdicts
+            ],
             "trainings": {"done": len(ended), "planned": len(names) * trainings_of(experiment)},
             "failures": [
                 {"arm": names[r.trial], "seed": r.repeat, "reason": r.reason} for r in ended if r.state != COMPLETE
