@@ -46,7 +46,7 @@ class Losses:
 
     def at(self, rows: np.ndarray) -> Losses:
         """Some of the rows."""
-        return Losses(*(each[rows] for each in (self.params_R, self.images_R, self.loss_R, self.runs_R)))
+        return Losses(self.params_R[rows], self.images_R[rows], self.loss_R[rows], self.runs_R[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +143,10 @@ def _polish(
     target: np.ndarray,
     form: tuple[bool, bool],
     delta: float,
-    fixed: int | None = None,
+    fixed: tuple[int, ...] = (),
 ) -> tuple[np.ndarray, float]:
-    """Values of least Huber loss from a start, the value `fixed` kept; with the loss."""
-    free = np.array([n for n in range(len(start)) if n != fixed])
+    """Values of least Huber loss from a start, the values `fixed` kept; with the loss."""
+    free = np.array([n for n in range(len(start)) if n not in fixed])
     low = np.where(np.arange(len(start)) <= sum(form), math.log(NOTHING), LOWEST)
     high = np.where(np.arange(len(start)) <= sum(form), 50.0, HIGHEST)
 
@@ -189,7 +189,7 @@ def profile_intervals(data: Losses, law: Law) -> dict[str, Interval]:
         for sign in (-1.0, 1.0):
             ends.append(
                 _end(
-                    lambda x, start, p=place: _polish(_with(start, p, x), logs, target, form, law.delta, p),
+                    lambda x, start, p=place: _polish(_with(start, p, x), logs, target, form, law.delta, (p,)),
                     values,
                     place,
                     sign,
@@ -253,3 +253,13 @@ def forecast(laws: Sequence[Law], law: Law, params: float, images: float, rows: 
     low, high = np.quantile([math.log(float(each.predict(params, images))) for each in laws], [0.025, 0.975])
     centre = math.log(middle)
     return middle, math.exp(centre - widen * (centre - low)), math.exp(centre + widen * (high - centre))
+
+
+def cost_with(data: Losses, law: Law, log_e: float, alpha: float) -> float:
+    """The least Huber cost with E and alpha given."""
+    form = FORMS[law.form]
+    logs, target = _logs(data.params_R, data.images_R, law.scale), np.log(data.loss_R)
+    values = np.array(law.values)
+    place = len(values) - sum(form)
+    values[0], values[place] = log_e, alpha
+    return _polish(values, logs, target, form, law.delta, (0, place))[1]

@@ -12,6 +12,7 @@ from halosearch import __version__
 from halosearch.cli.benching import BenchOptions, run_bench
 from halosearch.cli.ending import run_app
 from halosearch.cli.experimenting import ExperimentOptions, run_experiment
+from halosearch.cli.fitting import FitOptions, fit_law_of
 from halosearch.cli.options import Candidate, Json, Root, Study, study_names
 from halosearch.cli.running import StudyCommand, StudyOptions, run_or_forecast
 from halosearch.cli.signature import from_fields, with_study_fields
@@ -96,6 +97,13 @@ def space(options: SpaceOptions) -> None:
 def experiment(options: ExperimentOptions) -> None:
     """Run an experiment from its file: arms, seeds, and expectations written before; say which of them held."""
     run_experiment(options)
+
+
+@app.command()
+@from_fields(FitOptions)
+def fit(options: FitOptions) -> None:
+    """Fit the scaling law of loss over parameters and images, with intervals and a forecast."""
+    fit_law_of(options)
 
 
 @app.command()

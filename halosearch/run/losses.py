@@ -1,0 +1,91 @@
+"""What a law is fitted to: rows of a CSV file, or of ladders and experiments that were run here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from halosearch.analysis.scaling_law import Losses
+from halosearch.errors import UsageError
+from halosearch.record.evaluation import ARM, COMPLETE
+from halosearch.report.reading import open_study
+
+COLUMNS = ("params", "images", "loss")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The losses, where they are from, and whether every point had its own cooldown."""
+
+    losses: Losses
+    sources: tuple[str, ...]
+    cooled: bool
+
+
+def read_losses(sources: Sequence[str], root: Path, *, cooled: bool) -> Read:
+    """The losses of CSV files (columns params, images, loss and, where several rows are of one training, run) or of named ladders.
+
+    The loss of a training here is 1 minus its score: the share of what is asked that it does not explain. Parameters are the full
+    candidate's, its classifier included; every length of a ladder ended with its own cooldown.
+
+    Raises:
+        UsageError: no such file or ladder, or a column is missing.
+    """
+    parts, own = [], True
+    for source in sources:
+        if Path(source).is_file():
+            parts.append(_of_csv(Path(source)))
+            own = own and cooled
+        else:
+            parts.append(_of_study(source, root))
+    table = pd.concat(parts, ignore_index=True)
+    params, images, loss = (table[name].to_numpy(float) for name in COLUMNS)
+    return Read(Losses(params, images, loss, table["run"].to_numpy(str)), tuple(Path(s).name for s in sources), own)
+
+
+def _of_csv(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, comment="#")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(
+            f"{path.name} cannot be read: {str(error).splitlines()[0]}", f"a CSV with {', '.join(COLUMNS)}"
+        ) from error
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise UsageError(
+            f"{path.name} has no column {missing[0]}",
+            f"columns are {', '.join(COLUMNS)}, and run where a training has several rows",
+        )
+    for name in COLUMNS:
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        if numbers.isna().any():
+            line = int(numbers.isna().to_numpy().argmax())
+            raise UsageError(
+                f"{path.name}: {name} of data row {line + 1} is {table[name].iloc[line]!r}",
+                "a positive number is needed",
+            )
+        table[name] = numbers
+    run = table["run"].astype(str) if "run" in table else pd.Series(range(len(table))).astype(str)
+    return table.assign(run=path.name + ":" + run)
+
+
+def _of_study(name: str, root: Path) -> pd.DataFrame:
+    opened = open_study(root, name, experiments=True)
+    if opened.spec.experiment is None:
+        raise UsageError(
+            f"{name!r} is a search: its candidates have one budget, and a law needs several",
+            "train several: halosearch ladder --budgets 4M,8M,16M,32M",
+        )
+    rows = [
+        {"params": row.costs["params"], "images": score["images_seen"], "loss": 1 - score["score"], "run": f"{name}:{row.key}",
+         "arm": row.trial, "seed": row.repeat}
+        for row in opened.rows
+        if row.kind == ARM and row.state == COMPLETE
+        for score in row.result["scores"]
+    ]  # fmt: skip
+    if not rows:
+        raise UsageError(f"{name!r} has no trainings yet", f"let it run on: halosearch experiment {name}")
+    return pd.DataFrame(rows)
