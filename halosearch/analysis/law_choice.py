@@ -93,7 +93,7 @@ def noise_of(data: Losses) -> float | None:
 def choose_law(data: Losses, *, delta: float | None = None) -> Choice:
     """The form that says best what it has not seen: fitted without the largest budget (parameters times images), judged on it."""
     counts: dict[str, Any] = {"params": sizes_of(data.params_R), "images": sizes_of(data.images_R)}
-    forms = [form for form in FORMS if all(len(counts[name]) >= LEAST_SIZES for name in form.split(" and "))]
+    forms = [form for form in FORMS if all(len(counts[n]) >= LEAST_SIZES for n in form.split(" and ") if n in counts)]
     budget = data.params_R * data.images_R
     largest = budget >= budget.max() / NEAR
     missed = {}

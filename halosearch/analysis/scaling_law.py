@@ -31,7 +31,7 @@ NOTHING = 1e-12
 """What a coefficient that may be nought is at least: its logarithm is fitted."""
 HUBER = 1.345
 """Residuals beyond so many standard deviations count by their size, not its square (95 % efficient where noise is normal)."""
-FORMS = {"params and images": (True, True), "params": (True, False), "images": (False, True)}
+FORMS = {"params and images": (True, True), "params": (True, False), "images": (False, True), "nothing": (False, False)}
 """What the loss depends on."""
 
 
@@ -146,7 +146,9 @@ def _polish(
     fixed: tuple[int, ...] = (),
 ) -> tuple[np.ndarray, float]:
     """Values of least Huber loss from a start, the values `fixed` kept; with the loss."""
-    free = np.array([n for n in range(len(start)) if n not in fixed])
+    free = np.array([n for n in range(len(start)) if n not in fixed], dtype=int)
+    if not len(free):
+        return start, _huber(_log_loss(start, logs, form) - target, delta)
     low = np.where(np.arange(len(start)) <= sum(form), math.log(NOTHING), LOWEST)
     high = np.where(np.arange(len(start)) <= sum(form), 50.0, HIGHEST)
 
@@ -164,6 +166,12 @@ def _polish(
         x_scale="jac", max_nfev=200, ftol=1e-10, xtol=1e-10, **options,
     )  # fmt: skip
     return whole(found.x), 2 * float(found.cost)
+
+
+def _huber(residuals: np.ndarray, delta: float) -> float:
+    """Twice Huber's loss, summed."""
+    size = np.abs(residuals)
+    return float(np.where(size <= delta, size**2, 2 * delta * size - delta**2).sum())
 
 
 @dataclass(frozen=True, slots=True)

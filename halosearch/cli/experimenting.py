@@ -69,10 +69,11 @@ def run_experiment(options: ExperimentOptions) -> None:
 
         print_price(spec, folders, effect=options.effect, exists=exists, as_json=bool(options.json))
         return
-    _run(spec, folders, command, exists=exists)
+    run_spec(spec, folders, command, exists=exists)
 
 
-def _run(spec: StudySpec, folders: Folders, command: StudyCommand, *, exists: bool) -> None:
+def run_spec(spec: StudySpec, folders: Folders, command: StudyCommand, *, exists: bool) -> None:
+    """Run an experiment, or a ladder, and say what it found."""
     import pandas as pd
 
     from halosearch.cli.tally import Tally
@@ -85,7 +86,8 @@ def _run(spec: StudySpec, folders: Folders, command: StudyCommand, *, exists: bo
     tally = Tally(len(rows_of(spec.experiment, spec.seed)), workers=parallel(spec))
     if exists:
         count_past(tally, spec, folders)
-    title = f"experiment {spec.name}: {len(spec.experiment.arms)} arms, {spec.experiment.seeds} seeds, preset {spec.preset.name}"
+    kind = "ladder" if spec.experiment.ladder else "experiment"
+    title = f"{kind} {spec.name}: {len(spec.experiment.arms)} arms, {spec.experiment.seeds} seeds, preset {spec.preset.name}"
     listener = listener_of(tally, title, folders, command.options.json)
     control = Control(deadline=None if spec.max_time_s is None else time.monotonic() + spec.max_time_s)
     received = catch_signals(control, listener.message)
@@ -94,7 +96,11 @@ def _run(spec: StudySpec, folders: Folders, command: StudyCommand, *, exists: bo
         ended = run_study(Run(spec, folders, pd.DataFrame(), listener, control, command.place()))
     finally:
         listener.close()
-    _end(ended.summary, spec, folders, command, finished=ended.finished)
+    if ended.summary is not None:
+        _say(ended.summary, folders, command, finished=ended.finished)
+    if not ended.finished:
+        say("stopped before its end. Continue with:")
+        say(f"halosearch {kind} {spec.name}{where_flag(folders)}{command.again()}")
     if received:
         sys.exit(EXIT_BY_SIGNAL[received[0]])
     if (
@@ -106,17 +112,11 @@ def _run(spec: StudySpec, folders: Folders, command: StudyCommand, *, exists: bo
         raise NothingUsableError("no training gave a score", f"see {folders.logs}")
 
 
-def _end(
-    summary: dict[str, Any] | None, spec: StudySpec, folders: Folders, command: StudyCommand, *, finished: bool
-) -> None:
-    """The answer, the page, how to go on."""
-    where = where_flag(folders)
-    if summary is not None and command.options.json == "document":
+def _say(summary: dict[str, Any], folders: Folders, command: StudyCommand, *, finished: bool) -> None:
+    """The answer and the page."""
+    if command.options.json == "document":
         put_json({**summary, "finished": finished, "report": str(folders.report / "index.html")})
-    elif summary is not None and not command.options.json:
+    elif not command.options.json:
         for sentence in summary["answer"]:
             put(sentence)
         put(f"report: {folders.report / 'index.html'}")
-    if not finished:
-        say("stopped before its end. Continue with:")
-        say(f"halosearch experiment {spec.name}{where}{command.again()}")

@@ -13,6 +13,7 @@ from halosearch.cli.benching import BenchOptions, run_bench
 from halosearch.cli.ending import run_app
 from halosearch.cli.experimenting import ExperimentOptions, run_experiment
 from halosearch.cli.fitting import FitOptions, fit_law_of
+from halosearch.cli.laddering import LadderOptions, run_ladder
 from halosearch.cli.options import Candidate, Json, Root, Study, study_names
 from halosearch.cli.running import StudyCommand, StudyOptions, run_or_forecast
 from halosearch.cli.signature import from_fields, with_study_fields
@@ -97,6 +98,13 @@ def space(options: SpaceOptions) -> None:
 def experiment(options: ExperimentOptions) -> None:
     """Run an experiment from its file: arms, seeds, and expectations written before; say which of them held."""
     run_experiment(options)
+
+
+@app.command()
+@from_fields(LadderOptions)
+def ladder(options: LadderOptions) -> None:
+    """Train shapes at several budgets and lengths, fit their law, check what it forecasts of a larger budget."""
+    run_ladder(options)
 
 
 @app.command()

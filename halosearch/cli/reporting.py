@@ -25,8 +25,10 @@ def write_pages(study: str, other: str | None, root: Path, *, as_json: bool, fig
         written = _print_figures(kinds, opened.folders.report, lambda: _charts(summary))
     else:
         from halosearch.report.experiment_page import experiment_figures
+        from halosearch.report.law_page import law_figures
 
-        written = _print_figures(kinds, opened.folders.report, lambda: experiment_figures(summary))
+        charts = law_figures if "coefficients" in summary else experiment_figures
+        written = _print_figures(kinds, opened.folders.report, lambda: charts(summary))
     if as_json:
         put_json({"report": str(page), "figures": written, "summary": summary})
         return

@@ -24,10 +24,15 @@ class ExperimentPublisher(Publisher):
         message: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`table`: for what was expected when; `rows` grow with it."""
-        super().__init__(spec, folders, rows, 0, message)
         self._table = table
+        self._ladder = spec.experiment is not None and spec.experiment.ladder
+        super().__init__(spec, folders, rows, 0, message)
 
     def _write(self) -> dict[str, Any]:
+        if self._ladder:
+            from halosearch.report.ladder_page import write_ladder
+
+            return write_ladder(self._spec, self._folders, self._rows, self._table.facts())
         from halosearch.report.experiment_page import write_experiment  # plotly: not for commands that only read
         from halosearch.report.experiment_summary import experiment_summary
 
@@ -36,4 +41,6 @@ class ExperimentPublisher(Publisher):
         return summary
 
     def _joins_front(self, row: Evaluation) -> bool:
+        if self._ladder:  # a law is fitted once, at the end
+            return False
         return row.kind in (ARM, STEP_TIMES) and row.state == COMPLETE

@@ -88,10 +88,14 @@ def _answer(found: dict[str, Any]) -> list[str]:
         f"[{ahead['low']:.4f}, {ahead['high']:.4f}] (the law's own interval, without the noise of one training)."
     )
     open_ends = [name for name, ends in found["intervals"].items() if None in ends.values()]
-    decades = math.log10(found["sizes"][-1] / found["sizes"][0]) if found["form"] != "images" else None
+    decades = math.log10(found["sizes"][-1] / found["sizes"][0]) if "alpha" in found["coefficients"] else None
     if open_ends:
         sentences.append(
             f"The data does not hold {', '.join(open_ends)} from both sides: its interval is open, and its value is not to be quoted alone."
+        )
+    if found["form"] == "nothing":
+        sentences.append(
+            "Neither parameters nor images say anything of the largest budget's loss that a constant does not say."
         )
     if decades is not None and decades < 1.5:
         sentences.append(
@@ -101,9 +105,12 @@ def _answer(found: dict[str, Any]) -> list[str]:
 
 
 def _formula(form: str) -> str:
-    return {"params and images": "E + A N^-alpha + B D^-beta", "params": "E + A N^-alpha", "images": "E + B D^-beta"}[
-        form
-    ]
+    return {
+        "params and images": "E + A N^-alpha + B D^-beta",
+        "params": "E + A N^-alpha",
+        "images": "E + B D^-beta",
+        "nothing": "E",
+    }[form]
 
 
 def _with_interval(name: str, found: dict[str, Any]) -> str:

@@ -76,6 +76,11 @@ def rewrite_report(opened: Opened) -> tuple[dict[str, Any], Path]:
         from halosearch.report.experiment_page import write_experiment
         from halosearch.report.experiment_summary import experiment_summary
 
+        if opened.spec.experiment.ladder:
+            from halosearch.report.ladder_page import write_ladder
+
+            law = write_ladder(opened.spec, opened.folders, opened.rows, opened.table.facts())
+            return law, opened.folders.report / "index.html"
         found = experiment_summary(opened.spec, opened.folders, opened.rows, opened.table.facts())
         return found, write_experiment(opened.folders.report, found)
     from halosearch.report.page import write_report  # plotly and matplotlib

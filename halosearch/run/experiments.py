@@ -192,7 +192,12 @@ def _continued(spec: StudySpec, folders: Folders) -> StudySpec:
 
 
 def note_expectations(table: Table, experiment: Experiment, tell: Callable[[str], None]) -> None:
-    """Keep what is expected in the record before the first row; what is changed after a result is kept beside it, for all to see."""
+    """Keep what is expected in the record before the first row; what is changed after a result is kept beside it, for all to see.
+
+    A ladder expects nothing, and grows by the budgets that check it: its forecast is in the record by itself.
+    """
+    if experiment.ladder:
+        return
     now = {
         "hash": experiment.hash(),
         "expect": list(experiment.expect),

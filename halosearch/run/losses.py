@@ -11,6 +11,7 @@ import pandas as pd
 from halosearch.analysis.scaling_law import Losses
 from halosearch.errors import UsageError
 from halosearch.record.evaluation import ARM, COMPLETE
+from halosearch.report.ladder_summary import losses_of
 from halosearch.report.reading import open_study
 
 COLUMNS = ("params", "images", "loss")
@@ -78,6 +79,11 @@ def _of_study(name: str, root: Path) -> pd.DataFrame:
         raise UsageError(
             f"{name!r} is a search: its candidates have one budget, and a law needs several",
             "train several: halosearch ladder --budgets 4M,8M,16M,32M",
+        )
+    if opened.spec.experiment.ladder:
+        found = losses_of(opened.spec, opened.rows, name)
+        return pd.DataFrame(
+            {"params": found.params_R, "images": found.images_R, "loss": found.loss_R, "run": found.runs_R}
         )
     rows = [
         {"params": row.costs["params"], "images": score["images_seen"], "loss": 1 - score["score"], "run": f"{name}:{row.key}",

@@ -36,7 +36,8 @@ def rows_of(experiment: Experiment, seed: int) -> list[Evaluation]:
 
 def trainings_of(experiment: Experiment) -> int:
     """Trainings of every arm: as many as there are seeds, none where no expectation is of scores."""
-    return experiment.seeds if any(each.metric == SCORE for each in _expected(experiment)) else 0
+    needed = experiment.ladder or any(each.metric == SCORE for each in _expected(experiment))
+    return experiment.seeds if needed else 0
 
 
 def _expected(experiment: Experiment) -> list[Expectation]:

@@ -19,18 +19,20 @@ EXAMPLE = "for example arms: {small: {b: 4, h: 1}, large: {b: 8, h: 2}, rival: e
 
 
 class Arm(Frozen):
-    """One arm: a network in its notation, and what it changes of the recipe."""
+    """One arm: a network in its notation, and what it changes of the recipe; of a ladder its budget, and whether it checks a forecast."""
 
     name: str
     network: str
     recipe: dict[str, float] = Field(default_factory=dict)
+    budget: int | None = None
+    check: bool = False
 
 
 class Experiment(Frozen):
     """What an experiment is, arms written out. `published`: what the paper printed, by arm, with its source; never fitted to.
 
     `noise`: standard deviation of a difference of two arms' scores between seeds, where it is known before. `timing_rows`: processes that
-    time the arms whose step times are compared.
+    time the arms whose step times are compared. A `ladder` expects nothing: a law is fitted to it.
     """
 
     question: str
@@ -40,11 +42,13 @@ class Experiment(Frozen):
     seeds: Annotated[int, Field(ge=2, le=1000)] = 8
     noise: Annotated[float | None, Field(gt=0)] = None
     timing_rows: Annotated[int, Field(ge=1, le=100)] = 2
-    expect: Annotated[tuple[str, ...], Field(min_length=1)]
+    expect: tuple[str, ...]
+    ladder: bool = False
 
     def hash(self) -> str:
         """Twelve hexadecimal digits that change with arms, seeds or expectations."""
-        said = self.model_dump(mode="json", include={"arms", "seeds", "timing_rows", "expect"})
+        said = self.model_dump(mode="json", include={"seeds", "timing_rows", "expect"})
+        said["arms"] = [{"name": arm.name, "network": arm.network, "recipe": arm.recipe} for arm in self.arms]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 

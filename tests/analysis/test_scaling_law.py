@@ -111,7 +111,9 @@ def test_the_form_is_the_one_that_says_best_what_it_has_not_seen():
     )
     found = choose_law(flat)
     assert found.missed["images"] < found.missed["params"]
-    assert set(found.missed) == {"params and images", "params", "images"}
+    assert set(found.missed) == {"params and images", "params", "images", "nothing"}
+    still = Losses(both.params_R, both.images_R, 0.8 * np.exp(0.01 * rng.normal(size=40)), both.runs_R)
+    assert choose_law(still).missed["nothing"] <= min(choose_law(still).missed.values()) + 0.005
 
 
 def test_e_and_alpha_of_one_decade_are_held_together_only():
@@ -169,3 +171,12 @@ def test_noise_is_that_of_equal_budgets_and_near_sizes_are_one():
     assert noise_of(data) == pytest.approx(0.02, rel=0.15)
     assert noise_of(drawn(np.random.default_rng(10), 0.02, seeds=1)) is None
     assert sizes_of(np.array([1.0, 1.04, 2.0, 2.05, 4.0])) == [1.0, 2.0, 4.0]
+
+
+def test_a_constant_has_an_interval_too():
+    data = drawn(np.random.default_rng(11), 0.02, sizes=(1e7,), lengths=(1e4,), seeds=30)
+    law = fit_law(data, "nothing")
+    ends = profile_intervals(data, law)["E"]
+    true = loss_of(1e7, 1e4)
+    assert ends.low < true < ends.high
+    assert ends.high / ends.low == pytest.approx(math.exp(2 * 2.045 * 0.02 / math.sqrt(30)), rel=0.3)

@@ -1,0 +1,102 @@
+"""How the best shapes of several budgets scale: slopes of ln dial over ln parameters (Theil-Sen), with intervals by drawing seeds anew.
+
+The best shape of a budget is chosen by the scores of half of its seeds and scored by the other half: the score that chose it is too high.
+
+Shape suffixes: A arms, S seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import theilslopes
+
+DRAWS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An arm of a ladder: its budget, its exact parameters, its dials as numbers, its scores by seed at the longest training."""
+
+    name: str
+    budget: int
+    params: int
+    dials: Mapping[str, float]
+    scores: Mapping[int, float]
+
+
+def best_by_budget(shapes: Sequence[Shape], seeds: Sequence[int]) -> list[Shape]:
+    """Of every budget the shape with the best mean over these seeds (those that it has), by rising budget."""
+    found: dict[int, tuple[float, Shape]] = {}
+    for shape in shapes:
+        scores = [shape.scores[seed] for seed in seeds if seed in shape.scores]
+        if scores and (shape.budget not in found or np.mean(scores) > found[shape.budget][0]):
+            found[shape.budget] = (float(np.mean(scores)), shape)
+    return [found[budget][1] for budget in sorted(found)]
+
+
+def halves(shapes: Sequence[Shape]) -> tuple[list[int], list[int]]:
+    """The seeds that choose, and those that score."""
+    seeds = sorted({seed for shape in shapes for seed in shape.scores})
+    return seeds[::2], seeds[1::2]
+
+
+def slopes(shapes: Sequence[Shape], published: Sequence[Shape], seed: int = 0) -> list[dict[str, Any]]:
+    """For every dial the slope over the best shapes and its 95 % interval over seeds drawn anew (the best may change with them).
+
+    Beside it the slope over `published` members of the family.
+
+    Dials of which a value is nought at some budget have no logarithm and are left out.
+    """
+    seeds = sorted({each for shape in shapes for each in shape.scores})
+    best = best_by_budget(shapes, seeds)
+    if len(best) < 3:
+        return []
+    rng = np.random.default_rng(seed)
+    drawn = [best_by_budget(shapes, rng.choice(seeds, len(seeds)).tolist()) for _ in range(DRAWS)]
+    found = []
+    for dial in best[0].dials:
+        if any(shape.dials[dial] <= 0 for each in (best, *drawn) for shape in each):
+            continue
+        values = [_slope(each, dial) for each in drawn if len(each) >= 3]
+        low, high = np.quantile(values, [0.025, 0.975])
+        found.append(
+            {
+                "dial": dial,
+                "slope": _slope(best, dial),
+                "low": float(low),
+                "high": float(high),
+                "published": _of_members(published, dial),
+            }
+        )
+    return found
+
+
+def _of_members(members: Sequence[Shape], dial: str) -> float | None:
+    known = [shape for shape in members if shape.dials.get(dial, 0) > 0]
+    return _slope(known, dial) if len(known) >= 3 else None
+
+
+def _slope(best: Sequence[Shape], dial: str) -> float:
+    x, y = [math.log(shape.params) for shape in best], [math.log(shape.dials[dial]) for shape in best]
+    return float(theilslopes(y, x).slope)
+
+
+def extrapolated(shapes: Sequence[Shape], params: int) -> dict[str, float]:
+    """The dials of the best shapes carried on to more parameters: their medians, moved along the slopes."""
+    seeds = sorted({each for shape in shapes for each in shape.scores})
+    best = best_by_budget(shapes, seeds)
+    middle = math.exp(float(np.mean([math.log(shape.params) for shape in best])))
+    found = {}
+    for dial in best[0].dials:
+        values = [shape.dials[dial] for shape in best]
+        if min(values) <= 0:
+            found[dial] = float(np.median(values))
+            continue
+        ends = math.exp(float(np.mean([math.log(value) for value in values])))
+        found[dial] = ends * (params / middle) ** _slope(best, dial)
+    return found

@@ -1,0 +1,107 @@
+"""The `ladder` command: shapes at several budgets and lengths, the law of their losses, and its check at a larger budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from halosearch.cli.experimenting import run_spec
+from halosearch.cli.options import Json, Root
+from halosearch.cli.running import StudyCommand, StudyOptions, resolver
+from halosearch.errors import UsageError
+from halosearch.spec.quantities import parse_count, parse_duration
+
+if TYPE_CHECKING:
+    from halosearch.record.folders import Folders
+    from halosearch.spec.study import StudySpec
+
+
+@dataclass(frozen=True, slots=True)
+class LadderOptions:
+    """The options of `ladder`."""
+
+    name: Annotated[str | None, typer.Argument(help="A ladder that was begun, to go on with (default: a new one).")] = (
+        None
+    )
+    budgets: Annotated[str | None, typer.Option(help="Parameters of every rung, for example 4M,8M,16M,32M.")] = None
+    images: Annotated[
+        str | None, typer.Option(help="Lengths of training, for example 512,1024,2048 (default: the preset's).")
+    ] = None
+    shapes: Annotated[int, typer.Option(min=1, help="Shapes drawn evenly at every budget.")] = 4
+    seeds: Annotated[int | None, typer.Option(min=2, help="Seeds of every shape (default: 2).")] = None
+    check: Annotated[
+        str | None,
+        typer.Option(help="Train what is forecast for a larger budget, for example 64M, beside three others."),
+    ] = None
+    family: Annotated[str, typer.Option(help="Family: halonet or efficientnet.")] = "halonet"
+    preset: Annotated[str | None, typer.Option(help="Price class of a training (see study).")] = None
+    data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes (default).")] = (
+        None
+    )
+    seed: Annotated[int, typer.Option(min=0, help="Seed of shapes, weights and scenes.")] = 0
+    new_name: Annotated[str, typer.Option("--name", help="Name of a new ladder.")] = "ladder"
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that train (default: one per core).")] = None
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None
+    max_time: Annotated[str | None, typer.Option("--max-time", help="Stop after this long, for example 2h.")] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="[ADDRESS]", help="Run on the Ray cluster at host:port, or on one started here."),
+    ] = None
+    json: Json = ""
+    root: Root = Path()
+
+
+def run_ladder(options: LadderOptions) -> None:
+    """The `ladder` command."""
+    command = StudyCommand(StudyOptions(ray=options.ray, json=options.json, root=options.root), {})
+    resolve, seconds = (
+        resolver(command.place()),
+        None if options.max_time is None else parse_duration(options.max_time, "--max-time"),
+    )
+    from halosearch.run.ladders import LadderRequest, begun_ladder, new_ladder
+
+    said = {"preset": options.preset, "data": options.data, "seed": options.seed, "workers": options.workers, "device": options.device,
+            "max_time_s": seconds, "seeds": options.seeds}  # fmt: skip
+    if options.name is None:
+        if options.budgets is None:
+            raise UsageError("a new ladder needs budgets", "for example: halosearch ladder --budgets 4M,8M,16M,32M")
+        if options.check is not None:
+            raise UsageError("--check is of a ladder that was run", "halosearch ladder NAME --check 64M")
+        budgets = tuple(parse_count(word, "--budgets") for word in options.budgets.split(",") if word.strip())
+        images = tuple(parse_count(word, "--images") for word in (options.images or "").split(",") if word.strip())
+        request = LadderRequest(
+            options.new_name, options.root, budgets, images, options.shapes, options.seeds or 2, options.family, said
+        )
+        spec, folders = new_ladder(request, resolve)
+        exists = False
+    else:
+        spec, folders = begun_ladder(options.name, options.root, said)
+        exists = True
+        if options.check is not None:
+            spec = _with_check(spec, folders, parse_count(options.check, "--check"))
+    run_spec(spec, folders, command, exists=exists)
+
+
+def _with_check(spec: StudySpec, folders: Folders, budget: int) -> StudySpec:
+    """The ladder with the forecast's arms; the forecast itself goes into the record before they are trained."""
+    from halosearch.analysis.compound import extrapolated
+    from halosearch.record.storage import held, open_for_reading, open_for_writing
+    from halosearch.report.ladder_summary import losses_of, shapes_of
+    from halosearch.report.law_summary import law_summary
+    from halosearch.run.ladders import with_check
+
+    rows = open_for_reading(spec, folders).rows()
+    shapes = shapes_of(spec, rows)
+    wish = extrapolated(shapes, budget)
+    checked = with_check(spec, budget, {name: value for name, value in wish.items() if name != "window"}, rivals=3)
+    data = losses_of(spec, rows, spec.name)
+    target = (float(budget), float(spec.preset.rungs[-1]))
+    summary = law_summary(data, [spec.name], cooled=True, target=target, delta=None)
+    with held(spec, folders) as lock:
+        table = open_for_writing(spec, folders, lock, lambda _: None, begun=True, mine=True)
+        table.set_fact("forecast", {**summary["forecast"], "dials": wish, "law": summary["coefficients"]})
+        table.close()
+    return checked

@@ -1,0 +1,128 @@
+"""What a ladder says: the law of its best shapes, how they scale, and whether what was forecast of a larger budget held."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from halosearch.analysis.compound import Shape, best_by_budget, halves, slopes
+from halosearch.analysis.scaling_law import Losses
+from halosearch.analysis.verdicts import LEAST, half_width
+from halosearch.families.known import count, parse_candidate, search_of
+from halosearch.record.evaluation import ARM, COMPLETE, Evaluation
+from halosearch.spec.study import StudySpec
+
+
+def shapes_of(spec: StudySpec, rows: Sequence[Evaluation], *, check: bool = False) -> list[Shape]:
+    """The shapes of a ladder with their scores; with `check` those of the larger budget that tests the forecast."""
+    experiment = spec.experiment
+    assert experiment is not None
+    scores: dict[int, dict[int, float]] = {}
+    for row in rows:
+        if row.kind == ARM and row.state == COMPLETE:
+            scores.setdefault(row.trial, {})[row.repeat] = float(row.result["score"])
+    return [
+        Shape(arm.name, arm.budget or 0, count(parse_candidate(arm.network)).params, numbers_of(spec.family, arm.network), scores.get(n, {}))
+        for n, arm in enumerate(experiment.arms)
+        if arm.check == check
+    ]  # fmt: skip
+
+
+def numbers_of(family: str, network: str) -> dict[str, float]:
+    """The dials of a network that are numbers, and of a HaloNet its window, block plus two halos."""
+    found = {
+        k: float(v)
+        for k, v in (search_of(family).dials(parse_candidate(network)) or {}).items()
+        if not isinstance(v, str)
+    }
+    if {"block_size", "halo_size"} <= set(found):
+        found["window"] = found["block_size"] + 2 * found["halo_size"]
+    return found
+
+
+def members_of(family: str) -> list[Shape]:
+    """The published members as shapes."""
+    found = []
+    for name, member in search_of(family).published.items():
+        dials = search_of(family).dials(member) or {}
+        numbers = {k: float(v) for k, v in dials.items() if not isinstance(v, str)}
+        if {"block_size", "halo_size"} <= set(numbers):
+            numbers["window"] = numbers["block_size"] + 2 * numbers["halo_size"]
+        params = count(member).params
+        found.append(Shape(name, params, params, numbers, {}))
+    return found
+
+
+def losses_of(spec: StudySpec, rows: Sequence[Evaluation], name: str) -> Losses:
+    """Losses of the best shape of every budget at every length: chosen by every other seed, and scored by the rest.
+
+    With one seed the same score chooses and is fitted, and is then too good; the ladder says so.
+    """
+    shapes = shapes_of(spec, rows)
+    choose, score = halves(shapes)
+    best = {shape.name: shape for shape in best_by_budget(shapes, choose)}
+    assert spec.experiment is not None
+    found = [
+        (row.costs["params"], each["images_seen"], 1 - each["score"], f"{name}:{row.key}")
+        for row in rows
+        if row.kind == ARM and row.state == COMPLETE and spec.experiment.arms[row.trial].name in best
+        if row.repeat in (score or choose)
+        for each in row.result["scores"]
+    ]
+    params, images, loss = (np.array([each[n] for each in found], dtype=float) for n in range(3))
+    return Losses(params, images, loss, np.array([each[3] for each in found], dtype=str))
+
+
+def ladder_words(spec: StudySpec, rows: Sequence[Evaluation]) -> list[str]:
+    """How the best shapes scale, in sentences."""
+    shapes = shapes_of(spec, rows)
+    choose, score = halves(shapes)
+    best = best_by_budget(shapes, choose)
+    words = [f"Best shape at {shape.budget:,}: {shape.name}" for shape in best]
+    found = slopes(shapes, members_of(spec.family))
+    said = [
+        f"{each['dial'].replace('_', ' ')} {each['slope']:+.2f} [{each['low']:+.2f}, {each['high']:+.2f}]"
+        + ("" if each["published"] is None else f" (published members {each['published']:+.2f})")
+        for each in found
+    ]
+    if said:
+        words.append(
+            f"Slopes of ln dial over ln parameters over the best shapes, intervals by seeds drawn anew: {'; '.join(said)}."
+        )
+    if not score:
+        words.append(
+            "One seed chose and scored the best shapes: their losses are too low by that choice. More seeds: --seeds 2."
+        )
+    return words
+
+
+def check_of(spec: StudySpec, rows: Sequence[Evaluation], forecast: Mapping[str, float] | None) -> list[str]:
+    """Whether the larger budget's shape did what was forecast, and better than shapes drawn evenly beside it."""
+    shapes = [shape for shape in shapes_of(spec, rows, check=True) if shape.scores]
+    chosen = next((shape for shape in shapes if shape.name.endswith("-forecast")), None)
+    if chosen is None or forecast is None:
+        return []
+    if len(chosen.scores) < LEAST:
+        return [
+            f"Whether the forecast for {chosen.budget:,} parameters holds needs {LEAST} seeds; there are {len(chosen.scores)}."
+        ]
+    loss_S = np.array([1 - score for score in chosen.scores.values()])
+    middle, half = float(loss_S.mean()), half_width(loss_S, 0.05)
+    gap = math.log(middle / forecast["loss"])
+    held = middle - half <= forecast["high"] and middle + half >= forecast["low"]
+    words = [
+        f"Forecast for {chosen.budget:,} parameters: loss {forecast['loss']:.4f} [{forecast['low']:.4f}, {forecast['high']:.4f}]; its shape, trained "
+        f"with {len(loss_S)} seeds: {middle:.4f} ± {half:.4f} ({100 * gap:+.1f} %): the forecast {'held' if held else 'did not hold'}."
+    ]
+    for other in (shape for shape in shapes if shape is not chosen):
+        seeds = sorted(set(other.scores) & set(chosen.scores))
+        if len(seeds) >= LEAST:
+            d_S = np.array([chosen.scores[s] - other.scores[s] for s in seeds])
+            half = half_width(d_S, 0.05 / max(1, len(shapes) - 1))
+            verdict = (
+                "better than" if d_S.mean() > half else "worse than" if -d_S.mean() > half else "not told apart from"
+            )
+            words.append(f"It is {verdict} {other.name}, drawn evenly ({d_S.mean():+.3f} ± {half:.3f}).")
+    return words
