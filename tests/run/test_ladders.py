@@ -10,7 +10,7 @@ from halosearch.analysis.compound import Shape, best_by_budget, extrapolated, ha
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.families.known import count, parse_candidate
 from halosearch.record.evaluation import COMPLETE
-from halosearch.report.ladder_summary import check_of, losses_of, members_of
+from halosearch.report.ladder_summary import check_of, losses_of, members_of, numbers_of
 from halosearch.run.ladders import LadderRequest, new_ladder, with_check
 from halosearch.search.experiment import rows_of
 
@@ -20,7 +20,7 @@ def here(device):
     return "cpu"
 
 
-def ladder(tmp_path, budgets=(3_000_000, 6_000_000, 12_000_000, 24_000_000), shapes=3, **values):
+def ladder(tmp_path, budgets=(4_000_000, 8_000_000, 16_000_000, 32_000_000), shapes=3, **values):
     return new_ladder(LadderRequest("lad", tmp_path, budgets, (512, 1024), shapes, 4, values=values), here)[0]
 
 
@@ -39,7 +39,7 @@ def ended(spec, loss):
 def test_shapes_lie_within_their_budgets_and_are_all_different(tmp_path):
     spec = ladder(tmp_path)
     arms = spec.experiment.arms
-    assert [arm.name for arm in arms] == [f"{b}-{n}" for b in ("3M", "6M", "12M", "24M") for n in range(3)]
+    assert [arm.name for arm in arms] == [f"{b}-{n}" for b in ("4M", "8M", "16M", "32M") for n in range(3)]
     assert len({arm.network for arm in arms}) == 12
     for arm in arms:
         assert count(parse_candidate(arm.network)).params == pytest.approx(arm.budget, rel=0.02)
@@ -118,15 +118,17 @@ def members_as_best():
 def test_a_check_adds_the_forecast_s_shape_and_others_and_says_whether_it_held(tmp_path):
     spec = ladder(tmp_path)
     with pytest.raises(UsageError, match="beyond the largest"):
-        with_check(spec, 24_000_000, {}, rivals=3)
-    checked = with_check(spec, 40_000_000, {"stage3_depth": 9.0}, rivals=3)
+        with_check(spec, 32_000_000, {}, rivals=3)
+    there = "s=96,b=8,h=2,rv=3.5,rb=4,l3=25,df=1024"  # of that budget
+    wish = {name: value for name, value in numbers_of("halonet", there).items() if name != "window"}
+    checked = with_check(spec, 64_000_000, wish, rivals=3)
     added = checked.experiment.arms[12:]
     assert checked.experiment.arms[:12] == spec.experiment.arms
-    assert [arm.name for arm in added][0] == "40M-forecast"
-    assert "l3=9" in added[0].network
+    assert [arm.name for arm in added][0] == "64M-forecast"
+    assert numbers_of("halonet", added[0].network) == pytest.approx(numbers_of("halonet", there))
     assert len({arm.network for arm in added}) == 4
     assert all(
-        arm.check and count(parse_candidate(arm.network)).params == pytest.approx(4e7, rel=0.02) for arm in added
+        arm.check and count(parse_candidate(arm.network)).params == pytest.approx(6.4e7, rel=0.02) for arm in added
     )
 
     def loss(params, images, seed, arm):
