@@ -119,7 +119,7 @@ def test_a_check_adds_the_forecast_s_shape_and_others_and_says_whether_it_held(t
     spec = ladder(tmp_path)
     with pytest.raises(UsageError, match="beyond the largest"):
         with_check(spec, 32_000_000, {}, rivals=3)
-    there = "s=96,b=8,h=2,rv=3.5,rb=4,l3=25,df=1024"  # of that budget
+    there = "s=96,b=6,h=2,rv=3.5,rb=4,l3=25,df=1024"  # of that budget
     wish = {name: value for name, value in numbers_of("halonet", there).items() if name != "window"}
     checked = with_check(spec, 64_000_000, wish, rivals=3)
     added = checked.experiment.arms[12:]
