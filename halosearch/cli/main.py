@@ -15,6 +15,7 @@ from halosearch.cli.experimenting import ExperimentOptions, run_experiment
 from halosearch.cli.fitting import FitOptions, fit_law_of
 from halosearch.cli.laddering import LadderOptions, run_ladder
 from halosearch.cli.options import Candidate, Json, Root, Study, study_names
+from halosearch.cli.rediscovering import RediscoverOptions, rediscover_members
 from halosearch.cli.running import StudyCommand, StudyOptions, run_or_forecast
 from halosearch.cli.signature import from_fields, with_study_fields
 from halosearch.cli.spaces import SpaceOptions, show_space
@@ -105,6 +106,13 @@ def experiment(options: ExperimentOptions) -> None:
 def ladder(options: LadderOptions) -> None:
     """Train shapes at several budgets and lengths, fit their law, check what it forecasts of a larger budget."""
     run_ladder(options)
+
+
+@app.command()
+@from_fields(RediscoverOptions)
+def rediscover(options: RediscoverOptions) -> None:
+    """Ask whether published members are found again: their budget and cost, searched without being told of them."""
+    rediscover_members(options)
 
 
 @app.command()

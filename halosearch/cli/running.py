@@ -145,7 +145,6 @@ def run_or_forecast(command: StudyCommand) -> None:
         raise UsageError(f"--json={json} is unknown", "use --json or --json=lines")
     place = command.place()
     request = command.request()
-    from halosearch.cost.pools import pool_of
     from halosearch.run.begin import resolve
 
     spec, folders, exists = resolve(request, resolver(place))
@@ -153,17 +152,33 @@ def run_or_forecast(command: StudyCommand) -> None:
         raise UsageError(f"{spec.name!r} is an experiment, not a search", f"halosearch experiment {spec.name}")
     if spec.max_gpu_hours is not None and not place.share(spec):
         raise UsageError("--max-gpu-hours limits GPUs, and this study uses none", "use --max-time instead")
-    candidates = pool_of(spec)
     if command.options.dry_run:
-        _device_here(spec.device)  # what it would cost is measured here
-        from halosearch.cli.forecasting import print_forecast
-
-        print_forecast(spec, candidates, as_json=bool(json))
+        forecast_of(spec, command)
         return
-    _run(spec, folders, candidates, command, exists=exists)
+    sys.exit(run_search(spec, folders, command, exists=exists))
 
 
-def _run(spec: StudySpec, folders: Folders, candidates: pd.DataFrame, command: StudyCommand, *, exists: bool) -> None:
+def forecast_of(spec: StudySpec, command: StudyCommand) -> None:
+    """Say what a search would cost, measured here."""
+    from halosearch.cli.forecasting import print_forecast
+    from halosearch.cost.pools import pool_of
+
+    _device_here(spec.device)
+    print_forecast(spec, pool_of(spec), as_json=bool(command.options.json))
+
+
+def run_search(spec: StudySpec, folders: Folders, command: StudyCommand, *, exists: bool) -> int:
+    """Run a search, say what it found, and return the exit code.
+
+    Raises:
+        NothingUsableError: no trial gave a result, or the proxy does not rank.
+    """
+    from halosearch.cost.pools import pool_of
+
+    return _run(spec, folders, pool_of(spec), command, exists=exists)
+
+
+def _run(spec: StudySpec, folders: Folders, candidates: pd.DataFrame, command: StudyCommand, *, exists: bool) -> int:
     from halosearch.cli.tally import Tally
     from halosearch.run.driver import Control
     from halosearch.run.place import parallel
@@ -202,7 +217,7 @@ def _run(spec: StudySpec, folders: Folders, candidates: pd.DataFrame, command: S
             f"no trial gave a usable result; {len(first['trials'])} ended as {first['state']}: {first['reason']}",
             f"see {folders.logs} and {ended.page}",
         )
-    sys.exit(code)
+    return code
 
 
 def listener_of(tally: Tally, title: str, folders: Folders, json: str) -> Panel | Lines | JsonLines:

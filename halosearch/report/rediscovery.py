@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
+from halosearch.analysis.rediscovery import found_again, lies_near, member_is_good
+from halosearch.families.known import parse_candidate, search_of
 
 PASSED, FAILED, UNDECIDED, NOT_TESTED = "passed", "failed", "undecided", "not tested"
 _VERDICTS = {"valid": PASSED, "failed": FAILED}
@@ -23,7 +25,42 @@ def rediscovery(summary: dict[str, Any]) -> list[dict[str, str]]:
         "verdict": _VERDICTS.get(validation["verdict"], UNDECIDED),
         "why": validation["reason"],
     }
-    return [first, *(dict(entry, verdict=NOT_TESTED, why=_why(entry["id"], summary)) for entry in _LATER)]
+    asked = _asked(summary) if summary["spec"].get("rediscover") else {}
+    return [
+        first,
+        *(
+            dict(entry, **asked.get(entry["id"], {"verdict": NOT_TESTED, "why": _why(entry["id"], summary)}))
+            for entry in _LATER
+        ),
+    ]
+
+
+def _asked(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """R1 to R3 of a study that asks for a published member, which was trained beside the candidates as its first rival."""
+    member, noise = next(iter(summary["rivals"]), None), summary["validation"]["noise"]
+    done = [trial for trial in summary["trials"] if trial["state"] == "complete"]
+    if member is None or not done:
+        return {}
+    best = max(done, key=lambda trial: (trial["score"], -trial["trial"]))
+    held_out = {final["trial"]: final["scores"] for final in summary["finals"]}
+    even = [trial for trial in done if trial["drawn_evenly"]]
+    scores = held_out.get(best["trial"], ())
+    near = lies_near(
+        _numbers(best["candidate"], summary),
+        _numbers(member["candidate"], summary),
+        [_numbers(trial["candidate"], summary) for trial in even],
+    )
+    found = {
+        "R1": member_is_good([trial["score"] for trial in even], member["score"]),
+        "R2": found_again(scores, member["held_out_scores"], None if noise is None else noise["sd"]),
+        "R3": near,
+    }
+    return {name: {"verdict": each.verdict, "why": each.why} for name, each in found.items()}
+
+
+def _numbers(candidate: str, summary: dict[str, Any]) -> dict[str, float]:
+    dials = search_of(summary["spec"]["family"]).dials(parse_candidate(candidate)) or {}
+    return {name: float(value) for name, value in dials.items() if not isinstance(value, str)}
 
 
 _LATER = (

@@ -18,11 +18,22 @@ MOST_LISTED = 30
 
 def answer_sentences(summary: dict[str, Any]) -> list[str]:
     """What was found, how sure, on what; the first sentence is the answer."""
-    sentences = [*_recommended(summary), _best(summary), *rival_sentences(summary)]
+    sentences = [*_rediscovery(summary), *_recommended(summary), _best(summary), *rival_sentences(summary)]
     if summary["decisions"]:
         sentences += _noise(summary) + worth_sentences(summary) + _trivial(summary)
     sentences += _reference(summary) + _prediction(summary) + _worth(summary) + summary["published"]
     return sentences
+
+
+def _rediscovery(summary: dict[str, Any]) -> list[str]:
+    """Of a study that asks for a published member, what became of R0 to R3."""
+    member = summary["spec"].get("rediscover")
+    if member is None:
+        return []
+    said = [
+        f"{each['id']}, {each['statement']}: {each['verdict']}; {each['why']}." for each in summary["rediscovery"][:4]
+    ]
+    return [f"Is {member_title(member)} found again?", *said]
 
 
 def first_sentence(summary: dict[str, Any]) -> str:

@@ -63,6 +63,7 @@ class StudySpec(Frozen):
 
     `max_in_flight` is how many decisions may be under way while the next is taken; it is part of what decides the proposals.
     `rivals` in their notation, at image sizes of the study; a study file of an earlier version has none.
+    `rediscover`: the published member that the study asks for, which stands among the rivals and which the search is never told of.
     `max_trial_memory` is in bytes; `storage` is a database's address, None for a file in the study's folder.
     """
 
@@ -133,6 +134,7 @@ class StudySpec(Frozen):
         Flag("--storage", "Keep trials in this database, for example postgresql://user@host/db."),
     ] = None
     experiment: Experiment | None = None
+    rediscover: str | None = None
     space: dict[str, list[int | float | str]]
     space_hash: str
 

@@ -476,3 +476,28 @@ def test_a_study_of_efficientnets_searches_their_own_dials_beside_the_nearest_ha
     assert "has timed 0 networks" in error_of(halosearch("predict", "tiny", "resnet-50", cwd=tmp_path, check=7))
     same = halosearch("study", path, "--family", "halonet", cwd=tmp_path, check=2)
     assert "begun with family efficientnet, not halonet" in error_of(same)
+
+
+@pytest.mark.slow
+def test_a_member_is_asked_for_trained_beside_and_judged(tmp_path, monkeypatch):
+    from halosearch.run import rediscover
+
+    monkeypatch.setattr(rediscover, "DESIGN", {"trials": 7, "retests": 5})
+    small = {"uniform": 5, "retests": 5, "finalists": 1, "final_seeds": 3, "rungs": [32, 64], "batch": 16, "train_images": 64,
+             "test_images": 32, "norm_batches": 2, "timed": "none", "name": "cpu-2m"}  # fmt: skip
+    monkeypatch.setattr(rediscover, "PRESET", small)
+    monkeypatch.setattr(rediscover, "SIZES_FROM", 1)
+    done = here("rediscover", "efficientnet-b0", "--force", "--json", cwd=tmp_path, monkeypatch=monkeypatch)
+    found = json.loads(done.stdout)
+    assert found["finished"]
+    assert all(abs(trial["params"] / 5_288_548 - 1) <= 0.02 for trial in found["trials"])
+    assert found["rivals"][0]["candidate"] == "efficientnet-b0"
+    assert len(found["rivals"][0]["held_out_scores"]) == 3
+    table = {each["id"]: each for each in found["rediscovery"]}
+    assert "of 5 candidates drawn evenly score better" in table["R1"]["why"]
+    assert "best found minus member" in table["R2"]["why"]
+    assert table["R3"]["verdict"] in ("passed", "failed")
+    assert found["answer"][0] == "Is EfficientNet-B0 found again?"
+    again = here("rediscover", "efficientnet-b0", "--force", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert "Is EfficientNet-B0 found again?" in again.stdout
+    assert "no published member" in error_of(here("rediscover", "h9", cwd=tmp_path, monkeypatch=monkeypatch))
