@@ -13,12 +13,16 @@ from halosearch.errors import HalosearchError
 from halosearch.report.experiment_summary import experiment_summary, sentence_of
 from halosearch.report.reading import open_study
 
-HEAD = """# The paper's experiments
-
-Each file here states a question of arXiv:2103.12731, its arms and what was expected **before the first training**; `halosearch experiment studies/paper/NAME.yaml` runs it, or goes on with it, and `halosearch report paper-NAME` writes its page with every effect drawn. What follows was recorded on two cores of an AMD EPYC, without a GPU: twins of ⅛ of the width, synthetic scenes (`scenes-easy-2`, seed 7), 48 to 96 pixels. These are short trainings of narrow networks by one recipe, which was chosen on HaloNets with SiLU: they say what this proxy sees, not what ImageNet would say.
-
-Verdicts of one experiment hold together with 95 % (Holm). "Undecided" says which difference so many seeds show in four of five such experiments.
-"""
+HEAD = " ".join(
+    [
+        "# The paper's experiments\n\nEach file here states a question of arXiv:2103.12731, its arms and what was expected **before the first",
+        "training**; `halosearch experiment studies/paper/NAME.yaml` runs it, or goes on with it, and `halosearch report paper-NAME` writes its page",
+        "with every effect drawn. What follows was recorded on two cores of an AMD EPYC, without a GPU: twins of ⅛ of the width, synthetic scenes",
+        "(`scenes-easy-2`, seed 7), 48 to 96 pixels. These are short trainings of narrow networks by one recipe, which was chosen on HaloNets with",
+        "SiLU: they say what this proxy sees, not what ImageNet would say.\n\nVerdicts of one experiment hold together with 95 % (Holm).",
+        '"Undecided" says which difference so many seeds show in four of five such experiments.',
+    ]
+)
 
 
 def section(path, root):
@@ -30,7 +34,8 @@ def section(path, root):
     found = experiment_summary(opened.spec, opened.folders, opened.rows, opened.table.facts())
     rows = [
         [arm["name"], "" if arm["score"] is None else f"{arm['score']:.3f}", len(arm["scores"]),
-         "" if arm["step_time_s"] is None else f"{arm['step_time_s']:.3f}", "" if arm["published"] is None else arm["published"], f"`{arm['candidate']}`"]
+         "" if arm["step_time_s"] is None else f"{arm['step_time_s']:.3f}",
+         "" if arm["published"] is None else arm["published"], f"`{arm['candidate']}`"]
         for arm in found["arms"]
     ]  # fmt: skip
     done = found["trainings"]
@@ -66,7 +71,7 @@ def page(root):
         for each in found:
             counts[each["verdict"]] = counts.get(each["verdict"], 0) + 1
     said = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("confirmed", "refuted", "undecided"))
-    head = [HEAD.rstrip(), f"**{sum(counts.values())} expectations of {len(parts)} experiments: {said}.**"]
+    head = [HEAD, f"**{sum(counts.values())} expectations of {len(parts)} experiments: {said}.**"]
     if missing:
         head.append(f"Not run yet: {', '.join(missing)}.")
     return "\n\n".join([*head, *parts]) + "\n"

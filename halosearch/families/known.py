@@ -13,7 +13,6 @@ from halosearch.families.efficientnet import counts as efficientnet_counts
 from halosearch.families.efficientnet import notation as efficientnet_notation
 from halosearch.families.efficientnet import space as efficientnet_space
 from halosearch.families.halonet import config as halonet_config
-from halosearch.families.halonet import counts as halonet_counts
 from halosearch.families.halonet import notation as halonet_notation
 from halosearch.families.halonet import published as halonet_published
 from halosearch.families.halonet import space as halonet_space
@@ -190,7 +189,15 @@ def _unpublished(config: Any) -> PublishedModel | None:
 
 
 def _halonet_layers(config: Any, classes: int) -> Iterator[Layer]:
-    return halonet_counts.layers(halonet_counts.dials_of(config), classes)
+    from halosearch.families.halonet import counts  # NumPy: not for usage errors
+
+    return counts.layers(counts.dials_of(config), classes)
+
+
+def _halonet_stages(config: Any) -> list[dict[str, Any]]:
+    from halosearch.families.halonet import counts
+
+    return counts.stages(config)
 
 
 HALONET = "halonet"
@@ -203,7 +210,7 @@ FAMILIES = {
             parse=halonet_notation.parse_candidate,
             text=halonet_notation.candidate_text,
             layers=_halonet_layers,
-            stages=halonet_counts.stages,
+            stages=_halonet_stages,
             published=halonet_published.published_of,
             build=_halonet,
             twin=halonet_twin.twin_of,

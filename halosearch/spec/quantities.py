@@ -8,7 +8,8 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from halosearch.errors import UsageError
 
-COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)", re.IGNORECASE)
+COUNT = re.compile(r"(\d{1,3}(?:[,_]\d{3})+|\d+)(\.\d+)?([KMG]?)", re.IGNORECASE)
+"""Commas stand before groups of three only: 7,5M is no number here, and would be one of two elsewhere."""
 COUNT_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 DURATION_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -20,10 +21,13 @@ def parse_count(text: str, what: str) -> int:
     Raises:
         UsageError: anything else.
     """
-    match = COUNT.fullmatch(text.replace("_", "").replace(",", "").strip())
-    value = round(float(match[1]) * COUNT_UNITS[match[2].upper()]) if match else 0
+    match = COUNT.fullmatch(text.strip())
+    whole = re.sub("[,_]", "", match[1]) if match else "0"
+    value = round(float(whole + (match[2] or "")) * COUNT_UNITS[match[3].upper()]) if match else 0
     if value <= 0:
-        raise UsageError(f"{what} {text!r} is not a number with K, M or G", "for example 300K, 20M, 19.1M or 4G")
+        raise UsageError(
+            f"{what} {text!r} is not a number with K, M or G", "for example 300K, 20M, 19.1M, 5,288,548 or 4G"
+        )
     return value
 
 

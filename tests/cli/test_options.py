@@ -14,6 +14,7 @@ from halosearch.errors import UsageError
 from halosearch.run.begin import Request, resolve
 from halosearch.spec.flags import Flag, merged, nested, options_of
 from halosearch.spec.presets import PRESETS
+from halosearch.spec.quantities import parse_count
 from halosearch.spec.study import StudySpec
 
 OPTIONS = list(options_of(StudySpec))
@@ -153,3 +154,20 @@ def test_presets_are_whole_and_their_timing_has_rounds_enough():
         assert preset.name == name
         assert preset.device in ("cpu", "cuda")
         assert preset.retests <= preset.uniform <= preset.trials
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("20M", 20_000_000), ("19.1M", 19_100_000), ("5,288,548", 5_288_548), ("5_288_548", 5_288_548), ("1,500K", 1_500_000),
+     ("4g", 4 * 10**9), (" 300K ", 300_000)],
+)  # fmt: skip
+def test_counts_are_read_as_people_write_them(text, value):
+    assert parse_count(text, "--budget-params") == value
+
+
+@pytest.mark.parametrize(
+    "text", ["7,5M", "7,50M", "1,2345", "12,34,567", "1,000,00", ",500", "1,,000", "5_2M", "-3M", "0", "M", "1e6"]
+)
+def test_a_comma_that_separates_no_group_of_three_is_not_read_as_another_magnitude(text):
+    with pytest.raises(UsageError, match="not a number"):
+        parse_count(text, "--budget-params")

@@ -48,7 +48,12 @@ def parse_candidate(text: str) -> HaloNetConfig:
                 f"there is no candidate called {text!r}",
                 f"did you mean {close[0]!r}?" if close else f"use h0 to h7, or dials: {EXAMPLE}",
             ) from None
-    return candidate_from_values(dict(_pair(part) for part in text.split(",") if part.strip()))
+    pairs = [_pair(part) for part in text.split(",") if part.strip()]
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise UsageError(f"dial {twice!r} is given twice", "give each dial once")
+    return candidate_from_values(dict(pairs))
 
 
 def _pair(part: str) -> tuple[str, str]:
