@@ -43,7 +43,7 @@ def check_same_inputs(table: Table, spec: StudySpec, data: Dataset) -> None:
     if _changed(table, "data", {"sha256": data.report.fingerprint})[0]:
         raise EnvironmentFault(
             f"the data is no longer what the study began with ({data.report.description})",
-            "bring the old files back, or start another study with --name",
+            "bring the old files back, say where they lie now (--data), or start another study with --name",
         )
     recipe = asdict(recipe_of(spec.preset)) | {"weights": WEIGHTS_VERSION}
     changed, _ = _changed(table, "recipe", json.loads(json.dumps(recipe)))

@@ -33,9 +33,10 @@ OLD_KEYS = {"tier": "preset", "lookahead": "max_in_flight"}
 """Keys of older study files, which go on working."""
 MAY_CHANGE = frozenset(
     {"trials", "retests", "max_time_s", "workers", "note", "halosearch", "max_gpu_hours", "max_trial_time_s",
-     "max_trial_memory", "storage", "experiment"}
+     "max_trial_memory", "storage", "experiment", "data"}
 )  # fmt: skip
-"""Fields that may differ when a study is continued; all others decide what its numbers mean."""
+"""Fields that may differ when a study is continued; all others decide what its numbers mean. Data may lie elsewhere: its pixels' fingerprint is
+what must agree."""
 
 
 class BudgetSpec(Frozen):
@@ -265,7 +266,10 @@ def make_spec(values: dict[str, Any]) -> StudySpec:
 
 def write_spec(folder: Path, spec: StudySpec) -> None:
     """Write study.yaml whole."""
-    text = "# What this study is. trials, retests, workers, the limits (max_...), storage and note may be changed and the study continued.\n"
+    text = (
+        "# What this study is. trials, retests, workers, the limits (max_...), storage, note and the place of the data may be changed\n"
+        "# and the study continued.\n"
+    )
     write_text(
         folder / FILE,
         text + yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None),

@@ -359,6 +359,16 @@ def test_a_folder_of_photographs_is_studied_and_the_corrupt_file_named(tmp_path)
     page = (tmp_path / "reports" / "tiny" / "index.html").read_text()
     assert "beach/broken.jpg" in page
     assert str(tmp_path) not in page
+    # the pixels are what the study rests on, not the place where they lie
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    assert "--data" in halosearch("study", "tiny", "--max-trials", 2, cwd=tmp_path, check=4).stderr
+    more = halosearch("study", "tiny", "--max-trials", 2, "--data", "moved", "--json", cwd=tmp_path, check=0)
+    assert json.loads(more.stdout)["counts"] == {"complete": 2}
+    assert "moved" in (tmp_path / "studies" / "tiny" / "study.yaml").read_text()
+    make_tree(tmp_path / "others", 9)
+    other = halosearch("study", "tiny", "--max-trials", 3, "--data", "others", cwd=tmp_path, check=4)
+    assert "no longer what the study began with" in error_of(other)
+    assert "others" not in (tmp_path / "studies" / "tiny" / "study.yaml").read_text()
 
 
 @pytest.mark.slow

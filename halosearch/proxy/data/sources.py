@@ -36,7 +36,7 @@ def open_data(request: DataRequest, device: str = "cpu", watch: Watch = unwatche
     if not root.exists():
         raise EnvironmentFault(
             f"there is no data at {request.source}",
-            f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}",
+            f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}; data that was moved: --data ITS NEW PLACE",
         )
     found = _arrays(request, root, watch)
     return DeviceImages(found, device) if device.startswith("cuda") else found
