@@ -19,7 +19,7 @@ from halosearch.search.planner import DECIDED, FINISHED, WAIT
 from halosearch.spec.experiment import with_fields
 
 BASE = "s=64,b=8,h=2,rv=1,rb=2,l3=4"
-PAPER = sorted(Path(__file__, "../../../studies/paper").resolve().glob("*.yaml"))
+PAPER = sorted(Path(__file__, "../../../studies/paper").resolve().rglob("*.yaml"))
 FILE = {
     "question": "Which?",
     "base": BASE,
@@ -41,17 +41,19 @@ def resolved(folder, values=FILE, name="which.yaml", **said):
     return resolve_experiment(Asked(str(path), folder, said), here)
 
 
-@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_experiment_of_the_paper_is_understood_and_says_where_it_is_from(path):
     spec, folders, exists = resolve_experiment(Asked(str(path)), here)
-    assert spec.name == folders.study.name == f"paper-{path.stem}"
+    assert spec.name == folders.study.name == f"{'paper-gpu' if path.parent.name == 'gpu' else 'paper'}-{path.stem}"
     assert re.match(r"arXiv:2103\.12731", spec.experiment.source)
     assert set(spec.experiment.published) <= {arm.name for arm in spec.experiment.arms}
     assert not exists or spec.experiment.arms
 
 
 def test_there_are_experiments_of_the_paper():
-    assert len(PAPER) >= 9
+    stems = [path.stem for path in PAPER]
+    assert len(set(stems)) >= 9
+    assert all(stems.count(stem) == 2 for stem in stems), "each has a form for a CPU and one for a GPU"
 
 
 def test_arms_are_the_base_with_what_they_say_and_nothing_else():
