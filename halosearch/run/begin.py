@@ -31,6 +31,8 @@ from halosearch.spec.study import (
     validated,
 )
 
+REPORTS = ("summary.json", "experiment.json", "law.json")
+"""What a report of ours holds, one of them at least."""
 LEFT_BY_A_FALSE_START = frozenset({"driver.lock", "cache", FILE})
 ResolveDevice = Callable[[str], str]
 """Turns a device name into the one that is used, raising where it is absent."""
@@ -75,7 +77,7 @@ def resolve(asked: Request, resolve_device: ResolveDevice) -> tuple[StudySpec, F
         return _continued(asked, values, folders, resolve_device), folders, True
     if (folders.study / FILE).exists():  # written by hand, nothing recorded yet
         values = read_yaml(folders.study / FILE, asked.tell) | values
-    _check_free(folders)
+    check_free(folders)
     values = merged(values, {**asked.said, "name": name})
     if "params" not in (values.get("budget") or {}):
         raise UsageError(
@@ -95,13 +97,17 @@ def is_begun(folders: Folders) -> bool:
     return (folders.study / FILE).exists() and "space_hash" in read_yaml(folders.study / FILE)
 
 
-def _check_free(folders: Folders) -> None:
-    """Refuse to write into folders that hold something else than what a study that never began leaves behind."""
+def check_free(folders: Folders) -> None:
+    """Refuse folders that hold something else than what a study that never began leaves behind, and names that mean a file."""
+    if folders.study.name.endswith((".yaml", ".yml")):
+        raise UsageError(
+            f"the name {folders.study.name!r} would be read as a study file", "a name without .yaml: --name"
+        )
     held = {path.name for path in folders.study.iterdir()} if folders.study.is_dir() else set()
     held = {name for name in held if not name.startswith(".")}  # a file that was being written when a run was killed
     if held - LEFT_BY_A_FALSE_START or (folders.study.exists() and not folders.study.is_dir()):
         raise UsageError(f"{folders.study} exists and is not a study", "choose another name with --name")
-    if folders.report.exists() and not (folders.report / "summary.json").exists():
+    if folders.report.exists() and not any((folders.report / name).exists() for name in REPORTS):
         raise UsageError(f"{folders.report} exists and is not a report", "choose another name with --name")
 
 

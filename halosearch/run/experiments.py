@@ -17,7 +17,7 @@ from halosearch.families.known import HALONET, count, parse_candidate
 from halosearch.record.evaluation import ARM
 from halosearch.record.folders import Folders, find_study, folders_of
 from halosearch.record.table import Table
-from halosearch.run.begin import ResolveDevice, check_same, default_workers, is_begun, with_full_path
+from halosearch.run.begin import ResolveDevice, check_free, check_same, default_workers, is_begun, with_full_path
 from halosearch.spec.experiment import EXAMPLE, Experiment, arms_of
 from halosearch.spec.flags import merged
 from halosearch.spec.presets import PRESETS, Preset, choose_preset
@@ -61,6 +61,7 @@ def resolve_experiment(asked: Asked, resolve_device: ResolveDevice) -> tuple[Stu
     folders = folders_of(asked.root, name)
     spec = _spec(values | {"name": name}, asked.said, resolve_device)
     if not is_begun(folders):
+        check_free(folders)
         return spec, folders, False
     return _continued(spec, folders), folders, True
 

@@ -16,7 +16,7 @@ from halosearch.cost.pools import pool_within
 from halosearch.errors import UsageError
 from halosearch.families.known import HALONET, candidate_text, config_of_dials
 from halosearch.record.folders import Folders, budget_name, find_study, folders_of
-from halosearch.run.begin import ResolveDevice, default_workers, is_begun, with_full_path
+from halosearch.run.begin import ResolveDevice, check_free, default_workers, is_begun, with_full_path
 from halosearch.spec.experiment import Arm, Experiment
 from halosearch.spec.flags import merged
 from halosearch.spec.presets import PRESETS, Preset, choose_preset
@@ -59,6 +59,7 @@ def new_ladder(asked: LadderRequest, resolve_device: ResolveDevice) -> tuple[Stu
             f"there is a study {asked.name!r} already",
             f"go on with it: halosearch ladder {asked.name}; or another --name",
         )
+    check_free(folders)
     device = resolve_device(str(said.get("device", "auto")))
     named = said.get("preset")
     if named is not None and named not in PRESETS:

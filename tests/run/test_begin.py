@@ -151,3 +151,8 @@ def test_more_than_four_workers_allow_more_decisions_in_flight_in_a_new_study(wo
     spec, _, _ = resolve(request(budget_params=6_000_000, name="x", device="cpu", workers=workers), lambda _: "cpu")
     assert spec.max_in_flight == in_flight
     assert workers is None or spec.workers == workers
+
+
+def test_a_name_that_would_be_read_as_a_file_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="read as a study file"):
+        resolve(request(root=tmp_path, name="mine.yaml", budget_params="20M"), lambda device: "cpu")
