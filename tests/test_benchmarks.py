@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import dials
+from benchmarks import dials, paper
 from benchmarks.gpu_page import page_of
 from benchmarks.recording import device_name
 
@@ -155,3 +155,10 @@ def test_the_sweep_sees_an_effect_and_names_a_dial_without_one_in_at_most_one_of
         wrong += bool(set(seen) - {"l3"})
     assert found == 200
     assert wrong <= 20  # 10 are expected at most; more than 20 by chance in fewer than one of 500 runs
+
+
+def test_the_page_of_the_paper_s_experiments_says_what_the_committed_records_say():
+    """Recomputed: verdicts and expectations; numbers to the digits that are printed."""
+    said = (ROOT / "studies" / "paper" / "README.md").read_text()
+    assert paper.page(ROOT) == said
+    assert said.count("**undecided**") < said.count("; ratio") + said.count(" seeds)")

@@ -156,7 +156,7 @@ def _trivial(summary: dict[str, Any]) -> list[str]:
             f"{rates['worst_loss']:.3f}; {verdict}."
         )
     if summary["forced"] is not None:
-        sentences.append(f"The proxy failed its test and was searched with --force: {summary['forced']['reason']}.")
+        sentences.append(f"The proxy failed its test and was searched with --force: {summary['forced']}.")
     return sentences
 
 

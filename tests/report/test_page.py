@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from plotly.offline import get_plotlyjs
@@ -14,7 +15,10 @@ from halosearch.record.trials import Trial
 from halosearch.report.evidence import Evidence
 from halosearch.report.page import render, write_report
 from halosearch.report.summary import summarise
+from halosearch.report.wording import answer_sentences
 from halosearch.run.begin import request, resolve
+
+ROOT = Path(__file__).parents[2]
 
 DIALS = {
     "image_size": 64,
@@ -214,3 +218,9 @@ def test_finalists_are_told_apart_by_the_interval_of_their_difference():
         assert words in summary["answer"][0]
         assert summary["decisions"][0]["trial"] == 5
         assert set(summary["attainment"]["on_front"]) == {str(n) for n in range(6)}
+
+
+def test_a_search_that_was_forced_says_why_the_proxy_was_refused():
+    summary = json.loads((ROOT / "reports" / "example-20M" / "summary.json").read_text())
+    said = answer_sentences(summary | {"forced": "two seeds agree on nothing"})
+    assert "The proxy failed its test and was searched with --force: two seeds agree on nothing." in said
