@@ -30,7 +30,7 @@ class FitOptions:
         bool, typer.Option("--cooled", help="Several rows of one run in a CSV file had a cooldown each.")
     ] = False
     huber: Annotated[
-        float | None, typer.Option(min=0, help="Delta of Huber's loss in ln L (default: from the residuals).")
+        float | None, typer.Option(min=1e-9, help="Delta of Huber's loss in ln L (default: from the residuals).")
     ] = None
     output: Annotated[Path | None, typer.Option(help="Folder of the page (default: reports/law-SOURCE).")] = None
     json: Json = ""

@@ -207,7 +207,7 @@ def _train(
     settings: Settings, data: Dataset, row: Evaluation, config: Config, device: torch.device, world: World
 ) -> tuple[TrainingResult, int]:
     """Train the twin; out of memory is first answered with smaller parts of a batch. Also returns the parts of a batch."""
-    own = row.candidate.get(RECIPE, {})
+    own = {name: type(getattr(settings.recipe, name))(value) for name, value in row.candidate.get(RECIPE, {}).items()}
     recipe = replace(settings.recipe, **own)
     recipe = replace(recipe, learning_rate=recipe.learning_rate * row.rate)
     split, images = TEST, settings.data.test_images

@@ -13,8 +13,17 @@ from halosearch.errors import UsageError
 from halosearch.families.known import candidate_text, parse_candidate
 from halosearch.spec.presets import Frozen
 
-RECIPE = ("learning_rate", "weight_decay", "label_smoothing", "clip", "warmup_steps", "cooldown", "batch")
-"""What an arm may change of the training recipe."""
+RECIPE: dict[str, tuple[float, float]] = {
+    "learning_rate": (1e-9, 10),
+    "weight_decay": (0, 10),
+    "label_smoothing": (0, 0.99),
+    "clip": (1e-9, 1e9),
+    "warmup_steps": (1, 1e6),
+    "cooldown": (0.01, 0.99),
+    "batch": (2, 65_536),
+}
+"""What an arm may change of the training recipe, and between which values."""
+WHOLE = ("warmup_steps", "batch")
 EXAMPLE = "for example arms: {small: {b: 4, h: 1}, large: {b: 8, h: 2}, rival: efficientnet-b0}"
 
 
@@ -108,9 +117,16 @@ def _arm(base: str, settings: Mapping[str, Any], name: str) -> Arm:
     if isinstance(settings.get("recipe"), Mapping):
         recipe |= dict(settings["recipe"])
     for key, value in recipe.items():
-        if key not in RECIPE or isinstance(value, bool) or not isinstance(value, int | float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if key not in RECIPE or not number:
             raise UsageError(
                 f"the arm {name!r} cannot set recipe.{key} to {value!r}", f"numbers for {', '.join(RECIPE)}"
+            )
+        low, high = RECIPE[key]
+        if not low <= value <= high or (key in WHOLE and value != int(value)):
+            kind = "whole numbers" if key in WHOLE else "numbers"
+            raise UsageError(
+                f"the arm {name!r} cannot set recipe.{key} to {value!r}", f"it takes {kind} from {low:g} to {high:g}"
             )
     fields = {k: v for k, v in settings.items() if k not in ("recipe", "network") and not k.startswith("recipe.")}
     network = with_fields(str(settings.get("network", base)), fields)

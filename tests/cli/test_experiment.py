@@ -16,7 +16,10 @@ FILE = {
     "question": "Does a halo help?",
     "base": "s=48,b=4,h=0,rv=1,rb=1,l3=1",
     "vary": {"h": [0, 1]},
-    "arms": {"rival": "efficientnet:w=0.5,d=0.5,s=48"},
+    "arms": {
+        "rival": "efficientnet:w=0.5,d=0.5,s=48",
+        "small batches": {"recipe.batch": 8, "recipe.label_smoothing": 0},
+    },
     "seeds": 3,
     "images": [32, 64],
     "preset": {
@@ -56,7 +59,7 @@ def test_an_experiment_ends_with_a_verdict_an_interval_and_a_picture(undisturbed
     assert [each["text"] for each in found["expectations"]] == FILE["expect"]
     assert all(each["low"] < each["effect"] < each["high"] for each in found["expectations"])
     assert found["expectations"][1]["verdict"] == "confirmed"
-    assert found["trainings"] == {"done": 9, "planned": 9}
+    assert found["trainings"] == {"done": 12, "planned": 12}
     assert {len(row) for row in scores(folder).values()} == {2}
     page = (folder / "reports" / "halo" / "index.html").read_text()
     assert "score(h=1) &gt; score(h=0)" in page
@@ -92,7 +95,7 @@ def test_what_is_changed_after_a_result_is_said_and_other_arms_are_another_exper
     shutil.copytree(undisturbed[0], tmp_path, dirs_exist_ok=True)
     path = write(tmp_path, FILE | {"expect": ["score(h=1) < score(h=0)"]})
     said = halosearch("experiment", path, cwd=tmp_path, check=0)
-    assert "changed after results were there (after 9 trainings)" in said.stdout
+    assert "changed after results were there (after 12 trainings)" in said.stdout
     page = (tmp_path / "reports" / "halo" / "index.html").read_text()
     assert "score(h=1) &gt; score(h=0)" in page
     other = halosearch(
@@ -100,7 +103,7 @@ def test_what_is_changed_after_a_result_is_said_and_other_arms_are_another_exper
     )
     assert "begun with" in error_of(other)
     found = halosearch("experiment", write(tmp_path), "--seeds", 4, "--json", cwd=tmp_path, check=0)
-    assert json.loads(found.stdout)["trainings"] == {"done": 12, "planned": 12}
+    assert json.loads(found.stdout)["trainings"] == {"done": 16, "planned": 16}
 
 
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
