@@ -1,4 +1,4 @@
-"""How the best shapes of several budgets scale: slopes of ln dial over ln parameters (Theil-Sen), with intervals by drawing seeds anew.
+"""How the best shapes of several budgets scale: slopes of ln dial over ln parameters (Theil-Sen), with ranges by drawing shapes and seeds anew.
 
 The best shape of a budget is chosen by the scores of half of its seeds and scored by the other half: the score that chose it is too high.
 
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import theilslopes
+
+from halosearch.errors import UsageError
 
 DRAWS = 400
 
@@ -46,7 +48,9 @@ def halves(shapes: Sequence[Shape]) -> tuple[list[int], list[int]]:
 
 
 def slopes(shapes: Sequence[Shape], published: Sequence[Shape], seed: int = 0) -> list[dict[str, Any]]:
-    """For every dial the slope over the best shapes and its 95 % interval over seeds drawn anew (the best may change with them).
+    """For every dial the slope over the best shapes and its range (95 %) over shapes and seeds drawn anew.
+
+    The range is an indication: of a handful of shapes at each budget a bootstrap knows no others.
 
     Beside it the slope over `published` members of the family.
 
@@ -57,7 +61,7 @@ def slopes(shapes: Sequence[Shape], published: Sequence[Shape], seed: int = 0) -
     if len(best) < 3:
         return []
     rng = np.random.default_rng(seed)
-    drawn = [best_by_budget(shapes, rng.choice(seeds, len(seeds)).tolist()) for _ in range(DRAWS)]
+    drawn = [best_by_budget(_redrawn(shapes, rng), rng.choice(seeds, len(seeds)).tolist()) for _ in range(DRAWS)]
     found = []
     for dial in best[0].dials:
         if any(shape.dials[dial] <= 0 for each in (best, *drawn) for shape in each):
@@ -76,6 +80,15 @@ def slopes(shapes: Sequence[Shape], published: Sequence[Shape], seed: int = 0) -
     return found
 
 
+def _redrawn(shapes: Sequence[Shape], rng: np.random.Generator) -> list[Shape]:
+    """As many shapes of every budget, drawn from its own with replacement: which shapes were tried decides as much as the seeds."""
+    found: list[Shape] = []
+    for budget in sorted({shape.budget for shape in shapes}):
+        own = [shape for shape in shapes if shape.budget == budget]
+        found += [own[int(n)] for n in rng.integers(len(own), size=len(own))]
+    return found
+
+
 def _of_members(members: Sequence[Shape], dial: str) -> float | None:
     known = [shape for shape in members if shape.dials.get(dial, 0) > 0]
     return _slope(known, dial) if len(known) >= 3 else None
@@ -90,6 +103,8 @@ def extrapolated(shapes: Sequence[Shape], params: int) -> dict[str, float]:
     """The dials of the best shapes carried on to more parameters: their medians, moved along the slopes."""
     seeds = sorted({each for shape in shapes for each in shape.scores})
     best = best_by_budget(shapes, seeds)
+    if not best:
+        raise UsageError("the ladder has no training that ended yet", "let it run on first")
     middle = math.exp(float(np.mean([math.log(shape.params) for shape in best])))
     found = {}
     for dial in best[0].dials:

@@ -86,6 +86,8 @@ def parse_expectation(text: str, arms: Sequence[str]) -> Expectation:
     named = MEASURED.search(text)
     reader = _Reader(text, tuple(arms), arm_name(named[2]) if named else "")
     if isinstance(smaller, ast.Call) and _function(smaller) == "abs":
+        if len(smaller.args) != 1:
+            raise _unclear(text, "between the bars there is no difference")
         inside, margin = reader.sum(smaller.args[0]), reader.sum(larger)
         if margin.weights or margin.number <= 0:
             raise _unclear(text, "the margin of a difference is a positive number")

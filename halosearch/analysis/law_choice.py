@@ -21,11 +21,16 @@ SPREAD_OVER_NOISE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The form that missed the held-out largest budget least, the law of it on all rows, and what every form missed there."""
+    """The form that missed the held-out largest budget least, the law of it on all rows, and what every form missed there.
+
+    `used`: the rows that were fitted. Of what has too few sizes for an exponent only the largest is fitted, and `left_out` says so.
+    """
 
     law: Law
     missed: dict[str, float]
     held_out: int
+    used: Losses
+    left_out: str
 
 
 def sizes_of(values: np.ndarray) -> list[float]:
@@ -43,8 +48,10 @@ def check_losses(data: Losses) -> None:
     Raises:
         UsageError: too few rows or sizes, losses that are no losses, points along one training, or a spread that is noise.
     """
+    if not len(data.loss_R):
+        raise UsageError("there are no losses", "a row for each training: params, images, loss")
     rows = np.stack([data.params_R, data.images_R, data.loss_R])
-    if rows.shape[1] and not (np.isfinite(rows).all() and (rows > 0).all()):
+    if not (np.isfinite(rows).all() and (rows > 0).all()):
         raise UsageError("parameters, images and losses must be positive numbers", "leave rows without a loss out")
     counts = [len(sizes_of(column)) for column in (data.params_R, data.images_R)]
     if max(counts) < LEAST_SIZES or len(data.loss_R) < LEAST_SIZES + 2:
@@ -92,14 +99,35 @@ def noise_of(data: Losses) -> float | None:
 
 def choose_law(data: Losses, *, delta: float | None = None) -> Choice:
     """The form that says best what it has not seen: fitted without the largest budget (parameters times images), judged on it."""
+    data, left_out = _with_enough(data)
     counts: dict[str, Any] = {"params": sizes_of(data.params_R), "images": sizes_of(data.images_R)}
     forms = [form for form in FORMS if all(len(counts[n]) >= LEAST_SIZES for n in form.split(" and ") if n in counts)]
-    budget = data.params_R * data.images_R
-    largest = budget >= budget.max() / NEAR
+    largest = _largest(data)
     missed = {}
     for form in forms:
         law = fit_law(data.at(np.flatnonzero(~largest)), form, delta=delta)
         there = data.at(np.flatnonzero(largest))
         missed[form] = float(np.mean(np.abs(np.log(law.predict(there.params_R, there.images_R) / there.loss_R))))
     best = min(forms, key=lambda form: missed[form])
-    return Choice(fit_law(data, best, delta=delta), missed, int(largest.sum()))
+    return Choice(fit_law(data, best, delta=delta), missed, int(largest.sum()), data, left_out)
+
+
+def _with_enough(data: Losses) -> tuple[Losses, str]:
+    """The rows of the largest size (or length) only, where there are too few sizes for an exponent and the other has enough."""
+    for values, other, name in ((data.images_R, data.params_R, "lengths"), (data.params_R, data.images_R, "sizes")):
+        if 1 < len(sizes_of(values)) < LEAST_SIZES <= len(sizes_of(other)):
+            kept = np.flatnonzero(values >= values.max() / NEAR)
+            words = f"Only the largest of {len(sizes_of(values))} {name} is fitted ({values.max():,.0f}): an exponent needs {LEAST_SIZES}."
+            return data.at(kept), words
+    return data, ""
+
+
+def _largest(data: Losses) -> np.ndarray:
+    """The rows of the largest budget, parameters times images; of equal budgets those of the largest networks."""
+    budget = data.params_R * data.images_R
+    largest: np.ndarray = budget >= budget.max() / NEAR
+    if largest.sum() > len(budget) // 2:
+        largest = data.params_R >= data.params_R.max() / NEAR
+    if largest.sum() > len(budget) // 2:
+        largest = data.images_R >= data.images_R.max() / NEAR
+    return largest

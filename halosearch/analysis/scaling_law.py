@@ -187,9 +187,10 @@ def profile_intervals(data: Losses, law: Law) -> dict[str, Interval]:
     form = FORMS[law.form]
     logs, target = _logs(data.params_R, data.images_R, law.scale), np.log(data.loss_R)
     values = np.array(law.values)
-    freedom = len(target) - len(values)
-    limit = law.cost * (1 + f_distribution.ppf(0.95, 1, freedom) / freedom)
+    limit = cost_limit(data, law, 1)
     found = {}
+    if limit is None or law.cost < NOTHING:  # fewer runs than values, or losses that are the law's own
+        return {name: Interval(None, None) for name in _names(law.form) if name not in ("A", "B")}
     for place, name in enumerate(_names(law.form)):
         if name in ("A", "B"):
             continue
@@ -209,6 +210,20 @@ def profile_intervals(data: Losses, law: Law) -> dict[str, Interval]:
             low, high = (None if low is None else math.exp(low), None if high is None else math.exp(high))
         found[name] = Interval(low, high)
     return found
+
+
+def cost_limit(data: Losses, law: Law, values: int) -> float | None:
+    """The Huber cost at which an F test at 5 % refuses so many given values; None where runs are too few.
+
+    Rows of one run may vary together: only runs are counted as independent, as if all its rows said the same.
+    """
+    runs = len(np.unique(data.runs_R))
+    freedom = runs - len(law.values)
+    if freedom < 1:
+        return None
+    together = len(data.loss_R) / runs
+    share = values * f_distribution.ppf(0.95, values, freedom) / (len(data.loss_R) - len(law.values))
+    return float(law.cost * (1 + together * share))
 
 
 def _with(values: np.ndarray, place: int, x: float) -> np.ndarray:

@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.stats import f as f_distribution
 
-from halosearch.analysis.scaling_law import Law, Losses, cost_with
+from halosearch.analysis.scaling_law import Law, Losses, cost_limit, cost_with
 
 POINTS = 25
 
@@ -16,16 +15,20 @@ POINTS = 25
 def joint_region(data: Losses, law: Law) -> dict[str, Any] | None:
     """Huber cost over a grid of E and alpha, the rest fitted anew, as the F ratio's share of its 95 % limit (1 and less is inside).
 
-    None for a law without alpha.
+    None for a law without alpha, or of too few runs.
     """
     found = law.coefficients()
     if "alpha" not in found:
         return None
     levels = np.linspace(0.0, min(float(data.loss_R.min()), 2 * found["E"] + 0.1 * float(data.loss_R.min())), POINTS)
     exponents = np.geomspace(max(0.02, found["alpha"] / 5), min(3.0, 4 * found["alpha"]), POINTS)
-    freedom = len(data.loss_R) - len(law.values)
-    limit = 2 * f_distribution.ppf(0.95, 2, freedom) / freedom
+    limit = cost_limit(data, law, 2)
+    if limit is None or limit <= law.cost:
+        return None
     share = np.array(
-        [[(cost_with(data, law, math.log(max(e, 1e-9)), a) / law.cost - 1) / limit for a in exponents] for e in levels]
+        [
+            [(cost_with(data, law, math.log(max(e, 1e-9)), a) - law.cost) / (limit - law.cost) for a in exponents]
+            for e in levels
+        ]
     )
     return {"E": levels.tolist(), "alpha": exponents.tolist(), "share": share.tolist()}

@@ -60,9 +60,10 @@ def judge(
     tested = [_test(each, differences(each, measured.get(each.metric, {}))) for each in expected]
     order = sorted((n for n, each in enumerate(tested) if len(each.x_S) >= LEAST), key=lambda n: tested[n].p)
     found: dict[int, Verdict] = {}
-    still = True
+    still, alpha = True, ALPHA / max(1, len(tested))
     for rank, n in enumerate(order):
-        alpha = ALPHA / (len(tested) - rank)
+        if still:  # behind the first that is not decided nothing is, and its level is that of all that follow
+            alpha = ALPHA / (len(tested) - rank)
         still = still and tested[n].p <= alpha
         found[n] = _verdict(tested[n], alpha, decided=still)
     return [found.get(n) or Verdict(each.expectation, UNDECIDED, len(each.x_S)) for n, each in enumerate(tested)]

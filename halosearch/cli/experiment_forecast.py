@@ -79,7 +79,7 @@ def _power(experiment: Experiment, rows: Sequence[Evaluation], effect: float | N
     for each in (each for each in expected if each.metric == SCORE):
         found = differences(each, scores)
         sd = float(np.std(found, ddof=1)) if len(found) >= LEAST else experiment.noise
-        if sd is None:
+        if not sd:  # unknown, or arms that are one and the same
             continue
         spreads.append(sd)
         least = detectable_effect if each.margin is None else detectable_margin

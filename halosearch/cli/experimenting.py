@@ -22,7 +22,7 @@ from halosearch.cli.running import (
     resolver,
     where_flag,
 )
-from halosearch.errors import NothingUsableError
+from halosearch.errors import NothingUsableError, UsageError
 from halosearch.spec.quantities import parse_duration
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def run_experiment(options: ExperimentOptions) -> None:
     seconds = None if options.max_time is None else parse_duration(options.max_time, "--max-time")
     command = StudyCommand(StudyOptions(ray=options.ray, json=options.json, root=options.root), {})
     place = command.place()
+    if options.effect is not None and not options.dry_run:
+        raise UsageError("--effect asks how many seeds a difference needs", "give --dry-run, too")
     from halosearch.run.experiments import Asked, resolve_experiment
 
     said = {"seeds": options.seeds, "workers": options.workers, "device": options.device, "max_time_s": seconds}

@@ -30,8 +30,8 @@ class LadderOptions:
     images: Annotated[
         str | None, typer.Option(help="Lengths of training, for example 512,1024,2048 (default: the preset's).")
     ] = None
-    shapes: Annotated[int, typer.Option(min=1, help="Shapes drawn evenly at every budget.")] = 4
-    seeds: Annotated[int | None, typer.Option(min=2, help="Seeds of every shape (default: 2).")] = None
+    shapes: Annotated[int | None, typer.Option(min=1, help="Shapes drawn evenly at every budget (default: 4).")] = None
+    seeds: Annotated[int | None, typer.Option(min=2, max=1000, help="Seeds of every shape (default: 3).")] = None
     check: Annotated[
         str | None,
         typer.Option(help="Train what is forecast for a larger budget, for example 64M, beside three others."),
@@ -65,6 +65,14 @@ def run_ladder(options: LadderOptions) -> None:
 
     said = {"preset": options.preset, "data": options.data, "seed": options.seed, "workers": options.workers, "device": options.device,
             "max_time_s": seconds, "seeds": options.seeds}  # fmt: skip
+    anew = {"--budgets": options.budgets, "--images": options.images, "--shapes": options.shapes, "--preset": options.preset,
+            "--data": options.data, "--device": options.device}  # fmt: skip
+    given = [flag for flag, value in anew.items() if value is not None]
+    if options.name is not None and given:
+        raise UsageError(
+            f"{given[0]} is of a new ladder, and {options.name!r} was begun",
+            "leave it out, or begin another with --name",
+        )
     if options.name is None:
         if options.budgets is None:
             raise UsageError("a new ladder needs budgets", "for example: halosearch ladder --budgets 4M,8M,16M,32M")
@@ -73,7 +81,14 @@ def run_ladder(options: LadderOptions) -> None:
         budgets = tuple(parse_count(word, "--budgets") for word in options.budgets.split(",") if word.strip())
         images = tuple(parse_count(word, "--images") for word in (options.images or "").split(",") if word.strip())
         request = LadderRequest(
-            options.new_name, options.root, budgets, images, options.shapes, options.seeds or 2, options.family, said
+            options.new_name,
+            options.root,
+            budgets,
+            images,
+            options.shapes or 4,
+            options.seeds or 3,
+            options.family,
+            said,
         )
         spec, folders = new_ladder(request, resolve)
         exists = False
@@ -88,11 +103,15 @@ def run_ladder(options: LadderOptions) -> None:
 def _with_check(spec: StudySpec, folders: Folders, budget: int) -> StudySpec:
     """The ladder with the forecast's arms; the forecast itself goes into the record before they are trained."""
     from halosearch.analysis.compound import extrapolated
+    from halosearch.analysis.verdicts import LEAST
     from halosearch.record.storage import held, open_for_reading, open_for_writing
-    from halosearch.report.ladder_summary import losses_of, shapes_of
+    from halosearch.report.ladder_summary import FORECAST, losses_of, shapes_of
     from halosearch.report.law_summary import law_summary
     from halosearch.run.ladders import with_check
 
+    assert spec.experiment is not None
+    if spec.experiment.seeds < LEAST:
+        raise UsageError(f"a check needs {LEAST} seeds, and the ladder has {spec.experiment.seeds}", f"--seeds {LEAST}")
     rows = open_for_reading(spec, folders).rows()
     shapes = shapes_of(spec, rows)
     wish = extrapolated(shapes, budget)
@@ -102,6 +121,6 @@ def _with_check(spec: StudySpec, folders: Folders, budget: int) -> StudySpec:
     summary = law_summary(data, [spec.name], cooled=True, target=target, delta=None)
     with held(spec, folders) as lock:
         table = open_for_writing(spec, folders, lock, lambda _: None, begun=True, mine=True)
-        table.set_fact("forecast", {**summary["forecast"], "dials": wish, "law": summary["coefficients"]})
+        table.set_fact(f"{FORECAST}{budget}", {**summary["forecast"], "dials": wish, "law": summary["coefficients"]})
         table.close()
     return checked

@@ -34,7 +34,8 @@ def experiment_summary(
     verdicts = judge([parse_expectation(text, names) for text in experiment.expect], measured)
     file = folders.study / DATA_FILE
     data = json.loads(file.read_text()) if file.exists() else {"description": spec.data}
-    ended = [row for row in rows if row.kind == ARM and row.runs]
+    ended = [row for row in rows if row.kind == ARM and row.runs and row.repeat <= experiment.seeds]
+    untimed = [row for row in rows if row.kind == STEP_TIMES and row.runs and row.state != COMPLETE]
     summary: dict[str, Any] = redact_all(
         {
             "study": spec.name,
@@ -49,7 +50,8 @@ def experiment_summary(
             "trainings": {"done": len(ended), "planned": len(names) * trainings_of(experiment)},
             "failures": [
                 {"arm": names[r.trial], "seed": r.repeat, "reason": r.reason} for r in ended if r.state != COMPLETE
-            ],
+            ]
+            + [{"arm": "step times", "seed": r.repeat, "reason": r.reason} for r in untimed],
             "changes": facts.get("experiment", {}).get("changes", []),
             "data": data,
         }
@@ -71,7 +73,12 @@ def measurements(experiment: Experiment, rows: Sequence[Evaluation]) -> Measured
     scores: dict[str, dict[object, float]] = {arm.name: {} for arm in experiment.arms}
     steps: dict[str, dict[object, float]] = {}
     for row in rows:
-        if row.kind == ARM and row.state == COMPLETE and row.trial < len(experiment.arms):
+        if (
+            row.kind == ARM
+            and row.state == COMPLETE
+            and row.trial < len(experiment.arms)
+            and row.repeat <= experiment.seeds
+        ):
             scores[experiment.arms[row.trial].name][row.repeat] = float(row.result["score"])
         if row.kind == STEP_TIMES and row.state == COMPLETE:
             for arm, timed in row.result["step_times"].items():
@@ -124,24 +131,24 @@ def answer(summary: Mapping[str, Any]) -> list[str]:
     seeds = summary["spec"]["experiment"]["seeds"]
     more = len(summary["expectations"])
     together = f"verdicts hold together for all {more} expectations" if more > 1 else "the verdict holds"
-    if not counts["planned"]:
-        return [
-            *sentences,
-            f"Training steps of {preset['timing_batch']} images, in the same rounds; {together} with 95 %.",
-        ]
-    sentences.append(
-        f"Twins of {preset['width_multiplier']:g} of the width, {preset['rungs'][-1]:,} images of {summary['data']['description']}, "
-        f"{seeds} seeds, {counts['done']} of {counts['planned']} trainings done; scores are of held-out images, differences are "
-        f"paired by seed; {together} with 95 %."
-    )
-    if summary["changes"]:
-        after = ", ".join(str(change["after_trainings"]) for change in summary["changes"])
+    judged = f"; differences are paired by seed; {together} with 95 %" if more else ""
+    if counts["planned"]:
         sentences.append(
-            f"The experiment was changed after results were there (after {after} trainings): its verdicts were not fixed before."
+            f"Twins of {preset['width_multiplier']:g} of the width, {preset['rungs'][-1]:,} images of {summary['data']['description']}, "
+            f"{seeds} seeds, {counts['done']} of {counts['planned']} trainings done; scores are of held-out images{judged}."
+        )
+    else:
+        sentences.append(
+            f"Training steps of {preset['timing_batch']} images, in the same rounds; {together} with 95 % for these processes."
+        )
+    if summary["changes"]:
+        after = ", ".join(str(change["after_results"]) for change in summary["changes"])
+        sentences.append(
+            f"The experiment was changed after results were there (after {after} of them): its verdicts were not fixed before."
         )
     if summary["failures"]:
         sentences.append(
-            f"{len(summary['failures'])} trainings gave no score; their seeds are left out; the first: {summary['failures'][0]['reason']}."
+            f"{len(summary['failures'])} evaluations gave no result and are left out; the first: {summary['failures'][0]['reason']}."
         )
     return sentences
 

@@ -10,7 +10,7 @@ from halosearch.record.evaluation import ARM, COMPLETE, Evaluation
 from halosearch.record.folders import Folders
 from halosearch.report.experiment_page import write_experiment
 from halosearch.report.experiment_summary import experiment_summary
-from halosearch.report.ladder_summary import check_of, ladder_words, losses_of
+from halosearch.report.ladder_summary import check_of, forecasts_in, ladder_words, losses_of
 from halosearch.report.law_page import write_law
 from halosearch.report.law_summary import law_summary
 from halosearch.spec.study import StudySpec
@@ -24,7 +24,7 @@ def write_ladder(
     if not any(row.kind == ARM and row.state == COMPLETE for row in rows):
         write_experiment(folders.report, arms)
         return arms
-    more = [*ladder_words(spec, rows), *check_of(spec, rows, facts.get("forecast"))]
+    more = [*ladder_words(spec, rows), *check_of(spec, rows, forecasts_in(facts))]
     try:
         law = law_summary(losses_of(spec, rows, spec.name), [spec.name], cooled=True, target=None, delta=None)
     except UsageError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from halosearch.analysis.verdicts import LEAST, half_width
 from halosearch.families.known import count, parse_candidate, search_of
 from halosearch.record.evaluation import ARM, COMPLETE, Evaluation
 from halosearch.spec.study import StudySpec
+
+FORECAST = "forecast-"
+"""Of a ladder's facts: what was expected of a larger budget."""
 
 
 def shapes_of(spec: StudySpec, rows: Sequence[Evaluation], *, check: bool = False) -> list[Shape]:
@@ -89,7 +93,7 @@ def ladder_words(spec: StudySpec, rows: Sequence[Evaluation]) -> list[str]:
     ]
     if said:
         words.append(
-            f"Slopes of ln dial over ln parameters over the best shapes, intervals by seeds drawn anew: {'; '.join(said)}."
+            f"Slopes of ln dial over ln parameters over the best shapes, ranges (95 %) with shapes and seeds drawn anew: {'; '.join(said)}."
         )
     if not score:
         words.append(
@@ -98,32 +102,47 @@ def ladder_words(spec: StudySpec, rows: Sequence[Evaluation]) -> list[str]:
     return words
 
 
-def check_of(spec: StudySpec, rows: Sequence[Evaluation], forecast: Mapping[str, float] | None) -> list[str]:
-    """Whether the larger budget's shape did what was forecast, and better than shapes drawn evenly beside it."""
-    shapes = [shape for shape in shapes_of(spec, rows, check=True) if shape.scores]
+def check_of(spec: StudySpec, rows: Sequence[Evaluation], forecasts: Mapping[int, Mapping[str, float]]) -> list[str]:
+    """Of every larger budget whether its shape did what was forecast, and better than shapes drawn evenly beside it."""
+    checked = shapes_of(spec, rows, check=True)
+    words = []
+    for budget in sorted({shape.budget for shape in checked} & set(forecasts)):
+        words += _checked(
+            [shape for shape in checked if shape.budget == budget and shape.scores], budget, forecasts[budget]
+        )
+    return words
+
+
+def _checked(shapes: Sequence[Shape], budget: int, forecast: Mapping[str, float]) -> list[str]:
     chosen = next((shape for shape in shapes if shape.name.endswith("-forecast")), None)
-    if chosen is None or forecast is None:
-        return []
-    if len(chosen.scores) < LEAST:
-        return [
-            f"Whether the forecast for {chosen.budget:,} parameters holds needs {LEAST} seeds; there are {len(chosen.scores)}."
-        ]
+    if chosen is None or len(chosen.scores) < LEAST:
+        there = 0 if chosen is None else len(chosen.scores)
+        return [f"Whether the forecast for {budget:,} parameters holds needs {LEAST} seeds; there are {there}."]
     loss_S = np.array([1 - score for score in chosen.scores.values()])
     middle, half = float(loss_S.mean()), half_width(loss_S, 0.05)
-    gap = math.log(middle / forecast["loss"])
-    # two independent errors: the law's own, and the mean's over seeds
-    held = abs(middle - forecast["loss"]) <= math.hypot(half, (forecast["high"] - forecast["low"]) / 2)
+    low, high = middle - half, middle + half
+    if forecast["low"] <= low and high <= forecast["high"]:
+        verdict = "the forecast held"
+    elif high < forecast["low"] or low > forecast["high"]:
+        verdict = "the forecast did not hold"
+    else:
+        verdict = "whether it held is not decided by so many seeds"
     words = [
-        f"Forecast for {chosen.budget:,} parameters: loss {forecast['loss']:.4f} [{forecast['low']:.4f}, {forecast['high']:.4f}]; its shape, trained "
-        f"with {len(loss_S)} seeds: {middle:.4f} ± {half:.4f} ({100 * gap:+.1f} %): the forecast {'held' if held else 'did not hold'}."
+        f"Forecast for {budget:,} parameters: loss {forecast['loss']:.4f} [{forecast['low']:.4f}, {forecast['high']:.4f}]; its shape, trained "
+        f"with {len(loss_S)} seeds: {middle:.4f} ± {half:.4f} ({100 * math.log(middle / forecast['loss']):+.1f} %): {verdict}."
     ]
     for other in (shape for shape in shapes if shape is not chosen):
         seeds = sorted(set(other.scores) & set(chosen.scores))
         if len(seeds) >= LEAST:
             d_S = np.array([chosen.scores[s] - other.scores[s] for s in seeds])
             half = half_width(d_S, 0.05 / max(1, len(shapes) - 1))
-            verdict = (
+            better = (
                 "better than" if d_S.mean() > half else "worse than" if -d_S.mean() > half else "not told apart from"
             )
-            words.append(f"It is {verdict} {other.name}, drawn evenly ({d_S.mean():+.3f} ± {half:.3f}).")
+            words.append(f"It is {better} {other.name}, drawn evenly ({d_S.mean():+.3f} ± {half:.3f}).")
     return words
+
+
+def forecasts_in(facts: Mapping[str, Any]) -> dict[int, Mapping[str, float]]:
+    """What was forecast of larger budgets before they were trained, by budget."""
+    return {int(key.removeprefix(FORECAST)): value for key, value in facts.items() if key.startswith(FORECAST)}

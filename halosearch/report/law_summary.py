@@ -34,12 +34,13 @@ def law_summary(
         check_trainings(data)
     check_losses(data)
     choice = choose_law(data, delta=delta)
-    law = choice.law
+    law, data = choice.law, choice.used
     draws = bootstrap(data, law, DRAWS, seed)
     params, images = target or (2 * float(data.params_R.max()), 2 * float(data.images_R.max()))
     loss, low, high = forecast(draws, law, params, images, len(data.loss_R))
     noise = noise_of(data)
-    found = {
+    found: dict[str, Any] = {
+        "left_out": choice.left_out,
         "sources": list(sources),
         "rows": len(data.loss_R),
         "runs": len(np.unique(data.runs_R)),
@@ -82,6 +83,10 @@ def _answer(found: dict[str, Any]) -> list[str]:
         + ("." if found["noise"] is None else f", equal budgets by {100 * found['noise']:.2f} %."),
         f"Form chosen by what it misses on the largest budget, left out of the fit ({found['held_out']} losses): {forms}.",
     ]
+    if found["left_out"]:
+        sentences.append(found["left_out"])
+    if found["noise"] is None:
+        sentences.append("No budget was trained twice, so how far losses of equal budgets differ is not known.")
     ahead = found["forecast"]
     sentences.append(
         f"At {ahead['params']:,.0f} parameters and {ahead['images']:,.0f} images it expects a loss of {ahead['loss']:.4f} "

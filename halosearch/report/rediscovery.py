@@ -39,7 +39,7 @@ def _asked(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
     """R1 to R3 of a study that asks for a published member, which was trained beside the candidates as its first rival."""
     member, noise = next(iter(summary["rivals"]), None), summary["validation"]["noise"]
     done = [trial for trial in summary["trials"] if trial["state"] == "complete"]
-    if member is None or not done:
+    if member is None or all(trial["drawn_evenly"] for trial in done):  # refused, or not that far yet
         return {}
     best = max(done, key=lambda trial: (trial["score"], -trial["trial"]))
     held_out = {final["trial"]: final["scores"] for final in summary["finals"]}

@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 
 from halosearch import __version__
-from halosearch.analysis.expectations import parse_expectation
+from halosearch.analysis.expectations import arm_name, parse_expectation
 from halosearch.errors import UsageError
 from halosearch.families.known import HALONET, count, parse_candidate
-from halosearch.record.evaluation import ARM
+from halosearch.record.evaluation import ARM, STEP_TIMES
 from halosearch.record.folders import Folders, find_study, folders_of
 from halosearch.record.table import Table
 from halosearch.run.begin import ResolveDevice, check_free, check_same, default_workers, is_begun, with_full_path
@@ -30,6 +30,7 @@ KEYS = (
     "data", "seed", "workers", "device", "noise",
 )  # fmt: skip
 FACT = "experiment"
+RESULTS = (ARM, STEP_TIMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,13 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
     lines = tuple(str(line) for line in (expect if isinstance(expect, list) else [expect]))
     for line in lines:
         parse_expectation(line, names)
+    published = values.get("published") or {}
+    if not isinstance(published, Mapping):
+        raise UsageError(f"published is {published!r}, not a mapping", "what was printed, by arm: {b=4,h=1: 80.1}")
+    unknown = next((key for key in map(arm_name, published) if key not in names), None)
+    if unknown is not None:
+        raise UsageError(f"published speaks of an arm {unknown!r} that there is not", f"arms are {'; '.join(names)}")
+    values = {**values, "published": {arm_name(key): value for key, value in published.items()}}
     own = {
         key: values[key]
         for key in ("question", "source", "published", "seeds", "noise", "timing_rows")
@@ -125,6 +133,8 @@ def _spec(values: Mapping[str, Any], said: Mapping[str, Any], resolve_device: Re
     configs = [parse_candidate(arm.network) for arm in experiment.arms]
     space = preset_space(HALONET, preset, {"s": sorted({config.image_size for config in configs})})
     workers = said.get("workers") or values.get("workers") or default_workers(None)
+    if isinstance(workers, bool) or not isinstance(workers, int):
+        raise UsageError(f"workers cannot be {workers!r}", "for example workers: 2")
     return make_spec(
         with_full_path(
             {
@@ -153,6 +163,8 @@ def _spec(values: Mapping[str, Any], said: Mapping[str, Any], resolve_device: Re
 def _preset(values: Mapping[str, Any], device: str) -> Preset:
     """The preset's numbers with the experiment's images."""
     given = values.get("preset") or {}
+    if not isinstance(given, str | Mapping):
+        raise UsageError(f"preset cannot be {given!r}", "for example preset: cpu-10m")
     given = {"name": given} if isinstance(given, str) else dict(given)
     named = given.get("name")
     if named not in (None, "custom", *PRESETS):
@@ -168,6 +180,10 @@ def _preset(values: Mapping[str, Any], device: str) -> Preset:
 def _with_said(spec: StudySpec, said: Mapping[str, Any]) -> StudySpec:
     """A begun experiment with other workers, seeds or time."""
     values = spec.model_dump(mode="json") | {key: said[key] for key in ("workers", "max_time_s") if said.get(key)}
+    if said.get("device") not in (None, spec.device):
+        raise UsageError(
+            f"the experiment {spec.name!r} was begun on {spec.device}", "leave --device out, or give it another name"
+        )
     if said.get("seeds"):
         values["experiment"] = values["experiment"] | {"seeds": said["seeds"]}
     return make_spec(values)
@@ -206,10 +222,10 @@ def note_expectations(table: Table, experiment: Experiment, tell: Callable[[str]
         "arms": len(experiment.arms),
     }
     known = table.facts().get(FACT)
-    if known is None or (known["hash"] != now["hash"] and not any(r.kind == ARM and r.runs for r in table.rows())):
+    if known is None or (known["hash"] != now["hash"] and not any(r.kind in RESULTS and r.runs for r in table.rows())):
         table.set_fact(FACT, now | {"changes": []})
     elif known["hash"] != now["hash"]:
-        ended = sum(row.kind == ARM and row.runs > 0 for row in table.rows())
+        ended = sum(row.kind in RESULTS and row.runs > 0 for row in table.rows())
         before = {key: known[key] for key in now}
-        table.set_fact(FACT, now | {"changes": [*known["changes"], {"after_trainings": ended, "before": before}]})
-        tell(f"the experiment was changed after {ended} trainings; the page will say so")
+        table.set_fact(FACT, now | {"changes": [*known["changes"], {"after_results": ended, "before": before}]})
+        tell(f"the experiment was changed after {ended} results; the page will say so")

@@ -22,7 +22,7 @@ from halosearch.spec.flags import merged
 from halosearch.spec.presets import PRESETS, Preset, choose_preset
 from halosearch.spec.study import FILE, FORMAT, StudySpec, make_spec, preset_space, read_yaml, validated
 
-LEAST_BUDGETS = 3
+LEAST_BUDGETS = 4
 TOLERANCE = 0.02
 
 

@@ -61,7 +61,16 @@ class ExperimentPlanner:
     def plan(self, rows: Sequence[Evaluation]) -> Plan:
         """The next decision."""
         there = {row.repeats for row in rows}
-        missing = next((row for row in rows_of(self.experiment, self.seed) if row.repeats not in there), None)
+        timed = [row for row in rows if row.kind == STEP_TIMES]
+        covering = [row for row in timed if set(timed_arms(self.experiment)) <= set(row.candidate[NETWORKS])]
+
+        def is_there(row: Evaluation) -> bool:
+            """Step times count where all arms that are compared now were timed together."""
+            return len(covering) >= row.repeat if row.kind == STEP_TIMES else row.repeats in there
+
+        missing = next((row for row in rows_of(self.experiment, self.seed) if not is_there(row)), None)
+        if missing is not None and missing.kind == STEP_TIMES:
+            missing = replace(missing, repeat=1 + max((row.repeat for row in timed), default=0))
         if missing is not None:
             return Plan(DECIDED, replace(missing, id=len(rows)))
         return Plan(WAIT if any(row.state == RUNNING for row in rows) else FINISHED)

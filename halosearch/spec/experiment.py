@@ -116,6 +116,10 @@ def _arm(base: str, settings: Mapping[str, Any], name: str) -> Arm:
     recipe = {key.removeprefix("recipe."): value for key, value in settings.items() if key.startswith("recipe.")}
     if isinstance(settings.get("recipe"), Mapping):
         recipe |= dict(settings["recipe"])
+    elif settings.get("recipe") is not None:
+        raise UsageError(
+            f"recipe of the arm {name!r} is {settings['recipe']!r}, not a mapping", "recipe.label_smoothing: 0"
+        )
     for key, value in recipe.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if key not in RECIPE or not number:

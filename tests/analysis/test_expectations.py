@@ -148,7 +148,7 @@ def test_a_verdict_and_the_interval_beside_it_say_the_same():
         for each in judge(expected, simulated(rng, means, 8, own=0.5)):
             low, high, margin = each.low, each.high, each.expectation.margin
             if margin is None:
-                apart = {CONFIRMED: low > 0, REFUTED: high < 0, UNDECIDED: True}
+                apart = {CONFIRMED: low > 0, REFUTED: high < 0, UNDECIDED: low <= 0 <= high}
             else:
                 apart = {
                     CONFIRMED: -margin < low and high < margin,

@@ -180,3 +180,46 @@ def test_a_constant_has_an_interval_too():
     true = loss_of(1e7, 1e4)
     assert ends.low < true < ends.high
     assert ends.high / ends.low == pytest.approx(math.exp(2 * 2.045 * 0.02 / math.sqrt(30)), rel=0.3)
+
+
+def test_lengths_that_are_too_few_for_an_exponent_are_not_pooled():
+    """Three lengths: only the longest is fitted, and that is said; pooled, they would bend the law of sizes."""
+    data = drawn(np.random.default_rng(12), 0.005, lengths=LENGTHS[:3])
+    choice = choose_law(data)
+    assert set(choice.used.images_R) == {2048.0}
+    assert "largest of 3 lengths" in choice.left_out
+    law = choice.law
+    assert float(law.predict(4e6, 2048.0)) == pytest.approx(loss_of(4e6, 2048.0), rel=0.02)
+
+
+def test_equal_budgets_hold_out_the_largest_networks():
+    sizes = np.array(SIZES)
+    data = Losses(
+        np.repeat(sizes, 2),
+        np.repeat(1e11 / sizes, 2),
+        np.repeat(loss_of(sizes, 1e11 / sizes), 2),
+        np.arange(10).astype(str),
+    )
+    assert choose_law(data).held_out == 2
+
+
+def test_rows_of_a_run_that_vary_together_do_not_make_an_interval_narrow():
+    """Runs share 1 % of noise over four lengths, and have little of their own: the interval of alpha still holds."""
+    held = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        data = drawn(rng, 0.003)
+        runs = np.array([f"{p}-{n % 2}" for n, p in enumerate(data.params_R)])
+        shared = {run: 0.01 * rng.normal() for run in set(runs)}
+        data = Losses(data.params_R, data.images_R, data.loss_R * np.exp([shared[run] for run in runs]), runs)
+        ends = profile_intervals(data, fit_law(data))["alpha"]
+        held += (ends.low is None or ends.low <= 0.4) and (ends.high is None or ends.high >= 0.4)
+    assert held >= 40 * 0.95 - 2.5 * math.sqrt(40 * 0.95 * 0.05)
+
+
+def test_losses_without_noise_have_no_interval_and_no_crash():
+    data = drawn(np.random.default_rng(13), 0.0)
+    law = fit_law(data, delta=1e-3)
+    assert all(ends.low is None for ends in profile_intervals(data, law).values()) or law.cost > 1e-12
+    with pytest.raises(UsageError, match="no losses"):
+        check_losses(Losses(*(np.array([]) for _ in range(4))))

@@ -95,7 +95,7 @@ def test_what_is_changed_after_a_result_is_said_and_other_arms_are_another_exper
     shutil.copytree(undisturbed[0], tmp_path, dirs_exist_ok=True)
     path = write(tmp_path, FILE | {"expect": ["score(h=1) < score(h=0)"]})
     said = halosearch("experiment", path, cwd=tmp_path, check=0)
-    assert "changed after results were there (after 12 trainings)" in said.stdout
+    assert "changed after results were there (after 14 of them)" in said.stdout
     page = (tmp_path / "reports" / "halo" / "index.html").read_text()
     assert "score(h=1) &gt; score(h=0)" in page
     other = halosearch(

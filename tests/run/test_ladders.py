@@ -10,7 +10,7 @@ from halosearch.analysis.compound import Shape, best_by_budget, extrapolated, ha
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.families.known import count, parse_candidate
 from halosearch.record.evaluation import COMPLETE
-from halosearch.report.ladder_summary import check_of, losses_of, members_of, numbers_of
+from halosearch.report.ladder_summary import check_of, forecasts_in, losses_of, members_of, numbers_of
 from halosearch.run.ladders import LadderRequest, new_ladder, with_check
 from halosearch.search.experiment import rows_of
 
@@ -51,8 +51,8 @@ def test_shapes_lie_within_their_budgets_and_are_all_different(tmp_path):
 @pytest.mark.parametrize(
     ("budgets", "values", "why"),
     [
-        ((3_000_000, 6_000_000), {}, "3 budgets at least"),
-        ((3_000_000, 6_000_000, 9_000_000), {"preset": "cpu-9h"}, "unknown preset"),
+        ((4_000_000, 8_000_000, 16_000_000), {}, "4 budgets at least"),
+        ((4_000_000, 6_000_000, 9_000_000, 12_000_000), {"preset": "cpu-9h"}, "unknown preset"),
     ],
 )
 def test_what_is_no_ladder_is_refused(tmp_path, budgets, values, why):
@@ -62,7 +62,7 @@ def test_what_is_no_ladder_is_refused(tmp_path, budgets, values, why):
 
 def test_a_budget_that_nothing_has_is_said(tmp_path):
     with pytest.raises(InfeasibleError):
-        ladder(tmp_path, (100_000, 6_000_000, 12_000_000))
+        ladder(tmp_path, (100_000, 6_000_000, 9_000_000, 12_000_000))
 
 
 def test_the_best_shape_is_chosen_by_seeds_that_do_not_score_it(tmp_path):
@@ -87,9 +87,12 @@ def test_slopes_of_shapes_that_follow_a_power_law_are_its_exponents_and_carry_on
     ]
     worse = [shape(b, {"depth": 7.0, "final": 0.0}, 0.1, 1) for b in (10**6, 2 * 10**6, 4 * 10**6, 8 * 10**6)]
     assert best_by_budget([*worse, *best], [1, 2]) == best
-    found = slopes([*worse, *best], [])
+    found = slopes(best, [])
     assert [each["dial"] for each in found] == ["depth"]  # what is nought has no logarithm
     assert (found[0]["slope"], found[0]["low"], found[0]["high"]) == pytest.approx((0.5, 0.5, 0.5))
+    found = slopes([*worse, *best], [])  # had the best not been drawn, the slope would be another
+    assert found[0]["slope"] == pytest.approx(0.5)
+    assert found[0]["low"] < 0.5 < found[0]["high"]
     assert extrapolated([*worse, *best], 16 * 10**6) == pytest.approx({"depth": 8.0, "final": 0.0})
 
 
@@ -135,9 +138,13 @@ def test_a_check_adds_the_forecast_s_shape_and_others_and_says_whether_it_held(t
         return (0.7 if arm == 12 else 0.75) + 0.001 * seed + 0.0005 * (arm % 3) * (seed % 2)
 
     rows = ended(checked, loss)
-    held = check_of(checked, rows, {"loss": 0.70, "low": 0.68, "high": 0.72})
+    held = check_of(checked, rows, {64_000_000: {"loss": 0.70, "low": 0.68, "high": 0.72}})
     assert "the forecast held" in held[0]
     assert sum("It is better than" in line for line in held) == 3
-    assert "did not hold" in check_of(checked, rows, {"loss": 0.6, "low": 0.59, "high": 0.61})[0]
-    assert check_of(spec, rows[:3], None) == []
+    assert "did not hold" in check_of(checked, rows, {64_000_000: {"loss": 0.6, "low": 0.59, "high": 0.61}})[0]
+    assert check_of(spec, rows[:3], {}) == []
+    noisy = ended(checked, lambda params, images, seed, arm: 0.7 + 0.3 * (seed - 2.5))
+    said = check_of(checked, noisy, {64_000_000: {"loss": 0.70, "low": 0.68, "high": 0.72}})[0]
+    assert "is not decided" in said, "noise is no success"
+    assert forecasts_in({"forecast-64000000": {"loss": 0.7}, "pool": {}}) == {64_000_000: {"loss": 0.7}}
     assert len(losses_of(checked, rows, "lad").loss_R) == 4 * 2 * 2  # what checks is not fitted
