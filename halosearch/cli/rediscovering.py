@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from halosearch.cli.options import Json, Root
-from halosearch.cli.running import StudyCommand, StudyOptions, forecast_of, resolver, run_search
+from halosearch.cli.output import say
+from halosearch.cli.running import EXIT_BY_SIGNAL, StudyCommand, StudyOptions, forecast_of, resolver, run_search
+from halosearch.errors import NothingUsableError
 from halosearch.spec.quantities import parse_duration
 
 
@@ -52,10 +54,19 @@ def rediscover_members(options: RediscoverOptions) -> None:
     said = {"preset": options.preset, "data": options.data, "trials": options.max_trials, "seed": options.seed, "workers": options.workers,
             "device": options.device, "max_time_s": seconds}  # fmt: skip
     asked = [rediscovery_spec(member, options.root, said, resolve) for member in options.members]
+    worst = 0
     for spec, folders, exists in asked:
         if options.dry_run:
             forecast_of(spec, command)
-        else:
+            continue
+        try:
             code = run_search(spec, folders, command, exists=exists)
-            if code:
-                sys.exit(code)
+        except NothingUsableError as error:
+            if len(asked) == 1:
+                raise
+            say(f"{spec.rediscover}: {error}; {error.hint}")
+            code = error.exit_code
+        worst = worst or code
+        if code in EXIT_BY_SIGNAL.values():
+            break
+    sys.exit(worst)

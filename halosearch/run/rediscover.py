@@ -44,14 +44,9 @@ def rediscovery_spec(
     config = search.published[name]
     folders = folders_of(root, f"rediscover-{name}")
     if is_begun(folders):
-        spec, _, _ = resolve(
-            Request(
-                f"rediscover-{name}",
-                root,
-                {k: v for k, v in said.items() if k in ("workers", "max_time_s") and v is not None},
-            ),
-            resolve_device,
-        )
+        again = {k: v for k, v in said.items() if v is not None and k != "preset"}
+        again |= {"preset": {"name": said["preset"]}} if said.get("preset") else {}
+        spec, _, _ = resolve(Request(f"rediscover-{name}", root, again), resolve_device)
         return spec, folders, True
     cost = count(config)
     values = {
