@@ -462,6 +462,7 @@ def test_a_signal_or_the_time_limit_ends_decoding_and_nothing_stays(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long  # CI's search of EfficientNets is the one that asks for a member
 def test_a_study_of_efficientnets_searches_their_own_dials_beside_the_nearest_halonet(tmp_path):
     path = tiny(tmp_path, trials=10, uniform=2, finalists=1, rivals="[nearest]")
     text = path.read_text()
