@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from halosearch.errors import UsageError
+from halosearch.spec.experiment import arm_name
 
 SCORE, STEP_TIME = "score", "step_time"
 METRICS = (SCORE, STEP_TIME)
@@ -55,11 +56,6 @@ class _Sum:
 
     def times(self, factor: float) -> _Sum:
         return _Sum({key: factor * weight for key, weight in self.weights.items()}, factor * self.number)
-
-
-def arm_name(text: object) -> str:
-    """An arm's name as expectations call it: without spaces."""
-    return re.sub(r"\s+", "", str(text))
 
 
 def parse_expectation(text: str, arms: Sequence[str]) -> Expectation:

@@ -41,16 +41,12 @@ def fit_law_of(options: FitOptions) -> None:
     """The `fit` command."""
     params = None if options.params is None else parse_count(options.params, "--params")
     images = None if options.images is None else parse_count(options.images, "--images")
-    from halosearch.analysis.law_choice import check_losses
     from halosearch.report.law_page import write_law
     from halosearch.report.law_summary import law_summary
     from halosearch.run.losses import read_losses
 
     read = read_losses(options.sources, options.root, cooled=options.cooled)
-    check_losses(read.losses)
-    largest = read.losses.params_R.max(), read.losses.images_R.max()
-    target = (float(params or 2 * largest[0]), float(images or 2 * largest[1]))
-    summary = law_summary(read.losses, read.sources, cooled=read.cooled, target=target, delta=options.huber)
+    summary = law_summary(read.losses, read.sources, cooled=read.cooled, target=(params, images), delta=options.huber)
     folder = options.output or options.root / "reports" / f"law-{Path(read.sources[0]).stem}"
     if folder.exists() and not (folder / "law.json").exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} exists and is no law's page", "choose another folder with --output")

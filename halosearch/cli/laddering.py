@@ -118,7 +118,7 @@ def _with_check(spec: StudySpec, folders: Folders, budget: int) -> StudySpec:
     checked = with_check(spec, budget, {name: value for name, value in wish.items() if name != "window"}, rivals=3)
     data = losses_of(spec, rows, spec.name)
     target = (float(budget), float(spec.preset.rungs[-1]))
-    summary = law_summary(data, [spec.name], cooled=True, target=target, delta=None)
+    summary = law_summary(data, [spec.name], cooled=True, target=target)
     with held(spec, folders) as lock:
         table = open_for_writing(spec, folders, lock, lambda _: None, begun=True, mine=True)
         table.set_fact(f"{FORECAST}{budget}", {**summary["forecast"], "dials": wish, "law": summary["coefficients"]})

@@ -118,6 +118,13 @@ def nearest_member(search: Search, params: int) -> str:
     return min(search.published, key=lambda name: abs(math.log(count(search.published[name]).params / params)))
 
 
+def numeric_dials(config: Config) -> dict[str, float]:
+    """The dials of a network whose values are numbers; none where its family's dials cannot say it."""
+    search = family_of(config).search
+    found = None if search is None else search.dials(config)
+    return {name: float(value) for name, value in (found or {}).items() if not isinstance(value, str)}
+
+
 def member_title(member: str) -> str:
     """A published member's name in a sentence: H4, EfficientNet-B4."""
     family, _, last = member.rpartition("-")

@@ -88,7 +88,7 @@ ASKED_AGAIN = (
 def command_of(spec: StudySpec) -> str:
     """The line that runs the same study anew; one whose space or preset was written by hand needs its file."""
     if spec.rediscover is not None:
-        return f"halosearch rediscover {spec.rediscover} --dir again"
+        return f"halosearch rediscover {spec.rediscover} --preset {spec.preset.name} --seed {spec.seed} --dir again"
     preset = PRESETS.get(spec.preset.name)
     if preset is None or spec.preset != preset.model_copy(update={"uniform": spec.preset.uniform}):
         return "halosearch study study.yaml"

@@ -26,7 +26,7 @@ def write_ladder(
         return arms
     more = [*ladder_words(spec, rows), *check_of(spec, rows, forecasts_in(facts))]
     try:
-        law = law_summary(losses_of(spec, rows, spec.name), [spec.name], cooled=True, target=None, delta=None)
+        law = law_summary(losses_of(spec, rows, spec.name), [spec.name], cooled=True)
     except UsageError as error:
         arms["answer"] = [f"No law yet: {error}.", *more, *arms["answer"]]
         write_experiment(folders.report, arms)

@@ -11,7 +11,7 @@ import numpy as np
 from halosearch.analysis.compound import Shape, best_by_budget, halves, slopes
 from halosearch.analysis.scaling_law import Losses
 from halosearch.analysis.verdicts import LEAST, half_width
-from halosearch.families.known import count, parse_candidate, search_of
+from halosearch.families.known import Config, count, numeric_dials, parse_candidate, search_of
 from halosearch.record.evaluation import ARM, COMPLETE, Evaluation
 from halosearch.spec.study import StudySpec
 
@@ -27,20 +27,16 @@ def shapes_of(spec: StudySpec, rows: Sequence[Evaluation], *, check: bool = Fals
     for row in rows:
         if row.kind == ARM and row.state == COMPLETE:
             scores.setdefault(row.trial, {})[row.repeat] = float(row.result["score"])
+    arms = ((n, arm, parse_candidate(arm.network)) for n, arm in enumerate(experiment.arms) if arm.check == check)
     return [
-        Shape(arm.name, arm.budget or 0, count(parse_candidate(arm.network)).params, numbers_of(spec.family, arm.network), scores.get(n, {}))
-        for n, arm in enumerate(experiment.arms)
-        if arm.check == check
-    ]  # fmt: skip
+        Shape(arm.name, arm.budget or 0, count(config).params, numbers_of(config), scores.get(n, {}))
+        for n, arm, config in arms
+    ]
 
 
-def numbers_of(family: str, network: str) -> dict[str, float]:
+def numbers_of(config: Config) -> dict[str, float]:
     """The dials of a network that are numbers, and of a HaloNet its window, block plus two halos."""
-    found = {
-        k: float(v)
-        for k, v in (search_of(family).dials(parse_candidate(network)) or {}).items()
-        if not isinstance(v, str)
-    }
+    found = numeric_dials(config)
     if {"block_size", "halo_size"} <= set(found):
         found["window"] = found["block_size"] + 2 * found["halo_size"]
     return found
@@ -48,15 +44,11 @@ def numbers_of(family: str, network: str) -> dict[str, float]:
 
 def members_of(family: str) -> list[Shape]:
     """The published members as shapes."""
-    found = []
-    for name, member in search_of(family).published.items():
-        dials = search_of(family).dials(member) or {}
-        numbers = {k: float(v) for k, v in dials.items() if not isinstance(v, str)}
-        if {"block_size", "halo_size"} <= set(numbers):
-            numbers["window"] = numbers["block_size"] + 2 * numbers["halo_size"]
-        params = count(member).params
-        found.append(Shape(name, params, params, numbers, {}))
-    return found
+    published = search_of(family).published
+    return [
+        Shape(name, params := count(member).params, params, numbers_of(member), {})
+        for name, member in published.items()
+    ]
 
 
 def losses_of(spec: StudySpec, rows: Sequence[Evaluation], name: str) -> Losses:

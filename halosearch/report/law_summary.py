@@ -21,11 +21,13 @@ def law_summary(
     sources: Sequence[str],
     *,
     cooled: bool,
-    target: tuple[float, float] | None,
-    delta: float | None,
+    target: tuple[float | None, float | None] = (None, None),
+    delta: float | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The summary as plain values; `target`: parameters and images of a forecast (default: twice the largest of each that was trained).
+    """The summary as plain values.
+
+    `target`: parameters and images of a forecast (default: twice the largest; of what the law does not depend on, the largest itself).
 
     Raises:
         UsageError: there is too little to fit.
@@ -36,7 +38,10 @@ def law_summary(
     choice = choose_law(data, delta=delta)
     law, data = choice.law, choice.used
     draws = bootstrap(data, law, DRAWS, seed)
-    params, images = target or (2 * float(data.params_R.max()), 2 * float(data.images_R.max()))
+    params, images = (
+        wanted or 2 * float(column.max()) if exponent in law.coefficients() else float(column.max())
+        for wanted, column, exponent in zip(target, (data.params_R, data.images_R), ("alpha", "beta"), strict=True)
+    )
     loss, low, high = forecast(draws, law, params, images, len(data.loss_R))
     noise = noise_of(data)
     found: dict[str, Any] = {

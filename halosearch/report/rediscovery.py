@@ -9,7 +9,7 @@ from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
 from halosearch.analysis.rediscovery import found_again, lies_near, member_is_good
-from halosearch.families.known import parse_candidate, search_of
+from halosearch.families.known import numeric_dials, parse_candidate
 
 PASSED, FAILED, UNDECIDED, NOT_TESTED = "passed", "failed", "undecided", "not tested"
 _VERDICTS = {"valid": PASSED, "failed": FAILED}
@@ -46,9 +46,9 @@ def _asked(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
     even = [trial for trial in done if trial["drawn_evenly"]]
     scores = held_out.get(best["trial"], ())
     near = lies_near(
-        _numbers(best["candidate"], summary),
-        _numbers(member["candidate"], summary),
-        [_numbers(trial["candidate"], summary) for trial in even],
+        numeric_dials(parse_candidate(best["candidate"])),
+        numeric_dials(parse_candidate(member["candidate"])),
+        [numeric_dials(parse_candidate(trial["candidate"])) for trial in even],
     )
     found = {
         "R1": member_is_good([trial["score"] for trial in even], member["score"]),
@@ -56,11 +56,6 @@ def _asked(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
         "R3": near,
     }
     return {name: {"verdict": each.verdict, "why": each.why} for name, each in found.items()}
-
-
-def _numbers(candidate: str, summary: dict[str, Any]) -> dict[str, float]:
-    dials = search_of(summary["spec"]["family"]).dials(parse_candidate(candidate)) or {}
-    return {name: float(value) for name, value in dials.items() if not isinstance(value, str)}
 
 
 _LATER = (

@@ -11,24 +11,36 @@ from typing import Any
 import yaml
 
 from halosearch import __version__
-from halosearch.analysis.expectations import arm_name, parse_expectation
+from halosearch.analysis.expectations import parse_expectation
 from halosearch.errors import UsageError
 from halosearch.families.known import HALONET, count, parse_candidate
+from halosearch.families.search_space import SearchSpace
 from halosearch.record.evaluation import ARM, STEP_TIMES
 from halosearch.record.folders import Folders, find_study, folders_of
 from halosearch.record.table import Table
 from halosearch.run.begin import ResolveDevice, check_free, check_same, default_workers, is_begun, with_full_path
-from halosearch.spec.experiment import EXAMPLE, Experiment, arms_of
+from halosearch.spec.experiment import EXAMPLE, Experiment, arm_name, arms_of
 from halosearch.spec.flags import merged
 from halosearch.spec.presets import PRESETS, Preset, choose_preset
 from halosearch.spec.quantities import parse_count
-from halosearch.spec.study import FILE, FORMAT, StudySpec, make_spec, preset_space, read_yaml, validated
+from halosearch.spec.study import (
+    DEFAULT_IN_FLIGHT,
+    FILE,
+    FORMAT,
+    StudySpec,
+    make_spec,
+    preset_space,
+    read_yaml,
+    validated,
+)
 from halosearch.spec.unique_yaml import load_yaml
 
 KEYS = (
     "name", "note", "question", "source", "published", "base", "vary", "arms", "seeds", "timing_rows", "images", "expect", "preset",
     "data", "seed", "workers", "device", "noise",
 )  # fmt: skip
+OWN = ("name", "note", "family", "budget", "data", "seed", "device", "max_time_s")
+"""What of an experiment's file is a study's own."""
 FACT = "experiment"
 RESULTS = (ARM, STEP_TIMES)
 
@@ -55,7 +67,7 @@ def resolve_experiment(asked: Asked, resolve_device: ResolveDevice) -> tuple[Stu
         if spec.experiment is None:
             raise UsageError(f"{asked.source!r} is a study, not an experiment", f"halosearch study {asked.source}")
         resolve_device(spec.device)
-        return _with_said(spec, asked.said), folders, True
+        return with_said(spec, asked.said), folders, True
     path = Path(asked.source)
     values = read_experiment(path)
     name = str(values.get("name") or path.stem)
@@ -129,29 +141,37 @@ def _spec(values: Mapping[str, Any], said: Mapping[str, Any], resolve_device: Re
     said = {key: value for key, value in said.items() if value is not None}
     experiment = experiment_of({**values, **{key: said[key] for key in ("seeds",) if key in said}})
     device = resolve_device(str(said.get("device") or values.get("device") or "auto"))
-    preset = _preset(values, device)
+    preset = preset_of(values, device)
     configs = [parse_candidate(arm.network) for arm in experiment.arms]
     space = preset_space(HALONET, preset, {"s": sorted({config.image_size for config in configs})})
-    workers = said.get("workers") or values.get("workers") or default_workers(None)
+    known = {**values, **said, "device": device, "budget": {"params": count(configs[0]).params}}
+    return study_of(experiment, preset, space, known)
+
+
+def study_of(experiment: Experiment, preset: Preset, space: SearchSpace, values: Mapping[str, Any]) -> StudySpec:
+    """The study that runs an experiment or a ladder; `values`: name, budget, device, and what else was said of it.
+
+    Raises:
+        UsageError: a value is out of its domain.
+    """
+    workers = values.get("workers") or default_workers(None)
     if isinstance(workers, bool) or not isinstance(workers, int):
         raise UsageError(f"workers cannot be {workers!r}", "for example workers: 2")
+    if not isinstance(values.get("data", ""), str):
+        raise UsageError(f"data cannot be {values['data']!r}", "for example data: photos")
+    own = {key: values[key] for key in OWN if values.get(key) is not None}
     return make_spec(
         with_full_path(
-            {
+            {"data": preset.scenes}
+            | own
+            | {
                 "format": FORMAT,
                 "halosearch": __version__,
-                "name": values["name"],
-                "note": values.get("note", ""),
-                "budget": {"params": count(configs[0]).params},
-                "data": str(values.get("data", preset.scenes)),
-                "trials": len(configs),
+                "trials": len(experiment.arms),
                 "retests": 0,
-                "seed": values.get("seed", 0),
                 "preset": preset.model_dump(),
                 "workers": workers,
-                "max_in_flight": max(4, int(workers)),
-                "device": device,
-                "max_time_s": said.get("max_time_s"),
+                "max_in_flight": max(DEFAULT_IN_FLIGHT, workers),
                 "experiment": experiment.model_dump(mode="json"),
                 "space": space.to_dict(),
                 "space_hash": space.hash(),
@@ -160,7 +180,7 @@ def _spec(values: Mapping[str, Any], said: Mapping[str, Any], resolve_device: Re
     )
 
 
-def _preset(values: Mapping[str, Any], device: str) -> Preset:
+def preset_of(values: Mapping[str, Any], device: str) -> Preset:
     """The preset's numbers with the experiment's images."""
     given = values.get("preset") or {}
     if not isinstance(given, str | Mapping):
@@ -177,7 +197,7 @@ def _preset(values: Mapping[str, Any], device: str) -> Preset:
     return validated(Preset, merged(base.model_dump(), given))
 
 
-def _with_said(spec: StudySpec, said: Mapping[str, Any]) -> StudySpec:
+def with_said(spec: StudySpec, said: Mapping[str, Any]) -> StudySpec:
     """A begun experiment with other workers, seeds or time."""
     values = spec.model_dump(mode="json") | {key: said[key] for key in ("workers", "max_time_s") if said.get(key)}
     if said.get("device") not in (None, spec.device):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from halosearch import __version__
 from halosearch.cost.candidate_pool import Limits
 from halosearch.cost.pools import pool_within
 from halosearch.errors import UsageError
 from halosearch.families.known import HALONET, candidate_text, config_of_dials
 from halosearch.record.folders import Folders, budget_name, find_study, folders_of
-from halosearch.run.begin import ResolveDevice, check_free, default_workers, is_begun, with_full_path
+from halosearch.run.begin import ResolveDevice, check_free, is_begun
+from halosearch.run.experiments import preset_of, study_of, with_said
 from halosearch.spec.experiment import Arm, Experiment
-from halosearch.spec.flags import merged
-from halosearch.spec.presets import PRESETS, Preset, choose_preset
-from halosearch.spec.study import FILE, FORMAT, StudySpec, make_spec, preset_space, read_yaml, validated
+from halosearch.spec.study import FILE, StudySpec, make_spec, preset_space, read_yaml
 
 LEAST_BUDGETS = 4
 TOLERANCE = 0.02
@@ -61,11 +59,7 @@ def new_ladder(asked: LadderRequest, resolve_device: ResolveDevice) -> tuple[Stu
         )
     check_free(folders)
     device = resolve_device(str(said.get("device", "auto")))
-    named = said.get("preset")
-    if named is not None and named not in PRESETS:
-        raise UsageError(f"unknown preset {named!r}", f"presets are {', '.join(PRESETS)}")
-    base = PRESETS[named] if named else choose_preset(device.partition(":")[0], None)
-    preset = validated(Preset, merged(base.model_dump(), {"rungs": sorted(set(asked.images)) or list(base.rungs)}))
+    preset = preset_of({"preset": said.get("preset"), "images": sorted(set(asked.images)) or None}, device)
     space, seed = preset_space(asked.family, preset, {}), int(said.get("seed", 0))
     arms = [
         arm
@@ -73,22 +67,10 @@ def new_ladder(asked: LadderRequest, resolve_device: ResolveDevice) -> tuple[Stu
         for arm in drawn(pool_within(asked.family, space, Limits(budget, TOLERANCE)), budget, asked.shapes, seed)
     ]
     words = ", ".join(budget_name(budget) for budget in budgets)
-    experiment = Experiment(
-        question=f"How does the loss fall with parameters ({words}) and images, and how do the best shapes scale?",
-        arms=tuple(arms), seeds=asked.seeds, expect=(), ladder=True,
-    )  # fmt: skip
-    workers = int(said.get("workers") or default_workers(None))
-    return make_spec(
-        with_full_path(
-            {
-                "format": FORMAT, "halosearch": __version__, "name": asked.name, "family": asked.family,
-                "budget": {"params": budgets[-1]}, "data": str(said.get("data", preset.scenes)), "trials": len(arms), "retests": 0,
-                "seed": seed, "preset": preset.model_dump(), "workers": workers, "max_in_flight": max(4, workers), "device": device,
-                "max_time_s": said.get("max_time_s"), "experiment": experiment.model_dump(mode="json"),
-                "space": space.to_dict(), "space_hash": space.hash(),
-            }
-        )
-    ), folders  # fmt: skip
+    question = f"How does the loss fall with parameters ({words}) and images, and how do the best shapes scale?"
+    experiment = Experiment(question=question, arms=tuple(arms), seeds=asked.seeds, expect=(), ladder=True)
+    known = {**said, "name": asked.name, "family": asked.family, "device": device, "budget": {"params": budgets[-1]}}
+    return study_of(experiment, preset, space, known), folders
 
 
 def drawn(pool: pd.DataFrame, budget: int, shapes: int, seed: int, *, check: bool = False) -> list[Arm]:
@@ -118,10 +100,7 @@ def begun_ladder(name: str, root: Path, said: Mapping[str, Any]) -> tuple[StudyS
     spec = make_spec(read_yaml(folders.study / FILE))
     if spec.experiment is None or not spec.experiment.ladder:
         raise UsageError(f"{name!r} is no ladder", f"what it is: halosearch status {name}")
-    values = spec.model_dump(mode="json") | {key: said[key] for key in ("workers", "max_time_s") if said.get(key)}
-    if said.get("seeds"):
-        values["experiment"] = values["experiment"] | {"seeds": said["seeds"]}
-    return make_spec(values), folders
+    return with_said(spec, said), folders
 
 
 def with_check(spec: StudySpec, budget: int, wish: Mapping[str, float], rivals: int) -> StudySpec:
@@ -156,8 +135,3 @@ def nearest(pool: pd.DataFrame, wish: Mapping[str, float]) -> Mapping[Any, Any]:
         distance += ((column - np.log1p(value)) / max(float(column.std()), 1e-9)) ** 2
     found: dict[Any, Any] = pool.iloc[int(distance.argmin())].to_dict()
     return found
-
-
-def numeric_dials(spec: StudySpec, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The dials whose values are numbers."""
-    return [name for name in spec.search_space().dials() if all(not isinstance(row[name], str) for row in rows)]

@@ -86,8 +86,7 @@ def _of_study(name: str, root: Path) -> pd.DataFrame:
             {"params": found.params_R, "images": found.images_R, "loss": found.loss_R, "run": found.runs_R}
         )
     rows = [
-        {"params": row.costs["params"], "images": score["images_seen"], "loss": 1 - score["score"], "run": f"{name}:{row.key}",
-         "arm": row.trial, "seed": row.repeat}
+        {"params": row.costs["params"], "images": score["images_seen"], "loss": 1 - score["score"], "run": f"{name}:{row.key}"}
         for row in opened.rows
         if row.kind == ARM and row.state == COMPLETE
         for score in row.result["scores"]

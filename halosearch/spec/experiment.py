@@ -74,9 +74,9 @@ def arms_of(base: str, vary: Mapping[str, Any], arms: Mapping[str, Any]) -> tupl
     found = [_arm(base, settings, name) for settings, name in _varied(vary)]
     for name, said in arms.items():
         if isinstance(said, str):
-            found.append(Arm(name=_name(name), network=candidate_text(parse_candidate(said))))
+            found.append(Arm(name=arm_name(name), network=candidate_text(parse_candidate(said))))
         elif isinstance(said, Mapping) or said is None:
-            found.append(_arm(base, dict(said or {}), _name(name)))
+            found.append(_arm(base, dict(said or {}), arm_name(name)))
         else:
             raise UsageError(f"the arm {name!r} is {said!r}, neither fields nor a network", EXAMPLE)
     names = [arm.name for arm in found]
@@ -86,7 +86,8 @@ def arms_of(base: str, vary: Mapping[str, Any], arms: Mapping[str, Any]) -> tupl
     return tuple(found)
 
 
-def _name(text: object) -> str:
+def arm_name(text: object) -> str:
+    """An arm's name as expectations call it: without spaces."""
     return "".join(str(text).split())
 
 

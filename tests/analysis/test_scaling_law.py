@@ -11,6 +11,7 @@ from halosearch.analysis.law_choice import check_losses, check_trainings, choose
 from halosearch.analysis.scaling_law import Losses, bootstrap, fit_law, forecast, profile_intervals
 from halosearch.analysis.scaling_region import joint_region
 from halosearch.errors import UsageError
+from halosearch.report.law_summary import law_summary
 
 TRUE = {"E": 0.5, "alpha": 0.4, "beta": 0.5}
 SIZES, LENGTHS = (2e6, 4e6, 8e6, 16e6, 32e6), (512.0, 1024.0, 2048.0, 4096.0)
@@ -190,6 +191,8 @@ def test_lengths_that_are_too_few_for_an_exponent_are_not_pooled():
     assert "largest of 3 lengths" in choice.left_out
     law = choice.law
     assert float(law.predict(4e6, 2048.0)) == pytest.approx(loss_of(4e6, 2048.0), rel=0.02)
+    ahead = law_summary(data, ["here"], cooled=True)["forecast"]
+    assert (ahead["params"], ahead["images"]) == (2 * SIZES[-1], 2048.0)  # of another length it knows nothing
 
 
 def test_equal_budgets_hold_out_the_largest_networks():

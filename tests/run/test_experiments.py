@@ -106,6 +106,7 @@ def test_fields_replace_values_of_any_notation(base, fields, text):
         ({"base": None}, "None"),
         ({"preset": 5}, "preset cannot be 5"),
         ({"workers": "many"}, "workers cannot be"),
+        ({"data": 5}, "data cannot be 5"),
         ({"published": {"nosuch": 80}}, "'nosuch' that there is not"),
         ({"expect": "|| < 0.02"}, "no difference"),
         ({"arms": {"x": {"recipe": 3}}}, "not a mapping"),

@@ -123,12 +123,12 @@ def test_a_check_adds_the_forecast_s_shape_and_others_and_says_whether_it_held(t
     with pytest.raises(UsageError, match="beyond the largest"):
         with_check(spec, 32_000_000, {}, rivals=3)
     there = "s=96,b=6,h=2,rv=3.5,rb=4,l3=25,df=1024"  # of that budget
-    wish = {name: value for name, value in numbers_of("halonet", there).items() if name != "window"}
+    wish = {name: value for name, value in numbers_of(parse_candidate(there)).items() if name != "window"}
     checked = with_check(spec, 64_000_000, wish, rivals=3)
     added = checked.experiment.arms[12:]
     assert checked.experiment.arms[:12] == spec.experiment.arms
     assert [arm.name for arm in added][0] == "64M-forecast"
-    assert numbers_of("halonet", added[0].network) == pytest.approx(numbers_of("halonet", there))
+    assert numbers_of(parse_candidate(added[0].network)) == pytest.approx(numbers_of(parse_candidate(there)))
     assert len({arm.network for arm in added}) == 4
     assert all(
         arm.check and count(parse_candidate(arm.network)).params == pytest.approx(6.4e7, rel=0.02) for arm in added
