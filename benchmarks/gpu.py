@@ -48,6 +48,7 @@ def planned(small):
         *steps[:2],
         ("norm", 5, gpu_kernels.norm),
         ("pictures", 10, gpu_training.pictures),
+        ("folder", 5, gpu_training.folder),
         ("training", 20, gpu_training.training),
         ("tiles", 15, gpu_kernels.tiles),
         ("best tiles h1", 8, partial(stages.step_with_best_tiles, name="h1")),
@@ -129,12 +130,16 @@ def main():
     arguments = parser.parse_args()
     began, device = time.monotonic(), resolve_device(arguments.device)
     page = Page(Path(arguments.folder), device, began)
-    ours = [name for name in MODELS if ":" not in name][:10]
-    world = World(device, arguments.small, began + arguments.seconds, ours, arguments.dtypes)
+    wanted = [
+        stage
+        for stage in planned(arguments.small)
+        if not arguments.only or any(stage[0].startswith(word) for word in arguments.only)
+    ]
+    names = {stage[0] for stage in wanted}
+    world = World(device, arguments.small, began + arguments.seconds, names, arguments.dtypes)
     world.compiling_s = max(30.0, 0.4 * arguments.seconds)
-    for stage in planned(arguments.small):
-        wanted = not arguments.only or any(stage[0].startswith(word) for word in arguments.only)
-        if wanted and not page.has(stage[0]):
+    for stage in wanted:
+        if not page.has(stage[0]):
             run_stage(page, world, stage)
 
 

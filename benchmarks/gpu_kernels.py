@@ -101,6 +101,10 @@ def _warm(job):
         from benchmarks.gpu_training import train
 
         train(torch.device(device), (64, 128))
+    elif kind == "norm":
+        for shape, join in _norm_shapes().values():
+            norms.TILE, norms.SUMMED_TILE, norms.MOST_PARTS = what
+            _norm_run(torch.device(device), torch.bfloat16, (2, *shape[1:]), join)()
     else:
         name, kernel, tile = what
         with tiles_set({kernel: tile}):
@@ -122,9 +126,11 @@ def correct(world):
     names, device = list(CORRECT)[-4:] if world.small else list(CORRECT), str(world.device)
     jobs = []
     if world.cuda and not world.small:
-        jobs += [(_warm, ("model", name, device)) for name in world.models] + [(_warm, ("training", "", device))]
+        jobs += [(_warm, ("model", name, device)) for name in world.models()]
+        jobs += [(_warm, ("training", "", device))] if "training" in world.stages else []
+        jobs += [(_warm, ("norm", tile, device)) for tile in NORM_TILES] if "norm tiles" in world.stages else []
     jobs += [(_correct, (n, t, b, device)) for n in names for t in dtypes for b in backends]
-    if world.cuda and not world.small:
+    if world.cuda and not world.small and "tiles" in world.stages:
         jobs += [(_warm, ("tile", each, device)) for each in _tile_jobs()]
     workers = max(1, min(15, (os.cpu_count() or 2) - 1)) if world.cuda else 1
     done, late = [], 0
@@ -161,7 +167,7 @@ def norm(world):
     rows = []
     for name, (shape, join) in NORMS.items():
         shape = (4, *shape[1:2], 8, 8) if world.small else shape
-        x, r, g = _norm_maps(world, shape)
+        x, r, g = _norm_maps(world.device, world.half(), shape)
         module = norms.Norm(shape[1], None if join else "silu").to(world.device).train()
         exact = norms.Norm(shape[1], None if join else "silu").to(world.device).double().train()
         outs = [
@@ -182,9 +188,8 @@ def norm_tiles(world):
     if not world.cuda:
         return {"skipped": "needs a GPU"}
     rows, kept = [], (norms.TILE, norms.SUMMED_TILE, norms.MOST_PARTS)
-    for name, (shape, join) in list(NORMS.items())[:4]:
-        module = norms.Norm(shape[1], None if join else "silu").to(world.device).train()
-        run = _norm_step(module, *_norm_maps(world, shape), join)
+    for name, (shape, join) in _norm_shapes().items():
+        run = _norm_run(world.device, world.half(), shape, join)
         for tile in NORM_TILES:
             norms.TILE, norms.SUMMED_TILE, norms.MOST_PARTS = tile
             run()
@@ -194,10 +199,20 @@ def norm_tiles(world):
     return {"rows": rows}
 
 
-def _norm_maps(world, shape):
+def _norm_shapes():
+    """Maps large enough for tiles to matter."""
+    return dict(list(NORMS.items())[:4])
+
+
+def _norm_maps(device, dtype, shape):
     torch.manual_seed(0)
-    maps = (torch.randn(shape, device=world.device).to(world.half()) for _ in range(3))
+    maps = (torch.randn(shape, device=device).to(dtype) for _ in range(3))
     return [each.contiguous(memory_format=torch.channels_last) for each in maps]
+
+
+def _norm_run(device, dtype, shape, join):
+    module = norms.Norm(shape[1], None if join else "silu").to(device).train()
+    return _norm_step(module, *_norm_maps(device, dtype, shape), join)
 
 
 def _norm_step(module, x, r, g, join):

@@ -24,7 +24,10 @@ def page_of(lines, file):
         )
     parts += _correct(by.get("compile and correct", {})) + _norm(by.get("norm", {}))
     parts += _steps([line for line in lines if "user_s" in line]) + _layers(by.get("layers", {}))
-    parts += _pictures(by.get("pictures", {})) + _training(by.get("training", {})) + _trial(by.get("trial", {}))
+    parts += _pictures("Scenes drawn here and on a CPU", by.get("pictures", {}))
+    parts += _pictures("Stored images cropped and resized here and on a CPU", by.get("folder", {}))
+    parts += _norm_tiles(by.get("norm tiles", {}))
+    parts += _training(by.get("training", {})) + _trial(by.get("trial", {}))
     parts += _tiles(by.get("tiles", {}))
     for line in lines:
         if "gradients" in line:
@@ -71,7 +74,19 @@ def _norm(found):
     ]
 
 
-def _pictures(found):
+def _norm_tiles(found):
+    """For every map the fastest of the tiles tried, beside the slowest: microseconds of all its kernels together."""
+    if "rows" not in found:
+        return []
+    by_map = {}
+    for name, *tile, kernels in found["rows"]:
+        by_map.setdefault(name, []).append((sum(kernels.values()), tile))
+    rows = [[name, *min(each)[1], min(each)[0], max(each)[0]] for name, each in by_map.items()]
+    header = ["map", "tile", "summed tile", "parts", "microseconds", "slowest tried"]
+    return ["## Best tile of the fused norm", table(header, rows)]
+
+
+def _pictures(title, found):
     if "sizes" not in found:
         return []
     rows = [
@@ -85,7 +100,7 @@ def _pictures(found):
         for size, each in found["sizes"].items()
     ]
     header = ["pixels", "most levels apart", "share of bytes apart", "most apart of a target", "images/s"]
-    return ["## Scenes drawn here and on a CPU", table(header, rows)]
+    return [f"## {title}", table(header, rows)]
 
 
 def _training(found):

@@ -14,8 +14,10 @@ from halosearch.cost.timing import TimingPlan
 from halosearch.families.halonet.space import dials_from_config
 from halosearch.families.known import parse_candidate, twin_of
 from halosearch.proxy import stepping
-from halosearch.proxy.data.dataset import DataRequest
+from halosearch.proxy.data.arrays import ArrayImages
+from halosearch.proxy.data.dataset import DataReport, DataRequest
 from halosearch.proxy.data.dense_scenes import DenseScenes
+from halosearch.proxy.data.device_arrays import DeviceImages
 from halosearch.proxy.data.device_scenes import DeviceScenes
 from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.recipe import Recipe
@@ -43,6 +45,30 @@ def pictures(world):
         seconds = seconds_per_step(lambda s=size, m=many: there.batch("train", m, s, None), 3, world.device)
         found[size]["images_per_s"] = len(many) / seconds
     return {"sizes": found}
+
+
+def folder(world):
+    """Images that lie on the device as bytes, cropped, mirrored and resized there: as on a CPU, and how fast?"""
+    side, count = (24, 64) if world.small else (160, 4096)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    splits = {"train": pixels, "test": pixels[:32], "held-out": pixels[:32]}
+    labels = {split: np.arange(len(each), dtype=np.int64) % 3 for split, each in splits.items()}
+    here = ArrayImages(splits, labels, 3, DataReport("", {}), dense=True)
+    there, found = DeviceImages(here, str(world.device)), {}
+    for size in (16,) if world.small else (64, 128, 320):
+        ids = np.arange(32)
+        ours, theirs = (each.batch("train", ids, size, (0, 1)) for each in (here, there))
+        apart = (ours.images.int() - theirs.images.cpu().int()).abs()
+        ids = np.arange(min(64, count))
+        seconds = seconds_per_step(lambda s=size, i=ids: there.batch("train", i, s, (0, 2)), 5, world.device)
+        found[size] = {
+            "levels_apart": apart.max().item(),
+            "share_of_bytes_apart": (apart > 0).float().mean().item(),
+            "targets_apart": (ours.dense - theirs.dense.cpu()).abs().max().item(),
+            "labels_equal": torch.equal(ours.labels, theirs.labels.cpu()),
+            "images_per_s": len(ids) / seconds,
+        }
+    return {"stored": side, "sizes": found}
 
 
 def trainer(device, rungs, data=None):

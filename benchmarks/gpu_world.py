@@ -11,15 +11,20 @@ from halosearch.families.known import parse_candidate
 
 @dataclass
 class World:
-    """The device, whether little images will do, until when, and what earlier stages found."""
+    """The device, whether little images will do, until when, the stages asked for, and what earlier ones found."""
 
     device: torch.device
     small: bool
     until: float
-    models: list
+    stages: set
     dtypes: list | None = None
     compiling_s: float = 90.0
     found: dict = field(default_factory=dict)
+
+    def models(self):
+        """Networks of ours whose steps are asked for."""
+        steps = [name.removeprefix("step ") for name in self.stages if name.startswith("step ")]
+        return [name for name in steps if not is_timm(name)]
 
     @property
     def cuda(self):

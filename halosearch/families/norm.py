@@ -96,7 +96,7 @@ def _probe_error(device: torch.device) -> float:
             torch.autograd.grad(exact.sum(), [high, theirs.bias]),
             strict=True,
         )
-        worst = max([worst, *(float((a - b).norm() / b.norm().clamp_min(1.0)) for a, b in pairs)])
+        worst = max([worst, *(((a - b).norm() / b.norm().clamp_min(1.0)).detach().item() for a, b in pairs)])
     return worst
 
 

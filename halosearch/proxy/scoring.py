@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from halosearch.proxy.data.dataset import Dataset, Factor
 from halosearch.proxy.objective import part_names, split_logits
 
-EVALUATION_BATCH = 128
+EVALUATION_BATCH, GPU_EVALUATION_BATCH = 128, 512
+"""Images scored at once; more on a GPU, which Python cannot keep busy with few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ def evaluate(network: nn.Module, data: Dataset, split: str, image_size: int, dev
     losses, right, seen = np.zeros(len(data.factors)), [], []
     squared = np.zeros(len(data.dense))
     widths = [group.width for group in data.dense]
-    for start in range(0, count, EVALUATION_BATCH):
-        ids = np.arange(start, min(start + EVALUATION_BATCH, count))
+    at_once = GPU_EVALUATION_BATCH if device.type == "cuda" else EVALUATION_BATCH
+    for start in range(0, count, at_once):
+        ids = np.arange(start, min(start + at_once, count))
         images, labels, dense = data.batch(split, ids, image_size, None)
         with autocast(device):
             outputs = network(to_float(images, device)).float().cpu()

@@ -22,6 +22,7 @@ from halosearch.families.halonet.network import WEIGHTS_VERSION
 from halosearch.families.known import Config, values_of
 from halosearch.proxy import checkpoint
 from halosearch.proxy.data.dataset import TEST, TRAIN, Batch, Dataset
+from halosearch.proxy.data.device_scenes import pixels_at_once
 from halosearch.proxy.network import build
 from halosearch.proxy.recipe import Recipe, parameter_groups
 from halosearch.proxy.scoring import Score, autocast, evaluate, to_float
@@ -31,8 +32,6 @@ CURVE_POINTS = 24
 SETTLED_FROM = 0.25
 """Share of a training after which its losses on new images count: earlier ones rank how fast networks begin, not how far they get."""
 NORM_MOMENTUM = 0.1
-AHEAD = 2**22
-"""Pixels of the batches that a GPU draws together, where no batch depends on its step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,8 @@ class Trainer:
     def _batch(self, running: _Running, step: int) -> Batch:
         """The batch of a step; on a GPU drawn with those that follow, where no batch depends on its step."""
         recipe, size = self.job.recipe, self.job.config.image_size
-        together = AHEAD // (recipe.batch * size**2) if self.device.type == "cuda" and not self.data.augmented else 1
+        ahead = self.device.type == "cuda" and not self.data.augmented
+        together = pixels_at_once(self.device) // (recipe.batch * size**2) if ahead else 1
         if step not in running.ahead:
             steps = range(step, step + max(1, together))
             ids = [batch_ids(self.job.seed, each, recipe.batch, self.data.size(TRAIN)) for each in steps]

@@ -9,9 +9,11 @@ from PIL import Image
 
 from halosearch.proxy.data import kept_pictures
 from halosearch.proxy.data.arrays import ArrayImages
-from halosearch.proxy.data.dataset import DataReport
+from halosearch.proxy.data.dataset import Batch, DataReport
 from halosearch.proxy.data.device_arrays import DeviceImages, resized
 from halosearch.proxy.data.kept_pictures import KeptPictures
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def pictures(count, side, seed=0):
@@ -35,26 +37,29 @@ def test_a_box_is_resized_as_pillow_does_within_one_level(side, size, x, y, widt
     assert (apart > 0).mean() < 0.02 or apart.size < 200
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dense", [True, False])
-def test_batches_are_those_of_a_cpu(dense, monkeypatch):
+def test_batches_are_those_of_a_cpu(dense, device):
     images = {split: pictures(count, 24, count) for split, count in (("train", 40), ("test", 12), ("held-out", 9))}
     labels = {split: np.arange(len(each), dtype=np.int64) % 3 for split, each in images.items()}
     here = ArrayImages(images, labels, 3, DataReport("", {}), dense=dense)
-    there = DeviceImages(here, "cpu")
+    there = DeviceImages(here, device)
     for split, ids, size, key in (
         ("train", np.array([3, 39, 3]), 32, (0, 7)),
         ("train", np.array([3, 39]), 16, (1, 2)),
         ("test", np.arange(12), 20, None),
         ("held-out", np.array([8, 0]), 20, None),
     ):
-        ours, theirs = (each.batch(split, ids, size, key) for each in (there, here))
+        on_device = there.batch(split, ids, size, key)
+        assert {each.device.type for each in on_device} == {device}
+        ours, theirs = Batch(*(each.cpu() for each in on_device)), here.batch(split, ids, size, key)
         assert (ours.images.int() - theirs.images.int()).abs().max() <= 1
         assert torch.equal(ours.labels, theirs.labels)
         assert torch.allclose(ours.dense, theirs.dense, atol=0.05)
     del there._bytes["train"]  # as where they do not fit
     assert torch.equal(
         there.batch("train", np.array([3, 39]), 16, (1, 2)).images,
-        DeviceImages(here, "cpu").batch("train", np.array([3, 39]), 16, (1, 2)).images,
+        DeviceImages(here, device).batch("train", np.array([3, 39]), 16, (1, 2)).images,
     )
 
 

@@ -97,15 +97,20 @@ class DenseScenes:
         return Batch(torch.from_numpy(np.stack([each for each in images if each is not None])), labels, dense)
 
     def _scenes(self, split: str, ids: list[int]) -> Scenes:
-        key, numbers = (self.seed, SPLITS[split]), torch.tensor(ids, device=self._device)
-        return scenes_of(philox.uniform(key, numbers, DRAWS, DRAWN))
+        return scenes_of(self._numbers(split, torch.tensor(ids, device=self._device))[0])
+
+    def _numbers(self, split: str, ids_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Random numbers of scenes (N, DRAWS), and where the noise of their colours begins (N, 3)."""
+        key = (self.seed, SPLITS[split])
+        return philox.uniform(key, ids_N, DRAWS, DRAWN), philox.stream(key, ids_N, 3, NOISE) % NOISE_BANK
 
     def _drawn(self, split: str, ids: list[int], image_size: int) -> Tensor:
         """Pictures (N, 3, S, S) uint8 on the device."""
-        clean = draw(self._scenes(split, ids), image_size, self.difficulty)
-        starts_N3 = philox.stream((self.seed, SPLITS[split]), torch.tensor(ids, device=self._device), 3, NOISE)
-        places = torch.arange(image_size**2, device=self._device)
-        noise = self._noise[(starts_N3[:, :, None] + places) % NOISE_BANK].view_as(clean)
+        drawn_NP, starts_N3 = self._numbers(split, torch.tensor(ids, device=self._device))
+        clean = draw(scenes_of(drawn_NP), image_size, self.difficulty)
+        pixels = image_size**2
+        round_and_round = self._noise.repeat(1 + -(-pixels // NOISE_BANK))
+        noise = round_and_round.unfold(0, pixels, 1)[starts_N3].view_as(clean)
         return to_uint8(clean + noise * (self.difficulty.noise * image_size / 64))
 
     @cached_property
