@@ -36,6 +36,7 @@ LAYERS = {
     "H4 stage 1": (96, 64, 4, 16, 16, 12, 2, 1),
     "H4 stage 3": (24, 64, 8, 32, 32, 12, 2, 1),
     "H7 stage 1": (150, 32, 4, 16, 64, 10, 3, 1),
+    "H7 stage 3": (38, 32, 8, 32, 128, 10, 3, 1),
 }
 TILES = {  # kernel: queries, key slots, warps, stages, grid; queries are cut to what a block has
     "forward": [
@@ -47,11 +48,12 @@ TILES = {  # kernel: queries, key slots, warps, stages, grid; queries are cut to
         (64, 64, 8, 1, True), (64, 32, 8, 1, True), (64, 64, 4, 2, True), (64, 32, 4, 2, True),
     ],
     "queries": [(64, 64, 4, 1, g) for g in (True, False)]
-    + [(64, 32, 4, 1, True), (64, 64, 8, 1, True), (32, 64, 4, 1, True), (64, 64, 4, 2, True)],
+    + [(64, 32, 4, 1, True), (64, 64, 8, 1, True), (32, 64, 4, 1, True), (64, 64, 4, 2, True), (64, 32, 8, 1, True)],
     "keys": [(64, 64, 4, 1, g) for g in (True, False)]
-    + [(64, 32, 4, 1, True), (64, 64, 8, 1, True), (32, 64, 4, 1, True), (64, 128, 8, 1, True)],
+    + [(64, 32, 4, 1, True), (64, 64, 8, 1, True), (32, 64, 4, 1, True), (64, 128, 8, 1, True)]
+    + [(q, 32, w, 1, True) for q, w in ((32, 4), (32, 8), (64, 8))],
 }  # fmt: skip
-TILED = ("H0 stage 1", "H0 stage 3", "H4 stage 1", "H4 stage 3")
+TILED = ("H7 stage 3", "H7 stage 1", "H0 stage 1", "H0 stage 3", "H4 stage 1", "H4 stage 3")
 PRODUCTS = {
     "forward": "forward_kernel",
     "backward": "backward_kernel",

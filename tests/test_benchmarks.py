@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import dials, paper
+from benchmarks import dials, gpu_study, paper
 from benchmarks.gpu_page import page_of
 from benchmarks.recording import device_name
 
@@ -43,6 +43,19 @@ def test_a_benchmark_runs_and_records(name, tmp_path):
     assert {"device", "torch", "commit", "command", "date"} <= set(document["provenance"])
     assert raw.name in page.read_text()
     assert "unmeasured" in page.read_text()
+
+
+def test_the_page_of_a_study_on_a_gpu_says_what_its_raw_numbers_say():
+    for raw in (ROOT / "benchmarks/results").glob("study-*.json"):
+        assert (
+            gpu_study.page_of(json.loads(raw.read_text()), raw.name) == (ROOT / f"benchmarks/{raw.stem}.md").read_text()
+        )
+
+
+def test_the_interval_of_a_mean_covers_it_nineteen_times_of_twenty_at_five_values():
+    draws = np.random.default_rng(0).normal(20, 8, (2000, 5))
+    inside = [low <= 20 <= high for _, low, high in map(gpu_study.interval_of_a_mean, draws)]
+    assert 0.935 <= np.mean(inside) <= 0.965
 
 
 def test_committed_pages_stand_beside_their_raw_numbers():

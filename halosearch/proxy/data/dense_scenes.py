@@ -97,7 +97,11 @@ class DenseScenes:
         return Batch(torch.from_numpy(np.stack([each for each in images if each is not None])), labels, dense)
 
     def _scenes(self, split: str, ids: list[int]) -> Scenes:
-        return scenes_of(self._numbers(split, torch.tensor(ids, device=self._device))[0])
+        return scenes_of(self._numbers(split, self._sent(ids))[0])
+
+    def _sent(self, ids: list[int]) -> Tensor:
+        """On the device, without waiting for what it is at."""
+        return torch.tensor(ids).to(self._device, non_blocking=True)
 
     def _numbers(self, split: str, ids_N: Tensor) -> tuple[Tensor, Tensor]:
         """Random numbers of scenes (N, DRAWS), and where the noise of their colours begins (N, 3)."""
@@ -106,7 +110,7 @@ class DenseScenes:
 
     def _drawn(self, split: str, ids: list[int], image_size: int) -> Tensor:
         """Pictures (N, 3, S, S) uint8 on the device."""
-        drawn_NP, starts_N3 = self._numbers(split, torch.tensor(ids, device=self._device))
+        drawn_NP, starts_N3 = self._numbers(split, self._sent(ids))
         clean = draw(scenes_of(drawn_NP), image_size, self.difficulty)
         pixels = image_size**2
         round_and_round = self._noise.repeat(1 + -(-pixels // NOISE_BANK))
