@@ -222,7 +222,7 @@ def _probe_error(device: torch.device) -> float:
     ours, theirs = _triton(Inputs(*low), Shape(1, 8, 3)), _reference(Inputs(*exact), Shape(1, 8, 3))
     pairs = [(ours, theirs)]
     pairs += zip(torch.autograd.grad(ours.sum(), low), torch.autograd.grad(theirs.sum(), exact), strict=True)
-    return max(((a - b).norm() / b.norm().clamp_min(1.0)).item() for a, b in pairs)
+    return max(float(((a - b).norm() / b.norm().clamp_min(1.0)).detach()) for a, b in pairs)
 
 
 BACKENDS: dict[str, Callable[[Inputs, Shape], Tensor]] = {
