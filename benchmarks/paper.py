@@ -17,9 +17,9 @@ from halosearch.report.reading import open_study
 OWN_HEAD = " ".join(
     [
         "# Experiments of our own\n\nQuestions that the paper's experiments left, each with its arms and what was expected **before the first",
-        "training**; `halosearch experiment studies/own/NAME.yaml` runs it, or goes on with it. Recorded on two cores of an AMD EPYC, without a GPU: twins",
-        "of ⅛ of the width, synthetic scenes (`scenes-easy-2`, seed 11). They say what this proxy sees, not what ImageNet would say.\n\nVerdicts of",
-        "one experiment hold together with 95 % (Holm).",
+        "training**; `halosearch experiment studies/own/NAME.yaml` runs it, or goes on with it. Recorded on two cores of an AMD EPYC, without a GPU:",
+        "twins of ⅛ of the width, synthetic scenes (`scenes-easy-2`, seed 11). They say what this proxy sees, not what ImageNet would",
+        "say.\n\nVerdicts of one experiment hold together with 95 % (Holm).",
     ]
 )
 HEAD = " ".join(

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from halosearch.errors import EnvironmentFault
+from halosearch.proxy.data import decoding
 from halosearch.proxy.data import folder as folder_module
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 from halosearch.proxy.data.folder import DecodingStoppedError, FolderLimits, open_folder
@@ -157,14 +158,14 @@ def test_whatever_a_decoder_raises_costs_its_file_only(tmp_path, monkeypatch, er
     root = tmp_path / "d"
     for number, name in enumerate(("ant", "bee")):
         fill(root / name, 8, number)
-    plain = folder_module.read_image
+    plain = decoding.read_image
 
-    def odd(path, side):
+    def odd(path, side, bits):
         if path.name == "p3.png" and path.parent.name == "ant":
             raise error
-        return plain(path, side)
+        return plain(path, side, bits)
 
-    monkeypatch.setattr(folder_module, "read_image", odd)
+    monkeypatch.setattr(decoding, "read_image", odd)
     report = opened(root, tmp_path).report
     assert [path for path, _ in report.unreadable] == ["ant/p3.png"]
     assert type(error).__name__ in report.unreadable[0][1]
@@ -188,7 +189,7 @@ def test_decoding_is_watched_and_stopped_and_leaves_nothing(tmp_path, monkeypatc
     assert list((tmp_path / "cache").iterdir()) == []
     plain = opened(root, tmp_path)
     assert plain.report.images == {TRAIN: 28, TEST: 6, HELD_OUT: 6}
-    monkeypatch.setattr(folder_module, "MOST_THREADS", 1)
+    monkeypatch.setattr(decoding, "MOST_THREADS", 1)
     alone = open_folder(root, tmp_path / "other", LIMITS)
     assert alone.report == plain.report  # the same order on any number of threads
 

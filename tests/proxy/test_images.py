@@ -10,7 +10,8 @@ from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data.arrays import CROP_AREA, random_crop
 from halosearch.proxy.data.cifar import open_cifar
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
-from halosearch.proxy.data.folder import FolderLimits, open_folder, read_image
+from halosearch.proxy.data.decoding import read_image
+from halosearch.proxy.data.folder import FolderLimits, open_folder
 from halosearch.proxy.data.sources import DataRequest, open_data, upsampled_sizes
 from tests.proxy.pictures import CLASSES, make_cifar, make_tree
 
@@ -188,8 +189,31 @@ def test_links_odd_names_and_hidden_folders(tmp_path):
 def test_sixteen_bit_grey_is_not_white(tmp_path):
     values = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
-    pixels, _ = read_image(tmp_path / "deep.png", 64)
-    assert abs(int(pixels.mean()) - 127) < 3
+    found = read_image(tmp_path / "deep.png", 64)
+    assert abs(int(found.pixels.mean()) - 127) < 3
+    assert found.top == 65535
+
+
+@pytest.mark.parametrize(("most", "bits"), [(4095, 12), (1000, 10), (200, 8), (65535, 16)])
+def test_sixteen_bit_files_of_fewer_bits_are_read_in_the_range_that_the_folder_uses(tmp_path, most, bits):
+    root = tmp_path / "d"
+    for name, share in (("dim", 0.5), ("light", 1.0)):
+        (root / name).mkdir(parents=True)
+        for index in range(12):
+            values = np.linspace(0, share * most, 32 * 32).reshape(32, 32).astype(np.uint16)
+            Image.fromarray(values).save(root / name / f"{index}.png")
+    Image.new("L", (32, 32), 77).save(root / "dim" / "eight.png")
+    images = open_folder(root, tmp_path / "cache", LIMITS)
+    white = 255 * most / (2**bits - 1)
+    tops = {
+        int(each.max()) for split in (TRAIN, TEST, HELD_OUT) for each in images._images[split][: images.size(split)]
+    }
+    assert tops <= {77, int(white), int(white / 2), int(white / 2) - 1}
+    assert int(white) in tops
+    said = f"24 stored in 16 bits, none above {2**bits - 1:,}" in images.report.description
+    assert said == (bits < 16)
+    again = open_folder(root, tmp_path / "other", LIMITS)
+    assert again.report.fingerprint == images.report.fingerprint
 
 
 def test_unreadable_training_images_are_refused_before_anything_is_trained(tmp_path):

@@ -11,25 +11,20 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from halosearch.container import cores
 from halosearch.errors import EnvironmentFault
 from halosearch.files import write_text
 from halosearch.proxy.data.arrays import ArrayImages
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN, DataReport
+from halosearch.proxy.data.decoding import AT_ONCE, DEPTHS, bits_of, read_all
 from halosearch.proxy.data.folder_layout import EMPTY, MIN_CLASSES, Item, deal, look_through, shown, stratified
 
 MIN_IMAGES = 8
-AT_ONCE, MOST_THREADS = 64, 16
-"""Images that are decoded together, and by how many threads at most."""
-SIXTEEN_BITS = 65_535
 META = "meta.json"
 
 
@@ -101,31 +96,6 @@ def _key(listing: _Listing, limits: FolderLimits) -> str:
     return hashlib.sha256(json.dumps([stats, asdict(limits), listing.classes]).encode()).hexdigest()[:16]
 
 
-def read_image(path: Path, side: int) -> tuple[np.ndarray, int]:
-    """The file as (side, side, 3) uint8, upright, its middle square; and its shorter side as it was.
-
-    Raises:
-        Exception: the file is no image that can be read whole, or its pixels are not bytes or 16 bits; decoders raise many kinds.
-    """
-    with Image.open(path) as image:
-        upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
-        native = min(upright.size)
-        method = Image.Resampling.BOX if native > 2 * side else Image.Resampling.BILINEAR
-        return np.asarray(ImageOps.fit(upright, (side, side), method)), native
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey as 8-bit grey; Pillow's own conversion would clip it to white."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > SIXTEEN_BITS:
-            raise ValueError("pixels are outside 16 bits")
-        return Image.fromarray((values // 257).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
-    return image
-
-
 def _decode(root: Path, listing: _Listing, limits: FolderLimits, folder: Path, watch: Watch) -> None:
     """Decode into a folder beside, renamed when it is whole; nothing stays where that fails.
 
@@ -159,21 +129,6 @@ def _reserved(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return pixels
 
 
-def _read_all(root: Path, items: list[Item], side: int) -> Iterator[tuple[Item, tuple[np.ndarray, int] | Exception]]:
-    """Every item with its picture, or with what its decoder raised; in order, decoded on all cores."""
-
-    def read(item: Item) -> tuple[np.ndarray, int] | Exception:
-        try:
-            return read_image(root / item[0], side)
-        except Exception as error:  # noqa: BLE001  # decoders raise whatever they like for one file of many
-            return error
-
-    with ThreadPoolExecutor(min(MOST_THREADS, cores())) as pool:
-        for first in range(0, len(items), AT_ONCE):
-            part = items[first : first + AT_ONCE]
-            yield from zip(part, pool.map(read, part), strict=True)
-
-
 def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLimits, watch: Watch) -> None:
     partial.mkdir(parents=True)
     warnings.filterwarnings("ignore", module="PIL")  # what Pillow can read it reads; its remarks name paths
@@ -181,24 +136,30 @@ def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLim
     unreadable: list[tuple[str, str]] = []
     sizes: list[int] = []
     labels: dict[str, list[int]] = {}
+    pixels: dict[str, np.ndarray] = {}
+    deep: dict[tuple[str, int], tuple[str, int]] = {}
     digest = hashlib.sha256()
     for split, items in listing.splits.items():
-        shape = (max(1, len(items)), limits.side, limits.side, 3)
-        pixels = _reserved(partial / f"{split}.npy", shape)
-        kept: list[int] = []
-        for (path, label), found in _read_all(root, items, limits.side):
+        pixels[split] = _reserved(partial / f"{split}.npy", (max(1, len(items)), limits.side, limits.side, 3))
+        kept = labels[split] = []
+        for (path, label), found in zip(items, read_all(root, [path for path, _ in items], limits.side), strict=True):
             done += 1
             if done % AT_ONCE == 0 and not watch(done, total):
                 raise DecodingStoppedError
             if isinstance(found, Exception):
                 unreadable.append((shown(path), shown(f"{type(found).__name__}: {found}".replace(str(root), ""))))
                 continue
-            pixels[len(kept)], native = found
-            digest.update(pixels[len(kept)].tobytes() + bytes(listing.classes[label], "utf-8", "surrogateescape"))
+            if found.top is not None:
+                deep[split, len(kept)] = path, found.top
+            pixels[split][len(kept)] = found.pixels
+            digest.update(_identity(found.pixels, listing.classes[label]))
             kept.append(label)
-            sizes.append(native)
-        pixels.flush()  # type: ignore[attr-defined]
-        labels[split] = kept
+            sizes.append(found.native)
+        pixels[split].flush()  # type: ignore[attr-defined]
+    bits = bits_of(top for _, top in deep.values()) if deep else None
+    if bits is not None and bits < DEPTHS[-1]:
+        _brighten(pixels, root, {place: path for place, (path, _) in deep.items()}, limits.side, bits)
+        digest = _digest(pixels, labels, listing.classes)
     meta = {
         "classes": listing.classes,
         "labels": labels,
@@ -206,9 +167,37 @@ def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLim
         "skipped": listing.skipped,
         "unused": listing.unused,
         "native_size": int(np.median(sizes)) if sizes else None,
+        "deep": {"images": len(deep), "bits": bits} if deep else None,
         "sha256": digest.hexdigest(),
     }
     write_text(partial / META, json.dumps(meta))
+
+
+def _brighten(
+    pixels: dict[str, np.ndarray], root: Path, deep: dict[tuple[str, int], str], side: int, bits: int
+) -> None:
+    """Read again, and stretch to white, pictures stored in 16 bits of which the folder uses fewer."""
+    again = read_all(root, list(deep.values()), side, bits)
+    for (split, row), found in zip(deep, again, strict=True):
+        if isinstance(found, Exception):  # it could be read a moment ago
+            raise found
+        pixels[split][row] = found.pixels
+    for each in pixels.values():
+        each.flush()  # type: ignore[attr-defined]
+
+
+def _digest(pixels: dict[str, np.ndarray], labels: dict[str, list[int]], classes: list[str]) -> hashlib._Hash:
+    """Of the pictures as they are now stored."""
+    digest = hashlib.sha256()
+    for split, found in labels.items():
+        for row, label in enumerate(found):
+            digest.update(_identity(pixels[split][row], classes[label]))
+    return digest
+
+
+def _identity(pixels: np.ndarray, name: str) -> bytes:
+    """A picture and its class."""
+    return pixels.tobytes() + bytes(name, "utf-8", "surrogateescape")
 
 
 def open_decoded(folder: Path, root: Path, *, dense: bool = False) -> ArrayImages:
@@ -232,7 +221,7 @@ def open_decoded(folder: Path, root: Path, *, dense: bool = False) -> ArrayImage
             f"at least two classes and {MIN_IMAGES} images are needed",
         )
     report = DataReport(
-        f"images of {shown(root.name)}",
+        f"images of {shown(root.name)}" + _depth(meta.get("deep")),
         counts,
         meta["native_size"],
         tuple((path, reason) for path, reason in meta["unreadable"]),
@@ -249,6 +238,13 @@ def open_decoded(folder: Path, root: Path, *, dense: bool = False) -> ArrayImage
     )
     images = {split: _pixels(folder / f"{split}.npy", kept[split]) for split in counts}
     return ArrayImages(images, labels, len(trained), report, folder, dense=dense)
+
+
+def _depth(deep: dict[str, int] | None) -> str:
+    """What is said of pictures stored in 16 bits."""
+    if deep is None or deep["bits"] == DEPTHS[-1]:
+        return ""
+    return f" ({deep['images']:,} stored in 16 bits, none above {2 ** deep['bits'] - 1:,}, which is read as white)"
 
 
 def _outputs(stored: dict[str, np.ndarray]) -> tuple[list[int], dict[str, np.ndarray]]:

@@ -1,0 +1,74 @@
+"""Image files as bytes: upright, their middle square, any mode that Pillow reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from halosearch.container import cores
+
+AT_ONCE, MOST_THREADS = 64, 16
+"""Images that are decoded together, and by how many threads at most."""
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that grey values of cameras, scanners and detectors have; files keep all but the first in 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Pixels (side, side, 3) uint8, the shorter side as it was, and the largest value of one stored in 16 bits (else None)."""
+
+    pixels: np.ndarray
+    native: int
+    top: int | None
+
+
+def read_image(path: Path, side: int, bits: int = DEPTHS[-1]) -> Picture:
+    """A file's middle square, upright. `bits`: what a value stored in 16 bits uses of them; that much becomes white.
+
+    Raises:
+        Exception: the file is no image that can be read whole, or its pixels are not bytes or 16 bits; decoders raise many kinds.
+    """
+    with Image.open(path) as image:
+        turned = ImageOps.exif_transpose(image)
+        top = int(np.asarray(turned).max()) if turned.mode.startswith("I") else None
+        upright = _eight_bits(turned, bits).convert("RGB")
+        native = min(upright.size)
+        method = Image.Resampling.BOX if native > 2 * side else Image.Resampling.BILINEAR
+        return Picture(np.asarray(ImageOps.fit(upright, (side, side), method)), native, top)
+
+
+def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
+    """Grey values stored in 16 bits as 8-bit grey; Pillow's own conversion would clip them to white."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() >= 2 ** DEPTHS[-1]:
+            raise ValueError("pixels are outside 16 bits")
+        return Image.fromarray(np.minimum(values * 255 // (2**bits - 1), 255).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    return image
+
+
+def bits_of(tops: Iterable[int]) -> int:
+    """The smallest usual depth that holds the largest values of a folder's pictures stored in 16 bits."""
+    top = max(tops)
+    return next(depth for depth in DEPTHS if top < 2**depth)
+
+
+def read_all(root: Path, paths: Sequence[str], side: int, bits: int = DEPTHS[-1]) -> Iterator[Picture | Exception]:
+    """Every file's picture, or what its decoder raised; in order, decoded on all cores."""
+
+    def read(path: str) -> Picture | Exception:
+        try:
+            return read_image(root / path, side, bits)
+        except Exception as error:  # noqa: BLE001  # decoders raise whatever they like for one file of many
+            return error
+
+    with ThreadPoolExecutor(min(MOST_THREADS, cores())) as pool:
+        for first in range(0, len(paths), AT_ONCE):
+            yield from pool.map(read, paths[first : first + AT_ONCE])
