@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,16 @@ def _refusal(address: str | None, error: BaseException) -> Refused:
         return Refused(
             f"the Ray head at {address} answers, but does not let this account in, or is of another version",
             "both must run the same Ray; copy the head's ~/.ray/auth_token here and export RAY_AUTH_MODE=token",
+        )
+    if "AF_UNIX" in words:
+        return Refused(
+            f"the path of temporary files is too long for Ray's sockets: {tempfile.gettempdir()}",
+            "choose a short one: export TMPDIR=/tmp",
+        )
+    if isinstance(error, OSError) and str(error.filename or "").startswith(str(Path.home())):
+        return Refused(
+            f"Ray keeps a token in the home folder, and {Path.home()} cannot be written ({error.strerror})",
+            "export HOME to a folder that can be, or export RAY_AUTH_MODE=disabled",
         )
     said = words.strip().splitlines()[0][:200] if words.strip() else type(error).__name__
     where = "start Ray here" if address is None else f"join the Ray cluster at {address}"
