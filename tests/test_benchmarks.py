@@ -58,6 +58,27 @@ def test_the_interval_of_a_mean_covers_it_nineteen_times_of_twenty_at_five_value
     assert 0.935 <= np.mean(inside) <= 0.965
 
 
+def test_no_damaged_image_ends_a_run_or_is_read_otherwise(tmp_path):
+    """A few of the fuzz run's files; its page has 30,000."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.fuzz_images",
+        "--count",
+        "300",
+        "--seed",
+        "5",
+        "--folder",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    document = json.loads((tmp_path / "results/fuzz-images-cpu.json").read_text())
+    assert document["differ"] == []
+    assert document["counted"] + document["named"] == document["files"] == 316
+    assert document["counted"] > 20
+
+
 def test_committed_pages_stand_beside_their_raw_numbers():
     pages = sorted((ROOT / "benchmarks").glob("*-*.md"))
     assert pages

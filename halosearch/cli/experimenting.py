@@ -16,11 +16,11 @@ from halosearch.cli.running import (
     EXIT_BY_SIGNAL,
     StudyCommand,
     StudyOptions,
+    called,
     catch_signals,
     count_past,
     listener_of,
     resolver,
-    where_flag,
 )
 from halosearch.errors import NothingUsableError, UsageError
 from halosearch.spec.quantities import parse_duration
@@ -102,7 +102,7 @@ def run_spec(spec: StudySpec, folders: Folders, command: StudyCommand, *, exists
         _say(ended.summary, folders, command, finished=ended.finished)
     if not ended.finished:
         say("stopped before its end. Continue with:")
-        say(f"halosearch {kind} {spec.name}{where_flag(folders)}{command.again()}")
+        say(f"halosearch {kind} {called(folders)}{command.again()}")
     if received:
         sys.exit(EXIT_BY_SIGNAL[received[0]])
     if (

@@ -231,10 +231,13 @@ def listener_of(tally: Tally, title: str, folders: Folders, json: str) -> Panel 
     return Panel(tally, title, where) if interactive else Lines(tally)
 
 
-def where_flag(folders: Folders) -> str:
-    """The --dir that leads to a study from here, where one is needed."""
+def called(folders: Folders) -> str:
+    """What names a study on a command line from here: its folder's name, with --dir where that is needed; elsewhere the folder."""
+    if folders.study.parent.name != "studies":
+        return shlex.quote(str(folders.study))
     root = folders.study.parent.parent
-    return "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
+    where = "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
+    return shlex.quote(folders.study.name) + where
 
 
 def count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:
@@ -271,17 +274,17 @@ def _end(
 ) -> None:
     """The last words: the answer, the page, how to go on."""
     json, summary = command.options.json, ended.summary
-    where = where_flag(folders)
+    name = called(folders)
     if ended.refused and not received:
         reason = "" if summary is None else f": {summary['validation']['reason']}"
         raise NothingUsableError(
             f"the proxy does not rank the candidates of this pool{reason}",
-            f"a longer preset (--preset) or other data may; to search anyway: halosearch study {spec.name} --force; the page: {ended.page}",
+            f"a longer preset (--preset) or other data may; to search anyway: halosearch study {name} --force; the page: {ended.page}",
         )
     if summary is None and not folders.journal.exists() and spec.storage is None:
         pass  # it stopped before anything was recorded
     elif summary is None:
-        say(f"the record is whole; write the page with: halosearch report {spec.name}{where}")
+        say(f"the record is whole; write the page with: halosearch report {name}")
     elif json == "document":
         put_json({**summary, "finished": ended.finished, "report": str(ended.page)})
     elif json == "":
@@ -293,8 +296,8 @@ def _end(
             put(f"The frontier of score against step time has {len(front)} candidates: trials {numbers}.")
         put(f"report: {ended.page}")
     if ended.finished:
-        say(f"next: halosearch frontier {spec.name}{where}")
+        say(f"next: halosearch frontier {name}")
         return
     trials = [] if summary is None else [t for t in summary["trials"] if t["state"] != "running"]
     say(f"{why}; {spec.trials - len(trials)} trials are left. Continue with:")
-    say(f"halosearch study {spec.name}{where}{command.again()}")
+    say(f"halosearch study {name}{command.again()}")

@@ -209,6 +209,7 @@ def open_decoded(folder: Path, root: Path, *, dense: bool = False) -> ArrayImage
     meta = json.loads((folder / META).read_text())
     stored = {split: np.array(found, dtype=np.int64) for split, found in meta["labels"].items()}
     trained, labels = _outputs(stored)
+    known = set(trained)
     kept = {split: found >= 0 for split, found in labels.items()}
     labels = {split: found[kept[split]] for split, found in labels.items()}
     counts = {split: len(found) for split, found in labels.items()}
@@ -228,7 +229,7 @@ def open_decoded(folder: Path, root: Path, *, dense: bool = False) -> ArrayImage
         tuple((path, reason) for path, reason in meta["skipped"] if reason != EMPTY),
         tuple(
             sorted(
-                [shown(name) for label, name in enumerate(classes) if label not in set(trained)]
+                [shown(name) for label, name in enumerate(classes) if label not in known]
                 + [Path(path).name for path, reason in meta["skipped"] if reason == EMPTY]
             )
         ),

@@ -12,7 +12,7 @@ from pathlib import Path
 from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
 SPLITS = {
     TRAIN: ("train", "training"),
     TEST: ("val", "valid", "validation", "dev"),
