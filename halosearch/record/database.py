@@ -77,6 +77,8 @@ def url_of(text: str) -> URL:
     """
     try:
         url = make_url(text.replace("postgres://", "postgresql://", 1))
+        if url.drivername == "postgresql":  # which SQLAlchemy 2.0 takes for a driver that is not ours
+            url = url.set(drivername="postgresql+psycopg")
         url.get_dialect().import_dbapi()
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
@@ -19,6 +20,8 @@ from halosearch.record.table import Table
 from halosearch.spec.presets import Preset
 from halosearch.spec.study import FILE, MAY_CHANGE, StudySpec
 
+EXAMPLES = 3
+"""Files named of every reason."""
 NAMED = 10
 """Files or classes that are named before the rest is counted."""
 GPU_STEPS, GPU_WARMUP = 10, 3
@@ -101,12 +104,16 @@ def tell_of_data(data: Dataset, spec: StudySpec, message: Callable[[str], None])
         + ", ".join(f"{n:,} {split}" for split, n in report.images.items())
     )
     for name, found in (("unreadable", report.unreadable), ("skipped", report.skipped)):
+        by_reason: dict[str, list[str]] = {}
+        for path, reason in found:
+            by_reason.setdefault(re.sub(r" '[^']*'", "", reason), []).append(path)  # decoders repeat the file's name
         if found:
-            message(f"{len(found)} {name} file{'s' if len(found) > 1 else ''}:")
-        for path, reason in found[:NAMED]:
-            message(f"  {name}: {path} ({reason})")
-        if len(found) > NAMED:
-            message(f"  and {len(found) - NAMED:,} more, all named in the study's data.json")
+            message(f"{len(found):,} {name} file{'s' if len(found) > 1 else ''}, all named in the study's data.json:")
+        for reason, paths in sorted(by_reason.items(), key=lambda pair: -len(pair[1]))[:NAMED]:
+            more = f" and {len(paths) - EXAMPLES:,} more" if len(paths) > EXAMPLES else ""
+            message(f"  {name}: {', '.join(paths[:EXAMPLES])}{more} ({reason})")
+        if len(by_reason) > NAMED:
+            message(f"  and for {len(by_reason) - NAMED:,} more reasons")
     for name in report.empty_classes:
         message(f"  class without a readable image: {name}")
     sizes = upsampled_sizes(data, spec.search_space().image_size)

@@ -107,7 +107,9 @@ def test_figures_for_print_are_whole_files_with_their_numbers(place, monkeypatch
     behind = pd.read_csv(folder / "front.csv")
     summary = json.loads((place / "reports" / "one" / "summary.json").read_text())
     front = behind[behind["trace"] == "front"]
-    assert sorted(front["y"]) == sorted(t["score"] for t in summary["trials"] if t["trial"] in summary["front"])
+    assert sorted(front["y"]) == pytest.approx(
+        sorted(t["score"] for t in summary["trials"] if t["trial"] in summary["front"]), rel=1e-14
+    )
 
 
 def test_two_studies_are_compared(place, monkeypatch):
