@@ -16,13 +16,13 @@ from halosearch.cli.running import (
     EXIT_BY_SIGNAL,
     StudyCommand,
     StudyOptions,
-    called,
     catch_signals,
     count_past,
     listener_of,
     resolver,
 )
 from halosearch.errors import NothingUsableError, UsageError
+from halosearch.record.folders import called
 from halosearch.spec.quantities import parse_duration
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ import typer
 from halosearch.cli.options import Json, Root
 from halosearch.cli.output import put, put_json, say
 from halosearch.errors import NothingUsableError, StoreError, UsageError
+from halosearch.record.folders import called
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +149,7 @@ def run_or_forecast(command: StudyCommand) -> None:
 
     spec, folders, exists = resolve(request, resolver(place))
     if spec.experiment is not None:
-        raise UsageError(f"{spec.name!r} is an experiment, not a search", f"halosearch experiment {spec.name}")
+        raise UsageError(f"{spec.name!r} is an experiment, not a search", f"halosearch experiment {called(folders)}")
     if spec.max_gpu_hours is not None and not place.share(spec):
         raise UsageError("--max-gpu-hours limits GPUs, and this study uses none", "use --max-time instead")
     if command.options.dry_run:
@@ -229,15 +229,6 @@ def listener_of(tally: Tally, title: str, folders: Folders, json: str) -> Panel 
     where = f"logs {folders.logs}   report {folders.report / 'index.html'}"
     interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     return Panel(tally, title, where) if interactive else Lines(tally)
-
-
-def called(folders: Folders) -> str:
-    """What names a study on a command line from here: its folder's name, with --dir where that is needed; elsewhere the folder."""
-    if folders.study.parent.name != "studies":
-        return shlex.quote(str(folders.study))
-    root = folders.study.parent.parent
-    where = "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
-    return shlex.quote(folders.study.name) + where
 
 
 def count_past(tally: Tally, spec: StudySpec, folders: Folders) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +77,14 @@ def find_study(root: Path, study: str) -> Folders:
             f"studies here: {', '.join(known)}" if known else "begin one with: halosearch study --budget-params 20M",
         )
     return folders
+
+
+def called(folders: Folders) -> str:
+    """What names a study on a command line from here: its folder's name, elsewhere its path; with --dir where that is needed."""
+    study = folders.study
+    if study.parent.name == "studies":
+        root = study.parent.parent
+        where = "" if root.resolve() == Path.cwd() else f" --dir {shlex.quote(str(root))}"
+        return shlex.quote(study.name) + where
+    apart = folders.report != study / "report"  # its page goes where --dir said
+    return shlex.quote(str(study)) + (f" --dir {shlex.quote(str(folders.report.parent.parent))}" if apart else "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def hold_study(folder: Path) -> FileLock:
         lock.acquire(timeout=1.0)  # a reader looks for a moment whether somebody drives
     except Timeout:
         raise StoreError(
-            f"another process is running the study {folder.name!r}", f"watch it with: halosearch status {folder.name}"
+            f"another process is running the study {folder.name!r}",
+            f"watch it with: halosearch status {shlex.quote(str(folder))}",
         ) from None
     return lock
 
@@ -81,7 +83,7 @@ def check(journal: Path) -> int:
         except ValueError:
             raise StoreError(
                 f"the store {journal} is damaged at line {number}",
-                f"halosearch study {journal.parent.name} recovers it from its backup"
+                f"halosearch study {shlex.quote(str(journal.parent))} recovers it from its backup"
                 if trusted(journal)
                 else "restore the file from a backup, or start anew under another --name",
             ) from None

@@ -7,7 +7,30 @@ import sys
 
 import pytest
 
+from halosearch.run.engines import joining
+
 LONG = "x" * 110
+
+
+@pytest.mark.parametrize(
+    ("home", "error", "blamed"),
+    [
+        ("/home/ann", PermissionError(13, "Permission denied", "/home/ann/.ray/auth_token"), True),
+        ("/home/ann", PermissionError(13, "Permission denied", "/home/anna/.ray/auth_token"), False),
+        ("/", PermissionError(13, "Permission denied", "/tmp/ray/session"), False),
+        ("/home/ann", OSError(28, "No space left on device", "/home/ann/.ray/auth_token"), False),
+    ],
+)
+def test_the_home_folder_is_blamed_for_what_it_did_only(home, error, blamed, monkeypatch):
+    monkeypatch.setenv("HOME", home)
+    assert ("token in the home folder" in joining._refusal(None, error).sentence) == blamed
+
+
+def test_the_variable_that_ray_reads_first_is_named(monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/a/long/one")
+    refused = joining._refusal(None, OSError("AF_UNIX path length cannot exceed 107 bytes"))
+    assert "/a/long/one" in refused.sentence
+    assert refused.hint.endswith("RAY_TMPDIR=/tmp")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tempfile
@@ -98,6 +99,11 @@ def _probe(address: str) -> None:
 
 def _refusal(address: str | None, error: BaseException) -> Refused:
     words = str(error)
+    if isinstance(error, OSError) and _is_of_home(error):
+        return Refused(
+            f"Ray keeps a token in the home folder, and {Path.home()} cannot be written ({error.strerror})",
+            "export HOME to a folder that can be, or export RAY_AUTH_MODE=disabled",
+        )
     if "uth" in words and "oken" in words:
         return Refused(
             f"the Ray cluster at {address} asks for another token than this account has",
@@ -109,15 +115,18 @@ def _refusal(address: str | None, error: BaseException) -> Refused:
             "both must run the same Ray; copy the head's ~/.ray/auth_token here and export RAY_AUTH_MODE=token",
         )
     if "AF_UNIX" in words:
+        name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"  # Ray's own comes first
         return Refused(
-            f"the path of temporary files is too long for Ray's sockets: {tempfile.gettempdir()}",
-            "choose a short one: export TMPDIR=/tmp",
-        )
-    if isinstance(error, OSError) and str(error.filename or "").startswith(str(Path.home())):
-        return Refused(
-            f"Ray keeps a token in the home folder, and {Path.home()} cannot be written ({error.strerror})",
-            "export HOME to a folder that can be, or export RAY_AUTH_MODE=disabled",
+            f"the path of temporary files is too long for Ray's sockets: {os.environ.get(name, tempfile.gettempdir())}",
+            f"choose a short one: export {name}=/tmp",
         )
     said = words.strip().splitlines()[0][:200] if words.strip() else type(error).__name__
     where = "start Ray here" if address is None else f"join the Ray cluster at {address}"
     return Refused(f"cannot {where}: {said}", "see ray.log in the study's logs; check with: ray status")
+
+
+def _is_of_home(error: OSError) -> bool:
+    """Whether it says that Ray's folder in the home folder, or that folder itself, cannot be made or written."""
+    home, path = Path.home(), Path(str(error.filename or ""))
+    concerns_home = path.is_relative_to(home / ".ray") or path == home
+    return concerns_home and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
