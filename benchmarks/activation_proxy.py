@@ -3,9 +3,10 @@
     python -m benchmarks.activation_proxy [--study studies/dense-20M] [--candidates 24] [--images 8192] [--processes 2]
 
 The first candidates of a recorded study, whose short SiLU scores are there with two seeds. New: the same twins with ReLU at the same
-lengths, two seeds; and, as what a short training should foretell, SiLU twins trained on eight times the images, one more seed.
+lengths, two seeds; and, as what a short training should foretell, SiLU twins trained on several times the images, one more seed.
 Expected before the run: (1) Kendall's tau of the ReLU scores with the long SiLU scores is larger than that of the SiLU scores of the
-same length; (2) the depth of stage 3 goes down with the short SiLU score (tau below -0.3) and not with the ReLU score (above -0.3).
+same length, at the longer of the two, the interval of the difference above 0; (2) the depth of stage 3 goes down with the short SiLU
+score (tau below -0.3) and not with the ReLU score (above -0.3).
 Intervals of differences of tau: bootstrap over candidates (95 %). Trainings are kept as they end (results/activation-proxy-NAME.jsonl).
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from scipy.stats import kendalltau
 
-from benchmarks.recording import HERE, provenance, table, write
+from benchmarks.recording import HERE, lines_of, provenance, table, write
 from halosearch.families.known import twin_of
 from halosearch.families.layers import RELU
 from halosearch.proxy.data.dataset import DataRequest
@@ -69,7 +70,7 @@ def trained(spec, candidate, how, seed, images):
 
 def run(spec, pairs, images, kept, processes):
     """All trainings, those in `kept` (JSON lines) read from it, the others appended to it as they end."""
-    lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    lines = [line for line in lines_of(kept) if line["how"] == RELU or line["images"] == images]
     known = {(line["trial"], line["how"], line["seed"]): line for line in lines}
     cases = [(trial, how, seed) for trial in pairs for how, seeds in SEEDS.items() for seed in seeds]
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,8 @@ def run(spec, pairs, images, kept, processes):
         }
         for future in as_completed(left):
             trial, how, seed = left[future]
-            line = {"trial": trial, "how": how, "seed": seed, **future.result()}
+            length = images if how == LONG else spec.preset.rungs[1]
+            line = {"trial": trial, "how": how, "seed": seed, "images": length, **future.result()}
             known[trial, how, seed] = line
             file.write(json.dumps(line) + "\n")
             file.flush()

@@ -4,7 +4,8 @@
 
 Small pictures in every format and mode that Pillow writes here are damaged (bytes changed, cut off, put in, moved; headers more often
 than bodies), laid out as two classes beside a few whole ones, and opened by `open_folder`. The claim to fail: the run does not end; every
-file is either counted or named; what is counted has the pixels that Pillow gives for it alone (opened, turned upright, as RGB, fitted).
+file is either counted or named; what is counted is stored, in its place and class, with the pixels that Pillow gives for it alone
+(opened, turned upright, as RGB, fitted; greys of 16 bits as bytes first); and what Pillow alone can read is read, but for names.
 """
 
 import argparse
@@ -20,9 +21,8 @@ import torch
 from PIL import Image, ImageOps, features
 
 from benchmarks.recording import HERE, provenance, table, write
-from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 from halosearch.proxy.data.folder import FolderLimits, open_folder
-from halosearch.proxy.data.folder_layout import SUFFIXES
+from halosearch.proxy.data.folder_layout import SUFFIXES, deal, look_through, stratified
 
 SIDE = 24
 FORMATS = {
@@ -30,6 +30,7 @@ FORMATS = {
     "tiff": ("RGB", "L", "CMYK", "I;16", "F"), "webp": ("RGB", "RGBA"), "ppm": ("RGB", "L"), "tga": ("RGB", "L"), "ico": ("RGBA",),
     "jp2": ("RGB", "L"), "avif": ("RGB",), "pcx": ("RGB", "L"), "dds": ("RGB",),
 }  # fmt: skip
+WHITE = 65_535
 WHOLE = 8
 """Undamaged pictures of each class, so that there is something to train on."""
 
@@ -92,36 +93,49 @@ def lay_out(root, count, seed):
 
 
 def pillows(path):
-    """What Pillow alone gives for a file, fitted as a picture is stored; None where it raises. 16-bit greys are left to other tests."""
+    """What Pillow alone gives for a file, fitted as a picture is stored; its mode where that has no bytes; None where it raises."""
     try:
         with Image.open(path) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):
-                return "16 bits"
-            native = min(upright.size)
-            method = Image.Resampling.BOX if native > 2 * SIDE else Image.Resampling.BILINEAR
+                values = np.asarray(upright).astype(int)
+                if values.min() < 0 or values.max() > WHITE:
+                    return None
+                upright = Image.fromarray((values * 255 // WHITE).astype(np.uint8))
             if upright.mode == "F":
                 return "floats"
+            native = min(upright.size)
+            method = Image.Resampling.BOX if native > 2 * SIDE else Image.Resampling.BILINEAR
             return np.asarray(ImageOps.fit(upright.convert("RGB"), (SIDE, SIDE), method))
     except Exception:  # noqa: BLE001  # decoders raise whatever they like
         return None
 
 
+def stored_at(root, images):
+    """The pixels and the class that each file that was read is stored with, from the order in which a folder is listed."""
+    every, unreadable = 10**9, {path for path, _ in images.report.unreadable}
+    found, tops = look_through(root)
+    places = {}
+    for split, items in deal(found, tops).items():
+        read = [(path, label) for path, label in stratified(items, every) if path not in unreadable]
+        for row, (path, label) in enumerate(read):
+            places[path] = images._images[split][row], int(images._labels[split][row]) == label
+        assert len(read) == images.size(split)
+    return places
+
+
 def compared(root, images):
-    """Files by what became of them: (here, by Pillow alone), and those whose pixels differ."""
-    named = {path for path, _ in images.report.unreadable} | {path for path, _ in images.report.skipped}
-    found, differ = Counter(), []
-    stored = {
-        images._images[split][row].tobytes() for split in (TRAIN, TEST, HELD_OUT) for row in range(images.size(split))
-    }
+    """Files by what became of them: (here, by Pillow alone), and those whose pixels or class differ."""
+    places, found, differ = stored_at(root, images), Counter(), []
     for path in sorted(root.rglob("*.*")):
         alone, name = pillows(path), path.relative_to(root).as_posix()
-        here = "named" if name in named else "read"
-        if here == "named" and path.suffix not in SUFFIXES:
-            here = "named, for its name"
+        here = "read" if name in places else "refused by its name" if path.suffix not in SUFFIXES else "named"
         found[here, alone if isinstance(alone, str) else "nothing" if alone is None else "a picture"] += 1
-        if here == "read" and isinstance(alone, np.ndarray) and alone.tobytes() not in stored:
+        wrong = name in places and not (
+            isinstance(alone, np.ndarray) and places[name][1] and np.array_equal(places[name][0], alone)
+        )
+        if wrong or (here == "named" and isinstance(alone, np.ndarray)):
             differ.append(name)
     return found, differ
 
@@ -165,6 +179,7 @@ def main():
         "damaged": arguments.count,
         "originals": count,
         "formats": formats,
+        "refused": [each for each in formats if f".{each}" not in SUFFIXES],
         "seconds": seconds,
         "counted": sum(images.report.images.values()),
         "named": len(images.report.unreadable) + len(images.report.skipped),

@@ -4,7 +4,8 @@
 
 Begins the study as `halosearch study` does, watches the GPU's utilisation (nvidia-smi, every half second) beside it, and stops it after
 `--seconds`. What the whole study would take is worked out from the trainings that ended: jobs x their mean, with the interval of
-a mean of so few. `--record`: the page of a study that ran, from its folder and the utilisation.csv in it; nothing is run.
+a mean of so few. `--record`: the page of a study that ran, from its folder and the utilisation.csv in it; nothing is run, and `--ran` and
+the variable COMMIT say what was.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from halosearch.search.design import price_of
 
 QUERY = "--query-gpu=timestamp,utilization.gpu,memory.used,power.draw"
 FILE = "utilisation.csv"
+BEGINS = (0, 60)
+"""Seconds from which on the GPU's use is averaged: the start of Python, data and anchor is behind it after a minute."""
 
 
 @contextmanager
@@ -54,14 +57,16 @@ def run(preset, budget, seconds, root):
     return folder
 
 
-def busy_between(file, begin, end):
-    """Mean share of the time in which a kernel ran, from sample to sample; None without samples."""
+def busy_after(file, begin):
+    """Mean share of the time in which a kernel ran, of the samples from `begin` seconds on; None without samples."""
+    if not file.exists():
+        return None
     with file.open() as source:
         rows = list(csv.reader(source))[1:]
     samples = [
         (datetime.strptime(row[0].strip(), "%Y/%m/%d %H:%M:%S.%f"), float(row[1].split()[0])) for row in rows if row
     ]
-    shares = [share for at, share in samples if begin <= (at - samples[0][0]).total_seconds() <= end]
+    shares = [share for at, share in samples if begin <= (at - samples[0][0]).total_seconds()]
     return float(np.mean(shares)) / 100 if shares else None
 
 
@@ -85,7 +90,9 @@ def found_in(folder):
             "seconds": row.result["seconds"],
             "train_seconds": row.result["train_seconds"],
             "images_per_s": row.result["images_per_s"],
+            "step_s": row.result.get("step_time", {}).get("seconds", {}).get("median"),
             "scores": list(row.scores),
+            "accuracy": row.result["final"]["accuracy"],
             "parts": row.result["final"].get("parts", {}),
         }
         for row in done
@@ -99,7 +106,7 @@ def found_in(folder):
         "timings": price.timings,
         "price": price.words(),
         "rows": trials,
-        "busy": busy_between(folder / FILE, 0, float("inf")) if (folder / FILE).exists() else None,
+        "busy": {f"{begin} s": busy_after(folder / FILE, begin) for begin in BEGINS},
     }
 
 
@@ -134,9 +141,11 @@ def page_of(found, file):
             f"{found['promised_s'] / 60:.0f}. That is an extrapolation, no whole study."
         )
     where = found["provenance"]
-    if found["busy"] is not None:
+    if found["busy"]["0 s"] is not None:
+        first, later = (100 * each for each in found["busy"].values())
         parts.append(
-            f"A kernel ran on the GPU in **{100 * found['busy']:.0f} %** of the time, start and end included (nvidia-smi)."
+            f"A kernel ran on the GPU in **{first:.0f} %** of the time, start and end included, and in {later:.0f} % from the second minute on "
+            "(nvidia-smi)."
         )
     parts.append(
         f"{found['device']}; commit {where['commit']}; {where['date']}.\nCommand: `{where['command']}`. Raw numbers: `results/{file}`."
@@ -150,6 +159,7 @@ def main():
     parser.add_argument("--budget", default="20M")
     parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--record", type=Path, help="a study's folder")
+    parser.add_argument("--ran", help="with --record: the command that was run")
     parser.add_argument("--folder", type=Path, default=HERE, help="where the page and results/ go")
     parser.add_argument("--name", default="study-gpu", help="of the page")
     arguments = parser.parse_args()
@@ -157,9 +167,12 @@ def main():
     found = found_in(folder)
     if not found["rows"]:
         raise SystemExit("no training ended: give it more --seconds")
-    command = f"python -m benchmarks.gpu_study --preset {arguments.preset} --budget {arguments.budget} --seconds {arguments.seconds:g}"
     where = provenance(torch.device("cpu"))  # of the GPU the study's own record says more
-    found["provenance"] = {"command": command, "commit": where["commit"], "date": where["date"]}
+    found["provenance"] = {
+        "command": arguments.ran or where["command"],
+        "commit": where["commit"],
+        "date": where["date"],
+    }
     file = f"{arguments.name}.json"
     (arguments.folder / "results").mkdir(parents=True, exist_ok=True)
     (arguments.folder / "results" / file).write_text(json.dumps(found, indent=1) + "\n")

@@ -10,6 +10,7 @@ The claim to fail: every kernel compiles everywhere, and takes no more shared me
 """
 
 import argparse
+import hashlib
 import json
 import re
 import subprocess
@@ -23,9 +24,9 @@ import triton  # noqa: TID253  # the benchmark is about it
 from triton.backends.compiler import GPUTarget  # noqa: TID253
 from triton.compiler import ASTSource  # noqa: TID253
 
-from benchmarks.recording import HERE, provenance, table, write
+from benchmarks.recording import HERE, lines_of, provenance, table, write
 from halosearch.cost.candidate_pool import Limits, candidate_pool
-from halosearch.families.halonet.attention import triton_kernels, triton_launch
+from halosearch.families.halonet.attention import triton_kernels, triton_launch, triton_pieces
 from halosearch.families.halonet.attention.triton_launch import Problem
 from halosearch.families.halonet.config import CONV
 from halosearch.families.halonet.published import FAMILY
@@ -81,7 +82,7 @@ def problems(config):
 
 def random_candidates(count, seed=0):
     """Drawn evenly from the cells of four budgets, and their twins."""
-    for budget in BUDGETS:
+    for budget in BUDGETS if count else ():
         rows = candidate_pool(HaloNetSpace(image_size=SIZES), Limits(budget))
         picked = np.random.default_rng(seed).choice(len(rows), min(len(rows), count // len(BUDGETS)), replace=False)
         for dials in rows.iloc[picked].to_dict("records"):
@@ -143,6 +144,14 @@ def _usage(binary):
     return {"registers": registers, "spilled_bytes": max(stack, local)}
 
 
+def code_of_kernels():
+    """Twelve digits of Triton's version and the kernels' source: numbers of other code are not gone on with."""
+    digest = hashlib.sha256(triton.__version__.encode())
+    for module in (triton_kernels, triton_pieces, triton_launch):
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def line_of(name, kernel, problem, target):
     """One kernel for one target; an error where it does not compile."""
     where = {"target": target, "name": name, "kernel": kernel, "channels": problem.channels, "values": problem.values}
@@ -192,15 +201,15 @@ def main():
     where, kernels = provenance(torch.device("cpu")), wanted(arguments.models, arguments.candidates)
     file = arguments.folder / "results/offline-kernels-cpu.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
-    lines = (
-        [json.loads(line) for line in file.read_text().splitlines()] if file.exists() and not arguments.lines else []
-    )
+    code = code_of_kernels()
+    kept = [] if arguments.lines else lines_of(file)
+    lines = [line for line in kept if line["code"] == code and line["name"] in kernels]
     known = {(line["target"], line["name"]) for line in lines}
     for target in arguments.targets:
         for name, (kernel, problem) in kernels.items():
             if (target, name) in known:
                 continue
-            line = line_of(name, kernel, problem, target)
+            line = line_of(name, kernel, problem, target) | {"code": code}
             lines.append(line)
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()

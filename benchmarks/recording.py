@@ -74,6 +74,17 @@ def write(name, device, document, page, folder=HERE):
     sys.stdout.write(text)
 
 
+def lines_of(file):
+    """JSON lines that earlier calls have kept; a last one that was cut off in the middle is left out."""
+    kept = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            kept.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return kept
+
+
 def table(header, rows):
     """A Markdown table."""
     cells = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]

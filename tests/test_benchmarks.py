@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import dials, gpu_study, paper
+from benchmarks import dials, fuzz_images, gpu_study, paper
 from benchmarks.gpu_page import page_of
-from benchmarks.recording import device_name
+from benchmarks.recording import device_name, lines_of
+from halosearch.proxy.data.folder import FolderLimits, open_folder
 
 ROOT = Path(__file__).parent.parent
 STUDIES = ("studies/dense-6M", "studies/photos-6M", "studies/dense-20M")
@@ -46,7 +47,9 @@ def test_a_benchmark_runs_and_records(name, tmp_path):
 
 
 def test_the_page_of_a_study_on_a_gpu_says_what_its_raw_numbers_say():
-    for raw in (ROOT / "benchmarks/results").glob("study-*.json"):
+    records = list((ROOT / "benchmarks/results").glob("study-*.json"))
+    assert records
+    for raw in records:
         assert (
             gpu_study.page_of(json.loads(raw.read_text()), raw.name) == (ROOT / f"benchmarks/{raw.stem}.md").read_text()
         )
@@ -77,6 +80,20 @@ def test_no_damaged_image_ends_a_run_or_is_read_otherwise(tmp_path):
     assert document["differ"] == []
     assert document["counted"] + document["named"] == document["files"] == 316
     assert document["counted"] > 20
+
+
+def test_the_fuzz_run_sees_pictures_that_change_places(tmp_path):
+    fuzz_images.lay_out(tmp_path / "d", 60, 0)
+    images = open_folder(tmp_path / "d", tmp_path / "cache", FolderLimits(200, 200, fuzz_images.SIDE))
+    assert fuzz_images.compared(tmp_path / "d", images)[1] == []
+    images._images = {split: np.roll(pixels, 1, axis=0) for split, pixels in images._images.items()}
+    assert len(fuzz_images.compared(tmp_path / "d", images)[1]) > 10
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path):
+    (tmp_path / "kept.jsonl").write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    assert lines_of(tmp_path / "kept.jsonl") == [{"a": 1}, {"a": 2}]
+    assert lines_of(tmp_path / "none.jsonl") == []
 
 
 def test_committed_pages_stand_beside_their_raw_numbers():

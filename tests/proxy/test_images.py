@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from halosearch.errors import EnvironmentFault
+from halosearch.proxy.data import decoding
 from halosearch.proxy.data.arrays import CROP_AREA, random_crop
 from halosearch.proxy.data.cifar import open_cifar
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 from halosearch.proxy.data.decoding import read_image
-from halosearch.proxy.data.folder import FolderLimits, open_folder
+from halosearch.proxy.data.folder import DecodingStoppedError, FolderLimits, open_folder
 from halosearch.proxy.data.sources import DataRequest, open_data, upsampled_sizes
 from tests.proxy.pictures import CLASSES, make_cifar, make_tree
 
@@ -210,10 +211,45 @@ def test_sixteen_bit_files_of_fewer_bits_are_read_in_the_range_that_the_folder_u
     }
     assert tops <= {77, int(white), int(white / 2), int(white / 2) - 1}
     assert int(white) in tops
-    said = f"24 stored in 16 bits, none above {2**bits - 1:,}" in images.report.description
-    assert said == (bits < 16)
+    said = f"(24 stored in 16 bits, none above {most:,}: {2**bits - 1:,} is read as white)"
+    assert said in images.report.description
     again = open_folder(root, tmp_path / "other", LIMITS)
     assert again.report.fingerprint == images.report.fingerprint
+
+
+def dim_scans(root):
+    for name in ("left", "right"):
+        (root / name).mkdir(parents=True)
+        for index in range(40):
+            values = np.full((20, 20), 4000, np.uint16)
+            Image.fromarray(values).save(root / name / f"{index}.png")
+
+
+def test_one_picture_that_darkens_all_others_is_named(tmp_path):
+    dim_scans(tmp_path / "d")
+    Image.fromarray(np.full((20, 20), 65535, np.uint16)).save(tmp_path / "d" / "left" / "hot.png")
+    report = open_folder(tmp_path / "d", tmp_path / "cache", LIMITS).report
+    assert "none above 65,535: 65,535 is read as white; all but left/hot.png would need 12 bits" in report.description
+
+
+def test_the_second_reading_is_watched_and_a_file_that_fails_then_is_a_sentence(tmp_path, monkeypatch):
+    dim_scans(tmp_path / "d")
+    told = []
+    open_folder(tmp_path / "d", tmp_path / "cache", LIMITS, watch=lambda *at: told.append(at) or True)
+    assert told == [(64, 80), (144, 160)]
+    with pytest.raises(DecodingStoppedError):
+        open_folder(tmp_path / "d", tmp_path / "other", LIMITS, watch=lambda done, _: done < 100)
+    plain = decoding.read_image
+
+    def gone(path, side, bits):
+        if bits < 16 and path.name == "7.png":
+            raise OSError("read error")
+        return plain(path, side, bits)
+
+    monkeypatch.setattr(decoding, "read_image", gone)
+    with pytest.raises(EnvironmentFault, match=r"7.png could be read a moment ago"):
+        open_folder(tmp_path / "d", tmp_path / "third", LIMITS)
+    assert not any((tmp_path / place).exists() and list((tmp_path / place).iterdir()) for place in ("other", "third"))
 
 
 def test_unreadable_training_images_are_refused_before_anything_is_trained(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +54,32 @@ def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
     return image
 
 
-def bits_of(tops: Iterable[int]) -> int:
-    """The smallest usual depth that holds the largest values of a folder's pictures stored in 16 bits."""
-    top = max(tops)
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Of a folder's pictures stored in 16 bits: how many, their largest value, the bits that it needs.
+
+    `alone`: the one file without which fewer would do (`others`), where there is one.
+    """
+
+    images: int
+    top: int
+    bits: int
+    alone: str | None
+    others: int
+
+
+def depth_of(tops: Mapping[str, int]) -> Depth | None:
+    """From the largest value of every picture stored in 16 bits; None without any."""
+    if not tops:
+        return None
+    path = max(tops, key=lambda each: tops[each])
+    bits, others = _bits(tops.values()), _bits(top for each, top in tops.items() if each != path)
+    return Depth(len(tops), tops[path], bits, path if others < bits and len(tops) > 1 else None, others)
+
+
+def _bits(tops: Iterable[int]) -> int:
+    """The smallest usual depth that holds them."""
+    top = max(tops, default=0)
     return next(depth for depth in DEPTHS if top < 2**depth)
 
 

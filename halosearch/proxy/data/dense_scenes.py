@@ -1,8 +1,8 @@
 """Procedural scenes of the second version as a dataset: labels by factor, and dense targets, which the renderer knows.
 
 Everything that fixes a scene, and its noise, comes from a counter-based generator keyed by (seed, split, id), never by image size,
-batch or device. Pixels are rounded from floating point, in which two devices may differ (not measured on a GPU yet). Noise grows
-with image size, so that a larger image does not average it away for free.
+batch or device. Pixels are rounded from floating point, in which two devices may differ (by one level in 1.6e-5 of the bytes, see
+docs/gpu.md). Noise grows with image size, so that a larger image does not average it away for free.
 
 Shape suffixes: N images, S pixels a side, D dense targets.
 """

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from halosearch.errors import EnvironmentFault
 from halosearch.files import write_text
 from halosearch.proxy.data.arrays import ArrayImages
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN, DataReport
-from halosearch.proxy.data.decoding import AT_ONCE, DEPTHS, bits_of, read_all
+from halosearch.proxy.data.decoding import AT_ONCE, DEPTHS, depth_of, read_all
 from halosearch.proxy.data.folder_layout import EMPTY, MIN_CLASSES, Item, deal, look_through, shown, stratified
 
 MIN_IMAGES = 8
@@ -156,9 +157,10 @@ def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLim
             kept.append(label)
             sizes.append(found.native)
         pixels[split].flush()  # type: ignore[attr-defined]
-    bits = bits_of(top for _, top in deep.values()) if deep else None
-    if bits is not None and bits < DEPTHS[-1]:
-        _brighten(pixels, root, {place: path for place, (path, _) in deep.items()}, limits.side, bits)
+    depth = depth_of(dict(deep.values()))
+    if depth is not None and depth.bits < DEPTHS[-1]:
+        paths = {place: path for place, (path, _) in deep.items()}
+        _brighten(pixels, root, paths, limits.side, depth.bits, lambda again: watch(done + again, total + len(deep)))
         digest = _digest(pixels, labels, listing.classes)
     meta = {
         "classes": listing.classes,
@@ -167,20 +169,34 @@ def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLim
         "skipped": listing.skipped,
         "unused": listing.unused,
         "native_size": int(np.median(sizes)) if sizes else None,
-        "deep": {"images": len(deep), "bits": bits} if deep else None,
+        "deep": None if depth is None else asdict(depth),
         "sha256": digest.hexdigest(),
     }
     write_text(partial / META, json.dumps(meta))
 
 
 def _brighten(
-    pixels: dict[str, np.ndarray], root: Path, deep: dict[tuple[str, int], str], side: int, bits: int
+    pixels: dict[str, np.ndarray],
+    root: Path,
+    deep: dict[tuple[str, int], str],
+    side: int,
+    bits: int,
+    watch: Callable[[int], bool],
 ) -> None:
-    """Read again, and stretch to white, pictures stored in 16 bits of which the folder uses fewer."""
+    """Read again, and stretch to white, pictures stored in 16 bits of which the folder uses fewer.
+
+    Raises:
+        EnvironmentFault: a file that could be read a moment ago now cannot.
+    """
     again = read_all(root, list(deep.values()), side, bits)
-    for (split, row), found in zip(deep, again, strict=True):
-        if isinstance(found, Exception):  # it could be read a moment ago
-            raise found
+    for done, ((split, row), found) in enumerate(zip(deep, again, strict=True), 1):
+        if done % AT_ONCE == 0 and not watch(done):
+            raise DecodingStoppedError
+        if isinstance(found, Exception):
+            raise EnvironmentFault(
+                f"{shown(deep[split, row])} could be read a moment ago and now cannot ({type(found).__name__})",
+                "run the same command again",
+            )
         pixels[split][row] = found.pixels
     for each in pixels.values():
         each.flush()  # type: ignore[attr-defined]
@@ -241,11 +257,13 @@ def open_decoded(folder: Path, root: Path, *, dense: bool = False) -> ArrayImage
     return ArrayImages(images, labels, len(trained), report, folder, dense=dense)
 
 
-def _depth(deep: dict[str, int] | None) -> str:
+def _depth(deep: dict[str, Any] | None) -> str:
     """What is said of pictures stored in 16 bits."""
-    if deep is None or deep["bits"] == DEPTHS[-1]:
+    if deep is None:
         return ""
-    return f" ({deep['images']:,} stored in 16 bits, none above {2 ** deep['bits'] - 1:,}, which is read as white)"
+    alone = f"; all but {shown(deep['alone'])} would need {deep['others']} bits" if deep["alone"] else ""
+    white = f"{2 ** deep['bits'] - 1:,} is read as white"
+    return f" ({deep['images']:,} stored in 16 bits, none above {deep['top']:,}: {white}{alone})"
 
 
 def _outputs(stored: dict[str, np.ndarray]) -> tuple[list[int], dict[str, np.ndarray]]:
