@@ -10,14 +10,8 @@ from typer.exceptions import TyperException
 
 from halosearch.errors import HalosearchError
 
-NOT_OURS = {
-    errno.EACCES: "cannot write",
-    errno.EPERM: "cannot write",
-    errno.EROFS: "cannot write",
-    errno.ENOSPC: "the disk is full; cannot write",
-    errno.EDQUOT: "the disk is full; cannot write",
-}
-"""What a file or a disk did, and no bug."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def run_app(app: typer.Typer, arguments: list[str]) -> None:
@@ -39,11 +33,8 @@ def run_app(app: typer.Typer, arguments: list[str]) -> None:
     except Exception as error:  # the last resort: a bug of ours is one sentence too
         if "--debug" in words:
             raise
-        if isinstance(error, OSError) and error.errno in NOT_OURS:
-            where = f" {error.filename}" if error.filename else ""
-            _end(
-                f"{NOT_OURS[error.errno]}{where}", "choose another folder with --dir or --output, or free some space", 4
-            )
+        if isinstance(error, OSError) and error.errno:
+            _end(*_of_the_system(error), 4)
         _end(
             f"this is a bug in halosearch: {type(error).__name__}: {error}",
             "run it again with --debug before the command and report it",
@@ -51,6 +42,24 @@ def run_app(app: typer.Typer, arguments: list[str]) -> None:
         )
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _of_the_system(error: OSError) -> tuple[str, str]:
+    """What a file, a disk or a network did, which is no bug."""
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in FULL:
+        return (
+            f"the disk is full; cannot write{where}",
+            "choose another folder with --dir or --output, or free some space",
+        )
+    if error.errno in FORBIDDEN:
+        return f"cannot write{where}", "choose another folder with --dir or --output"
+    if error.errno == errno.EISDIR:
+        return f"{where.strip()} is a folder", "name a file in it"
+    return (
+        f"the system refused{where}: {error.strerror or error}",
+        "see to that file, folder or disk and run the same command again; --debug before the command says where it was",
+    )
 
 
 def _with_values(arguments: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ from halosearch.cli.experimenting import ExperimentOptions, run_experiment
 from halosearch.cli.fitting import FitOptions, fit_law_of
 from halosearch.cli.laddering import LadderOptions, run_ladder
 from halosearch.cli.options import Candidate, Json, Root, Study, study_names
+from halosearch.cli.output import open_closed_streams
 from halosearch.cli.rediscovering import RediscoverOptions, rediscover_members
 from halosearch.cli.running import StudyCommand, StudyOptions, run_or_forecast
 from halosearch.cli.signature import from_fields, with_study_fields
@@ -215,4 +216,5 @@ def bench(options: BenchOptions) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; never a traceback without --debug."""
+    open_closed_streams()
     run_app(app, sys.argv[1:] if arguments is None else arguments)
