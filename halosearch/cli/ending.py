@@ -53,7 +53,7 @@ def _of_the_system(error: OSError) -> tuple[str, str]:
             "choose another folder with --dir or --output, or free some space",
         )
     if error.errno in FORBIDDEN:
-        return f"cannot write{where}", "choose another folder with --dir or --output"
+        return f"cannot write or read{where}", "choose another folder with --dir or --output, or change its rights"
     if error.errno == errno.EISDIR:
         return f"{where.strip()} is a folder", "name a file in it"
     return (
