@@ -22,7 +22,7 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 class DeviceImages(ArrayImages):
-    """The same dataset as `ArrayImages`, whose batches lie on its device; a picture's bytes differ by one level at most."""
+    """The same dataset as `ArrayImages`, whose batches lie on its device; a picture's bytes differ by two levels at most, mostly none."""
 
     def __init__(self, images: ArrayImages, device: str) -> None:
         """Send the images there, as far as they fit."""
