@@ -164,6 +164,7 @@ def main():
     parser.add_argument("--name", default="study-gpu", help="of the page")
     arguments = parser.parse_args()
     folder = arguments.record or run(arguments.preset, arguments.budget, arguments.seconds, Path(tempfile.mkdtemp()))
+    sys.stderr.write(f"the study and its {FILE}: {folder}\n")
     found = found_in(folder)
     if not found["rows"]:
         raise SystemExit("no training ended: give it more --seconds")

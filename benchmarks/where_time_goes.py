@@ -22,9 +22,9 @@ from halosearch.families.known import parse_candidate
 
 ROUNDS, STEPS = 7, 3
 GROUPS = {
-    "products of matrices": ("aten::bmm", "aten::mm", "aten::addmm", "aten::addmm_", "conv2d", "convolution"),
-    "copies": ("aten::copy_", "aten::cat", "aten::clone"),
-    "filling with zeros": ("aten::fill_", "aten::zero_"),
+    "products of matrices": ("aten::bmm", "aten::mm", "aten::addmm", "conv2d", "convolution"),
+    "copies": ("aten::copy", "aten::cat", "aten::clone"),
+    "filling with zeros": ("aten::fill", "aten::zero"),
     "softmax": ("softmax",),
     "norms": ("batch_norm",),
     "activations": ("silu", "relu", "sigmoid"),
@@ -35,11 +35,11 @@ GROUPS = {
 
 
 def group_of(name):
-    """The first group one of whose words an operator's name holds; products by their whole names where these are short."""
+    """The first group that an operator is of: words with aten:: are whole names (in place or not), others parts of one."""
+    plain = name.rstrip("_")
     for group, words in GROUPS.items():
-        for word in words:
-            if name == word or (word in name and not word.startswith("aten::")) or (name.rstrip("_") == word):
-                return group
+        if any(plain == word if word.startswith("aten::") else word in name for word in words):
+            return group
     return "other"
 
 

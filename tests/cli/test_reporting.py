@@ -73,9 +73,8 @@ def test_export_is_the_table_of_the_page_in_three_formats(place, monkeypatch):
                 assert pd.isna(c) or c == ""
             else:
                 assert b == c, name
-                assert a == b or float(a) == pytest.approx(float(b), rel=1e-14), (
-                    name
-                )  # pandas 2 reads a CSV's last digit less well
+                # pandas 2 reads a CSV's last digit less well
+                assert a == b or float(a) == pytest.approx(float(b), rel=1e-14), name
     assert len(rows) == 31
     assert rows["state"].tolist().count("rival") == 1
     assert rows["seeds"].max() == 2
