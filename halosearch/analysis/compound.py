@@ -1,4 +1,4 @@
-"""How the best shapes of several budgets scale: slopes of ln dial over ln parameters (Theil-Sen), with ranges by drawing shapes and seeds anew.
+"""How the best shapes of several budgets scale: slopes of ln dial over ln of a cost (Theil-Sen), with ranges by drawing shapes and seeds anew.
 
 The best shape of a budget is chosen by the scores of half of its seeds and scored by the other half: the score that chose it is too high.
 
@@ -18,17 +18,27 @@ from scipy.stats import theilslopes
 from halosearch.errors import UsageError
 
 DRAWS = 400
+PARAMS, STEP_TIME = "params", "step_time_s"
+"""What dials scale with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An arm of a ladder: its budget, its exact parameters, its dials as numbers, its scores by seed at the longest training."""
+    """An arm of a ladder: its budget, its exact parameters, its dials as numbers, its scores by seed at the longest training.
+
+    `step_time_s`: the measured training step of the full network, where the ladder timed it.
+    """
 
     name: str
     budget: int
     params: int
     dials: Mapping[str, float]
     scores: Mapping[int, float]
+    step_time_s: float | None = None
+
+    def cost(self, name: str) -> float | None:
+        """Parameters or step time."""
+        return self.params if name == PARAMS else self.step_time_s
 
 
 def best_by_budget(shapes: Sequence[Shape], seeds: Sequence[int]) -> list[Shape]:
@@ -47,8 +57,10 @@ def halves(shapes: Sequence[Shape]) -> tuple[list[int], list[int]]:
     return seeds[::2], seeds[1::2]
 
 
-def slopes(shapes: Sequence[Shape], published: Sequence[Shape], seed: int = 0) -> list[dict[str, Any]]:
-    """For every dial the slope over the best shapes and its range (95 %) over shapes and seeds drawn anew.
+def slopes(
+    shapes: Sequence[Shape], published: Sequence[Shape], seed: int = 0, *, cost: str = PARAMS
+) -> list[dict[str, Any]]:
+    """For every dial the slope over the best shapes and its range (95 %) over shapes and seeds drawn anew; on parameters or step time.
 
     The range is an indication: of a handful of shapes at each budget a bootstrap knows no others.
 
@@ -56,6 +68,7 @@ def slopes(shapes: Sequence[Shape], published: Sequence[Shape], seed: int = 0) -
 
     Dials of which a value is nought at some budget have no logarithm and are left out.
     """
+    shapes = [shape for shape in shapes if shape.cost(cost) is not None]
     seeds = sorted({each for shape in shapes for each in shape.scores})
     best = best_by_budget(shapes, seeds)
     if len(best) < 3:
@@ -66,15 +79,15 @@ def slopes(shapes: Sequence[Shape], published: Sequence[Shape], seed: int = 0) -
     for dial in best[0].dials:
         if any(shape.dials[dial] <= 0 for each in (best, *drawn) for shape in each):
             continue
-        values = [_slope(each, dial) for each in drawn if len(each) >= 3]
+        values = [_slope(each, dial, cost) for each in drawn if len(each) >= 3]
         low, high = np.quantile(values, [0.025, 0.975])
         found.append(
             {
                 "dial": dial,
-                "slope": _slope(best, dial),
+                "slope": _slope(best, dial, cost),
                 "low": float(low),
                 "high": float(high),
-                "published": _of_members(published, dial),
+                "published": _of_members(published, dial, cost),
             }
         )
     return found
@@ -89,14 +102,14 @@ def _redrawn(shapes: Sequence[Shape], rng: np.random.Generator) -> list[Shape]:
     return found
 
 
-def _of_members(members: Sequence[Shape], dial: str) -> float | None:
-    known = [shape for shape in members if shape.dials.get(dial, 0) > 0]
-    return _slope(known, dial) if len(known) >= 3 else None
+def _of_members(members: Sequence[Shape], dial: str, cost: str) -> float | None:
+    known = [shape for shape in members if shape.dials.get(dial, 0) > 0 and shape.cost(cost) is not None]
+    return _slope(known, dial, cost) if len(known) >= 3 else None
 
 
-def _slope(best: Sequence[Shape], dial: str) -> float:
-    x, y = [math.log(shape.params) for shape in best], [math.log(shape.dials[dial]) for shape in best]
-    return float(theilslopes(y, x).slope)
+def _slope(best: Sequence[Shape], dial: str, cost: str = PARAMS) -> float:
+    x = [math.log(shape.cost(cost) or math.nan) for shape in best]
+    return float(theilslopes([math.log(shape.dials[dial]) for shape in best], x).slope)
 
 
 def extrapolated(shapes: Sequence[Shape], params: int) -> dict[str, float]:

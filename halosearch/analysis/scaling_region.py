@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from halosearch.analysis.scaling_law import Law, Losses, cost_limit, cost_with
+from halosearch.analysis.scaling_law import Law, Losses, cost_with, limit_of
 
 POINTS = 25
 
@@ -22,7 +22,7 @@ def joint_region(data: Losses, law: Law) -> dict[str, Any] | None:
         return None
     levels = np.linspace(0.0, min(float(data.loss_R.min()), 2 * found["E"] + 0.1 * float(data.loss_R.min())), POINTS)
     exponents = np.geomspace(max(0.02, found["alpha"] / 5), min(3.0, 4 * found["alpha"]), POINTS)
-    limit = cost_limit(data, law, 2)
+    limit = limit_of(data, law, 2)
     if limit is None or limit <= law.cost:
         return None
     share = np.array(

@@ -32,6 +32,12 @@ class FitOptions:
     huber: Annotated[
         float | None, typer.Option(min=1e-9, help="Delta of Huber's loss in ln L (default: from the residuals).")
     ] = None
+    dial: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead: how the best value of this column moves with compute (a CSV of it, compute, loss)."
+        ),
+    ] = None
     output: Annotated[Path | None, typer.Option(help="Folder of the page (default: reports/law-SOURCE).")] = None
     json: Json = ""
     root: Root = Path()
@@ -39,6 +45,9 @@ class FitOptions:
 
 def fit_law_of(options: FitOptions) -> None:
     """The `fit` command."""
+    if options.dial is not None:
+        _fit_dial(options, options.dial)
+        return
     params = None if options.params is None else parse_count(options.params, "--params")
     images = None if options.images is None else parse_count(options.images, "--images")
     from halosearch.report.law_page import write_law
@@ -57,3 +66,37 @@ def fit_law_of(options: FitOptions) -> None:
     for sentence in summary["answer"]:
         put(sentence)
     put(f"report: {page}")
+
+
+def _fit_dial(options: FitOptions, dial: str) -> None:
+    """How the best value of a dial moves with compute, by one table."""
+    from halosearch.analysis.shape_law import fit_shape
+    from halosearch.run.losses import read_shape_losses
+
+    if len(options.sources) != 1 or not Path(options.sources[0]).is_file():
+        raise UsageError("--dial reads one CSV file", "a star that was run here: halosearch report NAME")
+    given = {
+        "--params": options.params,
+        "--images": options.images,
+        "--huber": options.huber,
+        "--output": options.output,
+    }
+    flag = next((flag for flag, value in given.items() if value is not None), None)
+    if flag is not None:
+        raise UsageError(f"{flag} is of the law of size, and --dial of one dial", "leave one of them out")
+    law = fit_shape(data := read_shape_losses(Path(options.sources[0]), dial))
+    most = float(data.compute_R.max())
+    low, high = ("open" if end is None else f"{end:.3f}" for end in (law.low, law.high))
+    if options.json:
+        ends = {"low": law.low, "high": law.high}
+        put_json(
+            {"dial": dial, "slope": law.slope, **ends, "compute": most, "best": law.best(most) if law.decided else None}
+        )
+        return
+    put(
+        f"{len(data.loss_R)} losses: the best value of {dial} grows as compute^{law.slope:.3f} [{low}, {high}] (95 %, by profile)."
+    )
+    if law.decided:
+        put(f"At the largest compute, {most:.4g}, it is {law.best(most):.3g}.")
+    else:
+        put("The data does not hold that exponent from both sides: it is not to be quoted alone.")

@@ -15,7 +15,11 @@ from halosearch.errors import UsageError
 from halosearch.spec.quantities import parse_count, parse_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from halosearch.record.folders import Folders
+    from halosearch.run.begin import ResolveDevice
     from halosearch.spec.study import StudySpec
 
 
@@ -29,6 +33,16 @@ class LadderOptions:
     budgets: Annotated[str | None, typer.Option(help="Parameters of every rung, for example 4M,8M,16M,32M.")] = None
     images: Annotated[
         str | None, typer.Option(help="Lengths of training, for example 512,1024,2048 (default: the preset's).")
+    ] = None
+    star: Annotated[
+        str | None, typer.Option(help="Instead of budgets: a centre, around which --vary moves one dial at a time.")
+    ] = None
+    vary: Annotated[
+        list[str] | None, typer.Option(help="With --star: a dial's values, for example l3=1,2,4,8; may be repeated.")
+    ] = None
+    step_times: Annotated[
+        bool | None,
+        typer.Option("--step-times/--no-step-times", help="Time every shape's training step once (new ladders do)."),
     ] = None
     shapes: Annotated[int | None, typer.Option(min=1, help="Shapes drawn evenly at every budget (default: 4).")] = None
     seeds: Annotated[int | None, typer.Option(min=2, max=1000, help="Seeds of every shape (default: 3).")] = None
@@ -61,43 +75,58 @@ def run_ladder(options: LadderOptions) -> None:
         resolver(command.place()),
         None if options.max_time is None else parse_duration(options.max_time, "--max-time"),
     )
-    from halosearch.run.ladders import LadderRequest, begun_ladder, new_ladder
+    from halosearch.run.ladders import begun_ladder
 
     said = {"preset": options.preset, "data": options.data, "seed": options.seed, "workers": options.workers, "device": options.device,
             "max_time_s": seconds, "seeds": options.seeds}  # fmt: skip
-    anew = {"--budgets": options.budgets, "--images": options.images, "--shapes": options.shapes, "--preset": options.preset,
-            "--data": options.data, "--device": options.device}  # fmt: skip
-    given = [flag for flag, value in anew.items() if value is not None]
-    if options.name is not None and given:
-        raise UsageError(
-            f"{given[0]} is of a new ladder, and {options.name!r} was begun",
-            "leave it out, or begin another with --name",
-        )
     if options.name is None:
-        if options.budgets is None:
-            raise UsageError("a new ladder needs budgets", "for example: halosearch ladder --budgets 4M,8M,16M,32M")
-        if options.check is not None:
-            raise UsageError("--check is of a ladder that was run", "halosearch ladder NAME --check 64M")
-        budgets = tuple(parse_count(word, "--budgets") for word in options.budgets.split(",") if word.strip())
-        images = tuple(parse_count(word, "--images") for word in (options.images or "").split(",") if word.strip())
-        request = LadderRequest(
-            options.new_name,
-            options.root,
-            budgets,
-            images,
-            options.shapes or 4,
-            options.seeds or 3,
-            options.family,
-            said,
-        )
-        spec, folders = new_ladder(request, resolve)
+        spec, folders = _new(options, said, resolve)
         exists = False
     else:
-        spec, folders = begun_ladder(options.name, options.root, said)
+        _check_going_on(options)
+        spec, folders = begun_ladder(options.name, options.root, said, time_arms=options.step_times)
         exists = True
         if options.check is not None:
             spec = _with_check(spec, folders, parse_count(options.check, "--check"))
     run_spec(spec, folders, command, exists=exists)
+
+
+def _check_going_on(options: LadderOptions) -> None:
+    """Refuse what only a new ladder can be told."""
+    anew = {"--budgets": options.budgets, "--images": options.images, "--star": options.star, "--vary": options.vary,
+            "--shapes": options.shapes, "--preset": options.preset, "--data": options.data, "--device": options.device}  # fmt: skip
+    given = [flag for flag, value in anew.items() if value]
+    if given:
+        raise UsageError(
+            f"{given[0]} is of a new ladder, and {options.name!r} was begun",
+            "leave it out, or begin another with --name",
+        )
+
+
+def _new(options: LadderOptions, said: Mapping[str, Any], resolve: ResolveDevice) -> tuple[StudySpec, Folders]:
+    """A ladder, or a star, that is not there yet."""
+    from halosearch.run.ladders import LadderRequest, new_ladder
+    from halosearch.run.stars import StarRequest, new_star
+
+    if options.check is not None:
+        raise UsageError("--check is of a ladder that was run", "halosearch ladder NAME --check 64M")
+    images = tuple(parse_count(word, "--images") for word in (options.images or "").split(",") if word.strip())
+    seeds = options.seeds or 3
+    if options.star is not None:
+        if options.budgets is not None or options.shapes is not None:
+            raise UsageError("a star has a centre, and no budgets or shapes drawn", "leave --budgets and --shapes out")
+        star = StarRequest(options.new_name, options.root, options.star, options.vary or (), images, seeds, said)
+        return new_star(star, resolve)
+    if options.vary:
+        raise UsageError("--vary moves dials around a centre", "give the centre, too: --star s=64,b=8,h=2,rb=2,l3=4")
+    if options.budgets is None:
+        raise UsageError("a new ladder needs budgets", "for example: halosearch ladder --budgets 4M,8M,16M,32M")
+    budgets = tuple(parse_count(word, "--budgets") for word in options.budgets.split(",") if word.strip())
+    request = LadderRequest(
+        options.new_name, options.root, budgets, images, options.shapes or 4, seeds, options.family,
+        {**said, "time_arms": options.step_times},
+    )  # fmt: skip
+    return new_ladder(request, resolve)
 
 
 def _with_check(spec: StudySpec, folders: Folders, budget: int) -> StudySpec:
@@ -110,6 +139,10 @@ def _with_check(spec: StudySpec, folders: Folders, budget: int) -> StudySpec:
     from halosearch.run.ladders import with_check
 
     assert spec.experiment is not None
+    if any(arm.check and arm.budget == budget for arm in spec.experiment.arms):  # said again: it goes on
+        return spec
+    if spec.experiment.star:
+        raise UsageError("a star has one centre, and forecasts no budget", "a check is of a ladder of budgets")
     if spec.experiment.seeds < LEAST:
         raise UsageError(f"a check needs {LEAST} seeds, and the ladder has {spec.experiment.seeds}", f"--seeds {LEAST}")
     rows = open_for_reading(spec, folders).rows()

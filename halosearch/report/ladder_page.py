@@ -13,13 +13,17 @@ from halosearch.report.experiment_summary import experiment_summary
 from halosearch.report.ladder_summary import check_of, forecasts_in, ladder_words, losses_of
 from halosearch.report.law_page import write_law
 from halosearch.report.law_summary import law_summary
+from halosearch.report.star_page import write_star
 from halosearch.spec.study import StudySpec
 
 
 def write_ladder(
     spec: StudySpec, folders: Folders, rows: Sequence[Evaluation], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write the page and return its summary; while there is too little for a law, the page shows the arms."""
+    """Write the page and return its summary; while there is too little for a law, the page shows the arms. A star has a page of its own."""
+    assert spec.experiment is not None
+    if spec.experiment.star:
+        return write_star(spec, folders, rows, facts)
     arms = experiment_summary(spec, folders, rows, facts)
     if not any(row.kind == ARM and row.state == COMPLETE for row in rows):
         write_experiment(folders.report, arms)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from halosearch.analysis.compound import Shape, best_by_budget, halves, slopes
+from halosearch.analysis.compound import STEP_TIME, Shape, best_by_budget, halves, slopes
 from halosearch.analysis.scaling_law import Losses
 from halosearch.analysis.verdicts import LEAST, half_width
 from halosearch.families.known import Config, count, numeric_dials, parse_candidate, search_of
-from halosearch.record.evaluation import ARM, COMPLETE, Evaluation
+from halosearch.record.evaluation import ARM, COMPLETE, STEP_TIMES, Evaluation
 from halosearch.spec.study import StudySpec
 
 FORECAST = "forecast-"
@@ -27,9 +27,16 @@ def shapes_of(spec: StudySpec, rows: Sequence[Evaluation], *, check: bool = Fals
     for row in rows:
         if row.kind == ARM and row.state == COMPLETE:
             scores.setdefault(row.trial, {})[row.repeat] = float(row.result["score"])
+    timed: dict[str, float] = {}
+    for row in rows:
+        if row.kind == STEP_TIMES and row.state == COMPLETE:
+            for name, each in row.result["step_times"].items():
+                timed[name] = float(np.median([each["samples_s"][place] for place in each["kept_rounds"]]))
     arms = ((n, arm, parse_candidate(arm.network)) for n, arm in enumerate(experiment.arms) if arm.check == check)
     return [
-        Shape(arm.name, arm.budget or 0, count(config).params, numbers_of(config), scores.get(n, {}))
+        Shape(
+            arm.name, arm.budget or 0, count(config).params, numbers_of(config), scores.get(n, {}), timed.get(arm.name)
+        )
         for n, arm, config in arms
     ]
 
@@ -87,6 +94,12 @@ def ladder_words(spec: StudySpec, rows: Sequence[Evaluation]) -> list[str]:
         words.append(
             f"Slopes of ln dial over ln parameters over the best shapes, ranges (95 %) with shapes and seeds drawn anew: {'; '.join(said)}."
         )
+    by_time = [
+        f"{each['dial'].replace('_', ' ')} {each['slope']:+.2f} [{each['low']:+.2f}, {each['high']:+.2f}]"
+        for each in slopes(shapes, (), cost=STEP_TIME)
+    ]
+    if by_time:
+        words.append(f"The same over ln of the measured training step: {'; '.join(by_time)}.")
     if not score:
         words.append(
             "One seed chose and scored the best shapes: their losses are too low by that choice. More seeds: --seeds 2."

@@ -36,7 +36,7 @@ class LadderRequest:
     seeds: int
     family: str = HALONET
     values: Mapping[str, Any] | None = None
-    """Of the study: preset, data, seed, workers, device, max_time_s."""
+    """Of the study: preset, data, seed, workers, device, max_time_s; and whether shapes are timed (time_arms)."""
 
 
 def new_ladder(asked: LadderRequest, resolve_device: ResolveDevice) -> tuple[StudySpec, Folders]:
@@ -68,7 +68,15 @@ def new_ladder(asked: LadderRequest, resolve_device: ResolveDevice) -> tuple[Stu
     ]
     words = ", ".join(budget_name(budget) for budget in budgets)
     question = f"How does the loss fall with parameters ({words}) and images, and how do the best shapes scale?"
-    experiment = Experiment(question=question, arms=tuple(arms), seeds=asked.seeds, expect=(), ladder=True)
+    experiment = Experiment(
+        question=question,
+        arms=tuple(arms),
+        seeds=asked.seeds,
+        expect=(),
+        ladder=True,
+        time_arms=bool(said.pop("time_arms", True)),
+        timing_rows=1,
+    )
     known = {**said, "name": asked.name, "family": asked.family, "device": device, "budget": {"params": budgets[-1]}}
     return study_of(experiment, preset, space, known), folders
 
@@ -90,8 +98,10 @@ def arm_of(row: Mapping[Any, Any], budget: int, name: str, *, check: bool) -> Ar
     )
 
 
-def begun_ladder(name: str, root: Path, said: Mapping[str, Any]) -> tuple[StudySpec, Folders]:
-    """A ladder that was begun, with what may be said anew (workers, seeds, time).
+def begun_ladder(
+    name: str, root: Path, said: Mapping[str, Any], *, time_arms: bool | None = None
+) -> tuple[StudySpec, Folders]:
+    """A ladder that was begun, with what may be said anew (workers, seeds, time, whether shapes are timed).
 
     Raises:
         UsageError: there is none of that name.
@@ -100,14 +110,19 @@ def begun_ladder(name: str, root: Path, said: Mapping[str, Any]) -> tuple[StudyS
     spec = make_spec(read_yaml(folders.study / FILE))
     if spec.experiment is None or not spec.experiment.ladder:
         raise UsageError(f"{name!r} is no ladder", f"what it is: halosearch status {name}")
-    return with_said(spec, said), folders
+    spec = with_said(spec, said)
+    if time_arms is not None and spec.experiment is not None and not spec.experiment.star:
+        values = spec.model_dump(mode="json")
+        values["experiment"] |= {"time_arms": time_arms, "timing_rows": 1}
+        spec = make_spec(values)
+    return spec, folders
 
 
 def with_check(spec: StudySpec, budget: int, wish: Mapping[str, float], rivals: int) -> StudySpec:
     """The ladder with a larger budget's arms at its end: the shape nearest to what is forecast, and shapes drawn evenly beside it.
 
     Raises:
-        UsageError: the budget is not larger, or has been checked already.
+        UsageError: the budget is not larger.
     """
     experiment = spec.experiment
     assert experiment is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from halosearch.analysis.scaling_law import Losses
+from halosearch.analysis.shape_law import ShapeLosses
 from halosearch.errors import UsageError
 from halosearch.record.evaluation import ARM, COMPLETE
 from halosearch.report.ladder_summary import losses_of
@@ -47,20 +48,31 @@ def read_losses(sources: Sequence[str], root: Path, *, cooled: bool) -> Read:
     return Read(Losses(params, images, loss, table["run"].to_numpy(str)), tuple(Path(s).name for s in sources), own)
 
 
-def _of_csv(path: Path) -> pd.DataFrame:
+def read_shape_losses(path: Path, dial: str) -> ShapeLosses:
+    """Losses over a dial and compute, of a CSV file with columns named after the dial, compute, loss (and run).
+
+    Raises:
+        UsageError: it cannot be read, a column is missing, or something is no number.
+    """
+    table = _of_csv(path, (dial, "compute", "loss"))
+    value, compute, loss = (table[name].to_numpy(float) for name in (dial, "compute", "loss"))
+    return ShapeLosses(value, compute, loss, table["run"].to_numpy(str))
+
+
+def _of_csv(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, comment="#")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(
-            f"{path.name} cannot be read: {str(error).splitlines()[0]}", f"a CSV with {', '.join(COLUMNS)}"
+            f"{path.name} cannot be read: {str(error).splitlines()[0]}", f"a CSV with {', '.join(columns)}"
         ) from error
-    missing = [name for name in COLUMNS if name not in table]
+    missing = [name for name in columns if name not in table]
     if missing:
         raise UsageError(
             f"{path.name} has no column {missing[0]}",
-            f"columns are {', '.join(COLUMNS)}, and run where a training has several rows",
+            f"columns are {', '.join(columns)}, and run where a training has several rows",
         )
-    for name in COLUMNS:
+    for name in columns:
         numbers = pd.to_numeric(table[name], errors="coerce")
         if numbers.isna().any():
             line = int(numbers.isna().to_numpy().argmax())
@@ -79,6 +91,11 @@ def _of_study(name: str, root: Path) -> pd.DataFrame:
         raise UsageError(
             f"{name!r} is a search: its candidates have one budget, and a law needs several",
             "train several: halosearch ladder --budgets 4M,8M,16M,32M",
+        )
+    if opened.spec.experiment.star:
+        raise UsageError(
+            f"{name!r} is a star around one centre, and a law of size needs several budgets",
+            f"how its dials move with compute: halosearch report {name}",
         )
     if opened.spec.experiment.ladder:
         found = losses_of(opened.spec, opened.rows, name)

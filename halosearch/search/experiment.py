@@ -46,7 +46,9 @@ def _expected(experiment: Experiment) -> list[Expectation]:
 
 
 def timed_arms(experiment: Experiment) -> Mapping[str, str]:
-    """The networks by arm whose step times are compared."""
+    """The networks by arm whose step times are compared; of a ladder that times its shapes all but those that check a forecast."""
+    if experiment.time_arms:
+        return {arm.name: arm.network for arm in experiment.arms if not arm.check}
     named = {arm for each in _expected(experiment) if each.metric == STEP_TIME for arm in each.weights}
     return {arm.name: arm.network for arm in experiment.arms if arm.name in named}
 

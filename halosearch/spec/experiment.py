@@ -41,7 +41,8 @@ class Experiment(Frozen):
     """What an experiment is, arms written out. `published`: what the paper printed, by arm, with its source; never fitted to.
 
     `noise`: standard deviation of a difference of two arms' scores between seeds, where it is known before. `timing_rows`: processes that
-    time the arms whose step times are compared. A `ladder` expects nothing: a law is fitted to it.
+    time the arms whose step times are compared. A `ladder` expects nothing: a law is fitted to it. `star`: the fields that a ladder varies
+    around one centre, one at a time (else its arms are shapes of several budgets). `time_arms`: a ladder's shapes are timed, too.
     """
 
     question: str
@@ -53,6 +54,8 @@ class Experiment(Frozen):
     timing_rows: Annotated[int, Field(ge=1, le=100)] = 2
     expect: tuple[str, ...]
     ladder: bool = False
+    star: tuple[str, ...] = ()
+    time_arms: bool = False
 
     def hash(self) -> str:
         """Twelve hexadecimal digits that change with arms, seeds or expectations."""

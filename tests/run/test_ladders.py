@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from halosearch.analysis.compound import Shape, best_by_budget, extrapolated, halves, slopes
+from halosearch.analysis.compound import STEP_TIME, Shape, best_by_budget, extrapolated, halves, slopes
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.families.known import count, parse_candidate
-from halosearch.record.evaluation import COMPLETE
+from halosearch.record.evaluation import ARM, COMPLETE, NETWORKS, STEP_TIMES
 from halosearch.report.ladder_summary import check_of, forecasts_in, losses_of, members_of, numbers_of
 from halosearch.run.ladders import LadderRequest, new_ladder, with_check
 from halosearch.search.experiment import rows_of
@@ -27,7 +27,7 @@ def ladder(tmp_path, budgets=(4_000_000, 8_000_000, 16_000_000, 32_000_000), sha
 def ended(spec, loss):
     """All rows of a ladder with the loss that a function of (params, images, seed, arm) gives."""
     rows = []
-    for n, row in enumerate(rows_of(spec.experiment, spec.seed)):
+    for n, row in enumerate(row for row in rows_of(spec.experiment, spec.seed) if row.kind == ARM):
         scores = [
             {"score": 1 - loss(row.costs["params"], images, row.repeat, row.trial), "images_seen": images}
             for images in spec.preset.rungs
@@ -45,7 +45,7 @@ def test_shapes_lie_within_their_budgets_and_are_all_different(tmp_path):
         assert count(parse_candidate(arm.network)).params == pytest.approx(arm.budget, rel=0.02)
     assert ladder(tmp_path) == spec
     assert spec.preset.rungs == (512, 1024)
-    assert len(rows_of(spec.experiment, 0)) == 48
+    assert sum(row.kind == ARM for row in rows_of(spec.experiment, 0)) == 48
 
 
 @pytest.mark.parametrize(
@@ -148,3 +148,22 @@ def test_a_check_adds_the_forecast_s_shape_and_others_and_says_whether_it_held(t
     assert "is not decided" in said, "noise is no success"
     assert forecasts_in({"forecast-64000000": {"loss": 0.7}, "pool": {}}) == {64_000_000: {"loss": 0.7}}
     assert len(losses_of(checked, rows, "lad").loss_R) == 4 * 2 * 2  # what checks is not fitted
+
+
+def test_shapes_are_timed_and_scale_on_step_time_too(tmp_path):
+    """A dial that goes as the square root of the step time, on budgets that the step time does not follow."""
+    spec = ladder(tmp_path)
+    rows = rows_of(spec.experiment, spec.seed)
+    timed = [row for row in rows if row.kind == STEP_TIMES]
+    assert [set(row.candidate[NETWORKS]) for row in timed] == [{arm.name for arm in spec.experiment.arms}]
+    best = [
+        replace(shape(b, {"depth": 4 * seconds**0.5}, 0.5), step_time_s=seconds)
+        for b, seconds in ((10**6, 0.2), (2 * 10**6, 0.1), (4 * 10**6, 0.8), (8 * 10**6, 1.5))
+    ]
+    found = slopes(best, (), cost=STEP_TIME)
+    assert found[0]["slope"] == pytest.approx(0.5)
+    assert slopes([replace(each, step_time_s=None) for each in best], (), cost=STEP_TIME) == []
+    without, _ = new_ladder(
+        LadderRequest("other", tmp_path, (4_000_000, 8_000_000, 16_000_000, 32_000_000), (512,), 1, 2, values={"time_arms": False}), here
+    )  # fmt: skip
+    assert all(row.kind != STEP_TIMES for row in rows_of(without.experiment, 0))
