@@ -1,7 +1,8 @@
-"""Is a published member found again? Statements R1 to R3, each with its numbers, the limit fixed before, and a verdict.
+"""Are published members found again? Statements R1 to R5, each with its numbers, the limit fixed before, and a verdict.
 
 R1 counts candidates drawn evenly that score better than the member; R2 compares the best that a search found with it, on images and
-seeds that the search never used; R3 asks how near the two lie.
+seeds that the search never used; R3 asks how near the two lie. R4 asks of several members whether the best found scale as they do, and
+R5 whether the paper's trends appear in experiments.
 """
 
 from __future__ import annotations
@@ -9,16 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.stats import beta
+from scipy.stats import beta, theilslopes
 from scipy.stats import t as student
+
+from halosearch.analysis.verdicts import CONFIRMED, REFUTED
 
 PASSED, FAILED, UNDECIDED = "passed", "failed", "undecided"
 FOUND_AGAIN, IMPROVED, SEARCH_FAILED = "rediscovered", "improved under this proxy", "search failed"
 SHARE, NEAR_SHARE = 0.25, 0.05
 LEAST_MARGIN = 0.005
 """Half a point of score."""
+LEAST_CELLS = 3
+"""Members that a slope over their budgets needs."""
+CELL_DRAWS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,24 @@ class Finding:
 
     verdict: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One member that was searched for: its parameters and dials, every candidate's dials with its score, the noise of a score."""
+
+    name: str
+    params: int
+    member: Mapping[str, float]
+    candidates: Sequence[tuple[Mapping[str, float], float]]
+    sd: float
+
+    def best(self, rng: np.random.Generator | None) -> Mapping[str, float]:
+        """Dials of the best candidate; with `rng` after the noise was drawn anew."""
+        scores = np.array([score for _, score in self.candidates])
+        if rng is not None:
+            scores = scores + self.sd * rng.normal(size=len(scores))
+        return self.candidates[int(scores.argmax())][0]
 
 
 def upper_share(better: int, n: int, confidence: float = 0.95) -> float:
@@ -87,3 +112,57 @@ def lies_near(best: Mapping[str, float], member: Mapping[str, float], rows: Sequ
         f"distance {own:.2f} of the best found, 5 % of {len(rows)} rows of the pool drawn evenly lie within {limit:.2f}"
     )
     return Finding(PASSED if own < limit else FAILED, words)
+
+
+def scales_alike(cells: Sequence[Cell], seed: int = 0) -> tuple[Finding, list[dict[str, Any]]]:
+    """R4: slopes of ln dial over ln parameters of the best found contain those of the members at the same budgets.
+
+    A slope's range is of the noise of a score alone: every candidate's score is drawn anew and the best chosen again.
+    """
+    if len(cells) < LEAST_CELLS:
+        return Finding(
+            UNDECIDED, f"slopes need {LEAST_CELLS} members that were searched for; there are {len(cells)}"
+        ), []
+    rng = np.random.default_rng(seed)
+    drawn = [[cell.best(rng) for cell in cells] for _ in range(CELL_DRAWS)]
+    params = [math.log(cell.params) for cell in cells]
+    rows: list[dict[str, Any]] = []
+    for dial in cells[0].member:
+        member = [cell.member[dial] for cell in cells]
+        found = [cell.best(None)[dial] for cell in cells]
+        if min(member) <= 0 or any(each[dial] <= 0 for draw in drawn for each in draw) or min(found) <= 0:
+            continue
+        slopes = [_slope(params, [each[dial] for each in draw]) for draw in drawn]
+        low, high = (float(end) for end in np.quantile(slopes, [0.025, 0.975]))
+        own = _slope(params, member)
+        rows.append({"dial": dial, "slope": _slope(params, found), "low": low, "high": high, "member": own})
+    outside = [row["dial"].replace("_", " ") for row in rows if not row["low"] <= row["member"] <= row["high"]]
+    words = "; ".join(
+        f"{row['dial'].replace('_', ' ')} {row['slope']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}] beside {row['member']:+.2f}"
+        for row in rows
+    )
+    if outside:
+        return Finding(FAILED, f"{', '.join(outside)} scale otherwise: {words}"), rows
+    return Finding(PASSED, words), rows
+
+
+def _slope(x: Sequence[float], values: Sequence[float]) -> float:
+    return float(theilslopes([math.log(value) for value in values], x).slope)
+
+
+def trends_appear(verdicts: Mapping[str, Sequence[tuple[str, str]]]) -> Finding:
+    """R5: every trend of the paper that was asked for is confirmed. `verdicts`: (expectation, verdict) by experiment."""
+    judged = [each for found in verdicts.values() for each in found]
+    if not judged:
+        return Finding(
+            UNDECIDED, "no experiment on the paper's trends is here: halosearch experiment studies/paper/window.yaml"
+        )
+    counts = {word: sum(verdict == word for _, verdict in judged) for word in (CONFIRMED, REFUTED)}
+    refuted = [text for text, verdict in judged if verdict == REFUTED]
+    words = (
+        f"{counts[CONFIRMED]} of {len(judged)} trends confirmed, {counts[REFUTED]} refuted, "
+        f"{len(judged) - sum(counts.values())} undecided in {', '.join(verdicts)}"
+    )
+    if refuted:
+        return Finding(FAILED, f"{words}; refuted: {'; '.join(refuted)}")
+    return Finding(PASSED if counts[CONFIRMED] == len(judged) else UNDECIDED, words)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from halosearch.cli.options import Json, Root
-from halosearch.cli.output import say
+from halosearch.cli.output import put, say
 from halosearch.cli.running import EXIT_BY_SIGNAL, StudyCommand, StudyOptions, forecast_of, resolver, run_search
 from halosearch.errors import NothingUsableError
 from halosearch.spec.quantities import parse_duration
@@ -69,4 +69,17 @@ def rediscover_members(options: RediscoverOptions) -> None:
         worst = worst or code
         if code in EXIT_BY_SIGNAL.values():
             break
+    if not options.dry_run:
+        _say_all(options)
     sys.exit(worst)
+
+
+def _say_all(options: RediscoverOptions) -> None:
+    """The page over all members that were asked for here, and its answer."""
+    from halosearch.report.rediscovery_page import write_rediscovery
+
+    summary, page = write_rediscovery(options.root)
+    if not options.json:
+        for sentence in summary["answer"]:
+            put(sentence)
+        put(f"all members: {page}")

@@ -30,7 +30,7 @@ def rediscovery(summary: dict[str, Any]) -> list[dict[str, str]]:
         first,
         *(
             dict(entry, **asked.get(entry["id"], {"verdict": NOT_TESTED, "why": _why(entry["id"], summary)}))
-            for entry in _LATER
+            for entry in LATER
         ),
     ]
 
@@ -58,7 +58,7 @@ def _asked(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
     return {name: {"verdict": each.verdict, "why": each.why} for name, each in found.items()}
 
 
-_LATER = (
+LATER = (
     {
         "id": "R1",
         "statement": "the published model of this budget is good",
@@ -94,6 +94,8 @@ def _why(statement: str, summary: dict[str, Any]) -> str:
         if inside:
             return f"{' '.join(inside)} It was not trained beside the others with five seeds"
         return " ".join(outside).rstrip(".") or "no published model has this budget"
+    if summary["spec"].get("rediscover"):
+        return "over all members that were asked for: reports/rediscovery"
     if statement == "R4":
         return "this is one budget; slopes need several"
     return "this study searches; it does not change one dial at a time with the others fixed"

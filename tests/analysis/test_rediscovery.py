@@ -13,10 +13,13 @@ from halosearch.analysis.rediscovery import (
     PASSED,
     SEARCH_FAILED,
     UNDECIDED,
+    Cell,
     found_again,
     lies_near,
     margin_of,
     member_is_good,
+    scales_alike,
+    trends_appear,
     upper_share,
 )
 
@@ -72,3 +75,38 @@ def test_near_is_nearer_than_all_but_one_in_twenty_rows():
     share = np.mean([lies_near(row, member, rows).verdict == PASSED for row in rows])
     assert 0.03 <= share <= 0.06
     assert lies_near(member, member, []).verdict == UNDECIDED
+
+
+def cells(rng, exponent, sd, budgets=(4e6, 8e6, 16e6, 32e6)):
+    """Cells whose best depth grows as params^exponent; the members' as params^0.5. Scores fall with the distance from the best depth."""
+    found = []
+    for params in budgets:
+        best = 4 * (params / 4e6) ** exponent
+        depths = np.exp(rng.uniform(0, math.log(40), 60))
+        scores = 0.3 - 0.1 * np.log(depths / best) ** 2 + sd * rng.normal(size=60)
+        candidates = [({"depth": depth, "halo": 0.0}, score) for depth, score in zip(depths, scores, strict=True)]
+        found.append(
+            Cell(f"m{params:g}", int(params), {"depth": 4 * (params / 4e6) ** 0.5, "halo": 0.0}, candidates, sd)
+        )
+    return found
+
+
+def test_cells_that_scale_as_the_members_pass_r4_and_others_do_not():
+    rng = np.random.default_rng(2)
+    alike = sum(scales_alike(cells(rng, 0.5, 0.01))[0].verdict == PASSED for _ in range(40))
+    assert alike >= 36
+    finding, rows = scales_alike(cells(rng, -0.5, 0.01))
+    assert finding.verdict == FAILED
+    assert [row["dial"] for row in rows] == ["depth"], "a dial that is nought has no logarithm"
+    assert rows[0]["member"] == pytest.approx(0.5)
+    assert rows[0]["low"] < rows[0]["slope"] < rows[0]["high"]
+    assert scales_alike(cells(rng, 0.5, 0.01)[:2])[0].verdict == UNDECIDED
+
+
+def test_trends_pass_only_if_all_are_confirmed():
+    assert trends_appear({}).verdict == UNDECIDED
+    assert trends_appear({"a": [("x > y", "confirmed")], "b": [("y > z", "confirmed")]}).verdict == PASSED
+    assert trends_appear({"a": [("x > y", "confirmed"), ("y > z", "undecided")]}).verdict == UNDECIDED
+    failed = trends_appear({"a": [("x > y", "confirmed"), ("y > z", "refuted")]})
+    assert failed.verdict == FAILED
+    assert failed.why.endswith("refuted: y > z")

@@ -511,4 +511,13 @@ def test_a_member_is_asked_for_trained_beside_and_judged(tmp_path, monkeypatch):
     assert found["answer"][0] == "Is EfficientNet-B0 found again?"
     again = here("rediscover", "efficientnet-b0", "--force", cwd=tmp_path, monkeypatch=monkeypatch)
     assert "Is EfficientNet-B0 found again?" in again.stdout
+    assert "R4, the best candidates of several budgets scale as H0-H7 do: undecided." in again.stdout
+    over_all = json.loads((tmp_path / "reports" / "rediscovery" / "rediscovery.json").read_text())
+    assert [each["verdict"] for each in over_all["members"][0]["statements"]] == [
+        table[f"R{n}"]["verdict"] for n in range(4)
+    ]
+    assert "slopes need 3 members that were searched for; there are 1" in over_all["over_all"][0]["why"]
+    page = (tmp_path / "reports" / "rediscovery" / "index.html").read_text()
+    assert '<h2 id="h-rediscover-efficientnet-b0">EfficientNet-B0</h2>' in page
+    assert "no experiment on the paper&#39;s trends is here" in page
     assert "no published member" in error_of(here("rediscover", "h9", cwd=tmp_path, monkeypatch=monkeypatch))
