@@ -14,6 +14,7 @@ from halosearch.cli.ending import run_app
 from halosearch.cli.experimenting import ExperimentOptions, run_experiment
 from halosearch.cli.fitting import FitOptions, fit_law_of
 from halosearch.cli.laddering import LadderOptions, run_ladder
+from halosearch.cli.modelling import ModelOptions, train_model_of
 from halosearch.cli.options import Candidate, Json, Root, Study, study_names
 from halosearch.cli.output import open_closed_streams
 from halosearch.cli.rediscovering import RediscoverOptions, rediscover_members
@@ -86,6 +87,13 @@ def time_(options: TimeOptions) -> None:
 def train(options: TrainOptions) -> None:
     """Train a candidate's narrow twin for a short while and score it."""
     train_candidate(options)
+
+
+@app.command(name="train-model")
+@from_fields(ModelOptions)
+def train_model(options: ModelOptions) -> None:
+    """Train a candidate in full on your own pictures; the same line goes on with it."""
+    train_model_of(options)
 
 
 @app.command()

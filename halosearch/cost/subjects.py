@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -11,7 +9,8 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from halosearch.errors import EnvironmentFault, UsageError
+from halosearch.errors import UsageError
+from halosearch.families.foreign import import_optional
 from halosearch.families.halonet.config import HaloNetConfig
 from halosearch.families.known import Config, build
 
@@ -76,37 +75,7 @@ def _refuse_other_sizes(model: nn.Module, side: int, text: str) -> None:
 def import_timm() -> ModuleType:
     """The optional package timm, also where its dependency torchvision was built for another torch.
 
-    timm's models compute with torch alone, but importing timm imports torchvision, which then misses its own operators; for
-    those two names only, schemas without an implementation are registered.
-
     Raises:
         EnvironmentFault: timm is not installed or cannot be imported.
     """
-    if importlib.util.find_spec("timm") is None:
-        raise EnvironmentFault("the optional package timm is not installed", "pip install timm")
-    try:
-        _make_torchvision_importable()
-        import timm
-    except Exception as error:
-        raise EnvironmentFault(
-            f"timm cannot be imported: {str(error).splitlines()[0]}", "install a torchvision that fits your torch"
-        ) from error
-    module: ModuleType = timm
-    return module
-
-
-def _make_torchvision_importable() -> None:
-    if importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        for name in [each for each in sys.modules if each.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        _SCHEMAS.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _SCHEMAS.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
-_SCHEMAS = torch.library.Library("torchvision", "FRAGMENT")
+    return import_optional("timm")

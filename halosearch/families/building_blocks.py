@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from halosearch.families.layers import SILU
-from halosearch.families.norm import ACTIVATIONS, Norm
+from halosearch.families.norm import ACTIVATIONS, Norm, activated
 
 
 class Conv(nn.Sequential):
@@ -65,15 +66,33 @@ class Subsample(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """A block whose branch begins at 0 and is multiplied by `scale` (1 in the papers) before it is added to the shortcut."""
+    """A block whose branch begins at 0 and is multiplied by `scale` (1 in the papers) before it is added to the shortcut.
+
+    `drop`: share of images whose branch is left out of a training step (stochastic depth, arXiv:1603.09382).
+    """
 
     scale: float = 1.0
+    drop: float = 0.0
+
+    def joined(self, last: Conv, inner_NCHW: Tensor, shortcut_NCHW: Tensor, act: str | None) -> Tensor:
+        """The block's end: its `last` convolution of the branch, beside the shortcut."""
+        if self.training and self.drop > 0:
+            return activated(shortcut_NCHW + self.weighed(last(inner_NCHW)), act)
+        return last.joined(inner_NCHW, shortcut_NCHW, self.scale, act)
+
+    def weighed(self, branch_NCHW: Tensor) -> Tensor:
+        """The branch times its scale; in training of some images none of it, of the others more, so that the mean stays."""
+        if not (self.training and self.drop > 0):
+            return self.scale * branch_NCHW
+        kept_N111 = branch_NCHW.new_empty(len(branch_NCHW), 1, 1, 1).bernoulli_(1 - self.drop)
+        return branch_NCHW * (self.scale / (1 - self.drop) * kept_N111)
 
 
 class Classifier(nn.Module):
-    """What all networks share: a last map (`features`), its mean, and a linear layer (`head`)."""
+    """What all networks share: a last map (`features`), its mean, dropout of share `dropout`, and a linear layer (`head`)."""
 
     head: nn.Linear
+    dropout: float = 0.0
 
     def features(self, x_NCHW: Tensor) -> Tensor:
         """The last map of images (N, 3, s, s)."""
@@ -81,7 +100,10 @@ class Classifier(nn.Module):
 
     def classify(self, map_NCHW: Tensor) -> Tensor:
         """Logits (N, classes) of a last map."""
-        logits: Tensor = self.head(map_NCHW.mean((2, 3)))
+        mean_NC = map_NCHW.mean((2, 3))
+        if self.training and self.dropout > 0:
+            mean_NC = F.dropout(mean_NC, self.dropout)
+        logits: Tensor = self.head(mean_NC)
         return logits
 
     def forward(self, x_NCHW: Tensor) -> Tensor:

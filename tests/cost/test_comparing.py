@@ -75,11 +75,12 @@ def test_the_best_batch_is_where_doubling_no_longer_pays():
 
 def test_names_of_timm_are_told_apart_and_its_absence_is_one_sentence(monkeypatch):
     from halosearch.cost import subjects
+    from halosearch.families import foreign
 
     assert is_timm("timm:resnet50")
     assert not is_timm("efficientnet-b4")
     assert not is_timm("h0")
-    monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(foreign.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match="timm is not installed"):
         subjects.timm_subject("timm:resnet50")
 

@@ -47,7 +47,7 @@ class ResidualInvertedBottleneck(ResidualBlock):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, width, H, W), kept."""
-        return self.branch.project.joined(self.branch.inner(x_NCHW), x_NCHW, self.scale, None)
+        return self.joined(self.branch.project, self.branch.inner(x_NCHW), x_NCHW, None)
 
 
 def _block(stage: Stage, channels: int, stride: int) -> nn.Module:

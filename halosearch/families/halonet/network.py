@@ -99,7 +99,7 @@ class Bottleneck(ResidualBlock):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Residual block."""
         inner_NCHW = self.spatial(self.reduce(x_NCHW))
-        return self.expand.joined(inner_NCHW, self.shortcut(x_NCHW), self.scale, self.act)
+        return self.joined(self.expand, inner_NCHW, self.shortcut(x_NCHW), self.act)
 
 
 def _gate(width: int, act: str) -> SqueezeExcite:

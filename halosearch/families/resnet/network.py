@@ -30,8 +30,8 @@ class Bottleneck(ResidualBlock):
         """(N, C, H, W) to (N, 4 width, H/stride, W/stride)."""
         inner_NCHW, shortcut_NCHW = self.spatial(self.reduce(x_NCHW)), self.shortcut(x_NCHW)
         if isinstance(self.gate, nn.Identity):
-            return self.expand.joined(inner_NCHW, shortcut_NCHW, self.scale, self.act)
-        return activated(shortcut_NCHW + self.scale * self.gate(self.expand(inner_NCHW)), self.act)
+            return self.joined(self.expand, inner_NCHW, shortcut_NCHW, self.act)
+        return activated(shortcut_NCHW + self.weighed(self.gate(self.expand(inner_NCHW))), self.act)
 
 
 class ResNet(Classifier):

@@ -54,6 +54,10 @@ class ArrayImages:
             found = torch.cat([picture_targets(part) for part in some.split(64)])
             self._mean, self._deviation = found.mean(0), found.std(0) + LEAST_DEVIATION
 
+    def arrays(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Pixels (N, S, S, 3) uint8 and labels (N,) by split, as they are kept."""
+        return self._images, self._labels
+
     def size(self, split: str) -> int:
         """Images in a split."""
         return len(self._labels[split])

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -40,6 +41,16 @@ def read_image(path: Path, side: int, bits: int = DEPTHS[-1]) -> Picture:
         native = min(upright.size)
         method = Image.Resampling.BOX if native > 2 * side else Image.Resampling.BILINEAR
         return Picture(np.asarray(ImageOps.fit(upright, (side, side), method)), native, top)
+
+
+def open_upright(file: Path | BinaryIO, bits: int = DEPTHS[-1]) -> Image.Image:
+    """A whole picture, upright, in RGB. `bits`: see `read_image`.
+
+    Raises:
+        Exception: the file is no image that can be read whole; decoders raise many kinds.
+    """
+    with Image.open(file) as image:
+        return _eight_bits(ImageOps.exif_transpose(image), bits).convert("RGB")
 
 
 def _eight_bits(image: Image.Image, bits: int) -> Image.Image:

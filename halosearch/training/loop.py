@@ -1,0 +1,293 @@
+"""The loop of a full training: one process or several, stopped and resumed at any step with the same result.
+
+Everything random is a function of (seed, epoch or step, part): the order and augmentation of pictures, and what dropout and stochastic
+depth leave out. A step has (processes times accumulated parts) equal parts, so that two processes do what one does with two parts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from halosearch.families.building_blocks import Classifier
+from halosearch.proxy import checkpoint
+from halosearch.proxy.scoring import to_float
+from halosearch.training.loading import Loaded, Place, ScoredPictures, TrainingPictures, check_batch, loader, mixing
+from halosearch.training.optimizer import averaged, keep_frozen, make_optimizer
+from halosearch.training.pictures import Source
+from halosearch.training.recipe import ModelRecipe
+from halosearch.training.scoring import autocast, score_network
+from halosearch.training.world import World
+
+LOOK_EVERY = 20
+"""Steps between two readings of the loss: reading one makes a GPU wait."""
+
+
+class StoppedError(Exception):
+    """Training was asked to stop; its checkpoint is written."""
+
+
+class DivergedError(Exception):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelJob:
+    """What is trained: the network of `candidate` at `image_size`, by a recipe, with a seed, begun from `init` (a fingerprint, or "")."""
+
+    candidate: str
+    image_size: int
+    classes: int
+    recipe: ModelRecipe
+    seed: int
+    data: str
+    init: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: a checkpoint of another job is not gone on with."""
+        return {
+            "candidate": self.candidate,
+            "image_size": self.image_size,
+            "classes": self.classes,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "seed": self.seed,
+            "data": self.data,
+            "init": self.init,
+        }
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a training stands; plain values, saved with the weights. `epochs`: a row for each that ended."""
+
+    step: int = 0
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    seconds: float = 0.0
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def _quiet(*anything: object) -> None:
+    del anything
+
+
+@dataclass(slots=True)
+class ModelTrainer:
+    """One full training with the world passed in. `network`: built, and begun from other weights where asked for."""
+
+    job: ModelJob
+    network: Classifier
+    source: Source
+    device: torch.device
+    path: Path
+    world: World = field(default_factory=World)
+    loader_workers: int = 0
+    should_stop: Callable[[], bool] = lambda: False
+    on_look: Callable[[Progress, float, float], None] = _quiet
+    on_epoch: Callable[[Progress], None] = _quiet
+    save_every_s: float = 60.0
+    clock: Callable[[], float] = time.monotonic
+
+    def run(self) -> tuple[Progress, dict[str, Tensor]]:
+        """Train to the end, from the checkpoint where there is one; progress, and the weights that are kept (averaged where asked for).
+
+        Raises:
+            StoppedError: `should_stop` became true; the checkpoint holds the state.
+            DivergedError: NaN or infinite loss.
+        """
+        running = _Running(self)
+        progress = running.resume()
+        saved = self.clock()
+        recipe, steps = self.job.recipe, running.place.steps
+        while progress.step < recipe.epochs * steps:
+            epoch = progress.step // steps
+            for parts in running.batches(epoch, progress.step % steps):
+                began = self.clock()
+                running.step(progress, parts)
+                progress.seconds += self.clock() - began
+                if progress.step % LOOK_EVERY == 0 or progress.step % steps == 0:
+                    running.look(progress)
+                due = self.world.any_of(self.clock() - saved > self.save_every_s)
+                stop = self.world.any_of(self.should_stop())
+                if progress.step % steps == 0:
+                    running.end_epoch(progress, epoch)
+                if due or stop or progress.step % steps == 0:
+                    running.look(progress)
+                    running.save(progress)
+                    saved = self.clock()
+                if stop and progress.step < recipe.epochs * steps:
+                    raise StoppedError
+        return progress, running.kept()
+
+
+class _Running:
+    """What a training works on."""
+
+    def __init__(self, trainer: ModelTrainer) -> None:
+        job, recipe = trainer.job, trainer.job.recipe
+        self.trainer, self.recipe, self.world = trainer, recipe, trainer.world
+        self.parts = recipe.accumulate * self.world.size
+        check_batch(recipe.batch, self.parts)
+        self.place = Place(len(trainer.source.train), recipe.batch, job.seed, self.parts)
+        network = trainer.network.to(trainer.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Classifier = network
+        self.optimizer, self.rates = make_optimizer(network, recipe)
+        self.wrapped: nn.Module = network
+        if self.world.size > 1:
+            ids = [trainer.device.index or 0] if trainer.device.type == "cuda" else None
+            self.wrapped = DistributedDataParallel(network, device_ids=ids)
+        self.averaged = averaged(network, recipe.ema) if recipe.ema else None
+        self.pictures = TrainingPictures(trainer.source.train, recipe, job.image_size, job.seed)
+        self.mixing = mixing(recipe, job.classes)
+        self.losses: list[Tensor] = []
+        self.looked = (trainer.clock(), 0)
+
+    def batches(self, epoch: int, first: int) -> Iterator[list[Loaded]]:
+        """Steps of an epoch from `first` on, each with the parts of this process."""
+        order, own = self.place.order(epoch), range(self.recipe.accumulate)
+        parts = [self.world.rank * self.recipe.accumulate + k for k in own]
+        keys = [
+            [(epoch, int(index)) for index in self.place.part(order, step, part)]
+            for step in range(first, self.place.steps)
+            for part in parts
+        ]
+        pinned = self.trainer.device.type == "cuda"
+        found = iter(loader(self.pictures, keys, self.trainer.loader_workers, pinned=pinned))
+        for _ in range(first, self.place.steps):
+            yield [next(found) for _ in own]
+
+    def step(self, progress: Progress, parts: list[Loaded]) -> None:
+        """One step of the optimiser."""
+        self.wrapped.train()
+        keep_frozen(self.network, self.recipe.frozen)
+        factor = self.recipe.factor(progress.step, self.place.steps)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        total = torch.zeros((), device=self.trainer.device)
+        for place, part in enumerate(parts):
+            progress.unreadable |= dict(part.unreadable)
+            number = self.world.rank * self.recipe.accumulate + place
+            torch.manual_seed(seed_of(self.trainer.job.seed, progress.step, number))
+            last = place == len(parts) - 1
+            waits = self.wrapped.no_sync() if self.world.size > 1 and not last else nullcontext()  # type: ignore[operator]
+            with waits:
+                loss = self._loss(part) / len(parts)
+                loss.backward()
+            total += loss.detach()
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+        self.losses.append(total)
+        progress.step += 1
+
+    def _loss(self, part: Loaded) -> Tensor:
+        """Mean loss of a part; a part of which nothing could be read counts nothing, and its gradients are nought."""
+        device = self.trainer.device
+        if not len(part.labels):
+            side = self.trainer.job.image_size  # every process takes part in every step
+            nothing: Tensor = self.wrapped(torch.zeros(2, 3, side, side, device=device)).sum() * 0
+            return nothing
+        images, labels = part.images.to(device, non_blocking=True), part.labels.to(device, non_blocking=True)
+        x, targets = to_float(images, device), labels
+        if self.mixing is not None:
+            x, targets = self.mixing(x, labels)
+        with autocast(device, self.recipe.precision):
+            logits = self.wrapped(x)
+        return F.cross_entropy(logits.float(), targets, label_smoothing=self.recipe.label_smoothing)
+
+    def look(self, progress: Progress) -> None:
+        """Read the losses since the last look.
+
+        Raises:
+            DivergedError: one of them is no number.
+        """
+        if not self.losses:
+            return
+        summed = self.world.summed(torch.stack(self.losses).sum()) / self.world.size
+        value, count = float(summed), len(self.losses)
+        self.losses.clear()
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss is no number before step {progress.step}")
+        progress.loss_sum += value
+        progress.loss_steps += count
+        then, before = self.looked
+        now = self.trainer.clock()
+        self.looked = (now, progress.step)
+        rate = (progress.step - before) * self.recipe.batch / max(now - then, 1e-9) if progress.step > before else 0.0
+        left = (self.recipe.epochs * self.place.steps - progress.step) * self.recipe.batch / rate if rate else 0.0
+        self.trainer.on_look(progress, rate, left)
+
+    def end_epoch(self, progress: Progress, epoch: int) -> None:
+        """Score what is kept, and add the epoch's row."""
+        self.look(progress)
+        scored = self.score()
+        progress.epochs.append(
+            {
+                "epoch": epoch + 1,
+                "images": progress.step * self.recipe.batch,
+                "train_loss": progress.loss_sum / max(1, progress.loss_steps),
+                **scored,
+                "rate": self.recipe.factor(progress.step - 1, self.place.steps) * self.recipe.learning_rate,
+                "seconds": progress.seconds,
+            }
+        )
+        progress.loss_sum, progress.loss_steps = 0.0, 0
+        self.looked = (self.trainer.clock(), progress.step)
+        self.trainer.on_epoch(progress)
+
+    def score(self) -> dict[str, float]:
+        """Loss, top-1 and top-5 of all pictures to score, by the weights that are kept."""
+        trainer = self.trainer
+        pictures = ScoredPictures(trainer.source.test, self.recipe.test_crop, trainer.job.image_size)
+        best = self.network if self.averaged is None else self.averaged.module
+        return score_network(best, pictures, trainer.device, self.recipe.precision, self.world, trainer.loader_workers)
+
+    def kept(self) -> dict[str, Tensor]:
+        """The weights that are handed on."""
+        network = self.network if self.averaged is None else self.averaged.module
+        return {name: each.detach().cpu().clone() for name, each in network.state_dict().items()}
+
+    def save(self, progress: Progress) -> None:
+        """Keep everything; the leading process writes it."""
+        if not self.world.leads:
+            return
+        state = {
+            "job": self.trainer.job.to_dict(),
+            "progress": {name: getattr(progress, name) for name in Progress.__dataclass_fields__},
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+        }
+        checkpoint.save(self.trainer.path, state)
+
+    def resume(self) -> Progress:
+        """From the checkpoint of the same job, or from the beginning."""
+        state = checkpoint.load(self.trainer.path, self.trainer.job.to_dict())
+        if state is None:
+            return Progress()
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        progress = Progress(**state["progress"])
+        self.looked = (self.trainer.clock(), progress.step)
+        return progress
+
+
+def seed_of(seed: int, step: int, part: int) -> int:
+    """A seed of its own for every part of every step."""
+    return ((seed * 0x9E3779B97F4A7C15) ^ (step * 0xBF58476D1CE4E5B9) ^ (part * 0x94D049BB133111EB)) % 2**62

@@ -1,0 +1,220 @@
+"""Labelled pictures of any number: folders of classes, CIFAR files, any Dataset of (image, label). Names are kept packed.
+
+A source gives the picture of an index when it is asked; nothing is decoded before. What cannot be read is named by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from halosearch.errors import EnvironmentFault, UsageError
+from halosearch.proxy.data.cifar import layout_of, open_cifar
+from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
+from halosearch.proxy.data.decoding import open_upright
+from halosearch.proxy.data.difficulty import DIFFICULTIES
+from halosearch.proxy.data.folder_layout import ALL, deal, look_through, shown
+
+ALL_IMAGES = 2**40
+"""No limit on how many images of a file are kept."""
+
+
+class Pictures(Protocol):
+    """One split: pictures by index."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What the picture is called when it cannot be read."""
+        ...
+
+    def label(self, index: int) -> int:
+        """Its class."""
+        ...
+
+    def picture(self, index: int) -> Image.Image:
+        """The picture in RGB; raises whatever its decoder raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Pictures to train on and to score on, names of classes, a sentence, what was left out with its reason, a mark of the whole."""
+
+    train: Pictures
+    test: Pictures
+    classes: tuple[str, ...]
+    description: str
+    left_out: tuple[tuple[str, str], ...]
+    fingerprint: str
+
+
+class PackedNames:
+    """Many texts in one buffer: 1.3 million paths of 40 bytes take 60 MB instead of 140."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Pack them."""
+        encoded = [os.fsencode(name) for name in names]
+        self._ends = np.cumsum([len(each) for each in encoded], dtype=np.int64) if encoded else np.zeros(0, np.int64)
+        self._bytes = b"".join(encoded)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> str:
+        """One of them."""
+        start = int(self._ends[index - 1]) if index else 0
+        return os.fsdecode(self._bytes[start : int(self._ends[index])])
+
+
+@dataclass(frozen=True, slots=True)
+class FilePictures:
+    """Files below a folder."""
+
+    root: Path
+    names: PackedNames
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """Its path below the folder."""
+        return shown(self.names[index])
+
+    def label(self, index: int) -> int:
+        """Its class."""
+        return int(self.labels[index])
+
+    def picture(self, index: int) -> Image.Image:
+        """Decoded now."""
+        return open_upright(self.root / self.names[index])
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPictures:
+    """Pixels (N, S, S, 3) uint8 in memory."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        """Its number."""
+        return f"image {index}"
+
+    def label(self, index: int) -> int:
+        """Its class."""
+        return int(self.labels[index])
+
+    def picture(self, index: int) -> Image.Image:
+        """From memory."""
+        return Image.fromarray(self.pixels[index])
+
+
+@dataclass(frozen=True, slots=True)
+class AnyPictures:
+    """Any map-style Dataset of (image, label): PIL images, or arrays and tensors of bytes (H, W, 3) or (3, H, W)."""
+
+    data: Any
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.data)
+
+    def name(self, index: int) -> str:
+        """Its number."""
+        return f"item {index}"
+
+    def label(self, index: int) -> int:
+        """Its class."""
+        return int(self.data[index][1])
+
+    def picture(self, index: int) -> Image.Image:
+        """As a picture."""
+        image = self.data[index][0]
+        if isinstance(image, Image.Image):
+            return image.convert("RGB")
+        pixels = np.asarray(image)
+        if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[-1] != 3:
+            pixels = pixels.transpose(1, 2, 0)
+        if pixels.dtype != np.uint8 or pixels.shape[-1] != 3:
+            raise ValueError(f"an image of {pixels.dtype} {pixels.shape} is no bytes of three colours")
+        return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def open_pictures(data: str) -> Source:
+    """The pictures that a path names.
+
+    Folders with splits are used as they lie: train is trained on, val (without it test) is scored. Without splits 15 % are scored.
+
+    Raises:
+        EnvironmentFault: nothing is there, or nothing that can be trained on.
+        UsageError: built-in scenes, which have no classes.
+    """
+    if data in DIFFICULTIES:
+        raise UsageError(f"{data} are scenes for short trainings, not pictures of classes", "--data FOLDER")
+    root = Path(data).expanduser()
+    if not root.exists():
+        raise EnvironmentFault(f"there is no data at {data}", "--data FOLDER: class folders, or CIFAR files")
+    if layout_of(root):
+        return _of_cifar(root)
+    return _of_folder(root)
+
+
+def _of_cifar(root: Path) -> Source:
+    found = open_cifar(root, ALL_IMAGES, ALL_IMAGES)
+    images, labels = found.arrays()
+    tested = ArrayPictures(
+        np.concatenate([images[TEST], images[HELD_OUT]]), np.concatenate([labels[TEST], labels[HELD_OUT]])
+    )
+    classes = tuple(str(n) for n in range(found.factors[0].classes))
+    report = found.report
+    trained = ArrayPictures(images[TRAIN], labels[TRAIN])
+    return Source(trained, tested, classes, report.description, report.unreadable, report.fingerprint)
+
+
+def _of_folder(root: Path) -> Source:
+    found, tops = look_through(root)
+    if ALL in tops:
+        items = deal(found, tops)
+        splits = {TRAIN: items[TRAIN] + items[HELD_OUT], TEST: items[TEST]}
+        how = "15 % of each class scored"
+    else:
+        scored = TEST if TEST in tops else HELD_OUT
+        splits = {
+            split: [
+                (path, label) for (top, label), paths in sorted(found.images.items()) if top == own for path in paths
+            ]
+            for split, own in ((TRAIN, TRAIN), (TEST, scored))
+        }
+        how = "scored on its own folder"
+    marks = hashlib.sha256()
+    for split, each in splits.items():
+        for path, label in each:
+            size, changed = found.marks[path]
+            marks.update(os.fsencode(f"{split} {label} {size} {changed} {path}\n"))
+    pictures = {
+        split: FilePictures(root, PackedNames([path for path, _ in each]), np.array([y for _, y in each], np.int32))
+        for split, each in splits.items()
+    }
+    for split, own in pictures.items():
+        if not len(own):
+            raise EnvironmentFault(f"{shown(root.name)} has no images to {split}", "see docs/images.md for layouts")
+    words = f"images of {shown(root.name)} ({len(pictures[TRAIN]):,} to train, {len(pictures[TEST]):,} scored, {how})"
+    names = tuple(shown(name) for name in found.classes)
+    return Source(pictures[TRAIN], pictures[TEST], names, words, tuple(found.skipped), marks.hexdigest())

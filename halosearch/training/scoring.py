@@ -1,0 +1,47 @@
+"""What a network scores on the pictures that are kept for it; every process scores its share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from halosearch.proxy.scoring import to_float
+from halosearch.training.loading import Loaded, ScoredPictures, loader, share_of
+from halosearch.training.world import World
+
+TOP = 5
+BATCH = 128
+
+
+@torch.inference_mode()
+def score_network(
+    network: nn.Module, pictures: ScoredPictures, device: torch.device, precision: str, world: World, workers: int = 0
+) -> dict[str, float]:
+    """Loss, top-1 and top-5 over all pictures that can be read."""
+    network.eval()
+    sums = torch.zeros(4, dtype=torch.float64, device=device)
+    batches = share_of(len(pictures), world.rank, world.size, BATCH)
+    for loaded in loader(pictures, batches, workers, pinned=False):
+        if len(loaded.labels):
+            sums += _sums(network, loaded, device, precision)
+    loss, first, among, count = world.summed(sums).tolist()
+    count = max(1.0, count)
+    return {"test_loss": loss / count, "top1": first / count, "top5": among / count}
+
+
+def _sums(network: nn.Module, loaded: Loaded, device: torch.device, precision: str) -> Tensor:
+    """Summed loss, right ones, right ones among five, images."""
+    with autocast(device, precision):
+        logits = network(to_float(loaded.images, device)).float()
+    labels = loaded.labels.to(device)
+    best = logits.topk(min(TOP, logits.shape[1])).indices == labels[:, None]
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    count = torch.full_like(loss, len(labels))
+    return torch.stack([loss, best[:, 0].sum(), best.any(1).sum(), count]).double()
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """bfloat16 where it is asked for, or by itself on CUDA."""
+    on = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16, enabled=on)

@@ -1,0 +1,74 @@
+"""Which process this is of a training over several: torchrun's and Ray Train's processes say it in their environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from halosearch.errors import EnvironmentFault
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Rank among `size` processes, and its place on its machine."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any_of(self, flag: bool) -> bool:
+        """Whether it is true in any process: all of them stop together, or none does."""
+        if self.size == 1:
+            return flag
+        found = torch.tensor([float(flag)])
+        if dist.get_backend() == "nccl":
+            found = found.cuda()
+        dist.all_reduce(found)
+        return bool(found.item() > 0)
+
+
+def world_here() -> World:
+    """What the environment says; one process where it says nothing.
+
+    Raises:
+        EnvironmentFault: it says something that is no number.
+    """
+    words = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    if words["WORLD_SIZE"] is None:
+        return World()
+    try:
+        return World(int(words["RANK"] or 0), int(words["WORLD_SIZE"]), int(words["LOCAL_RANK"] or 0))
+    except ValueError as error:
+        raise EnvironmentFault(
+            f"RANK, WORLD_SIZE or LOCAL_RANK is no number: {words}", "start it by torchrun"
+        ) from error
+
+
+@contextmanager
+def joined(world: World, device: str) -> Iterator[None]:
+    """The processes know each other while this lasts; nothing to do for one, or where Ray Train has done it."""
+    own = world.size > 1 and not dist.is_initialized()
+    if own:
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield
+    finally:
+        if own:
+            dist.destroy_process_group()
