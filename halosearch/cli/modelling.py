@@ -90,7 +90,7 @@ def train_model_of(options: ModelOptions) -> None:
     from halosearch.run.driver import Control
     from halosearch.run.model import Listening, ModelRequest, train_model
     from halosearch.training.loop import DivergedError, StoppedError
-    from halosearch.training.world import joined, world_here
+    from halosearch.training.world import together, world_here
 
     world = world_here()
     device = resolve_device(
@@ -108,7 +108,7 @@ def train_model_of(options: ModelOptions) -> None:
     received = catch_signals(control, say)
     telling = Listening(say, _Progress(leads=world.leads), control.stop_now)
     try:
-        with joined(world, device.type):
+        with together(world, device.type):
             about = train_model(asked, device, world, telling)
     except StoppedError:
         if world.leads:

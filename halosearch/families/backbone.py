@@ -33,6 +33,7 @@ class Backbone(nn.Module):
         assert isinstance(network.stem, nn.Module)
         assert isinstance(stages, nn.ModuleList)
         self.stem, self.stages = network.stem, stages
+        self.training = network.training
         side = int(network.config.image_size)  # type: ignore[union-attr,arg-type]
         shapes = enumerate(self._shapes(side))  # an odd map is rounded up, so that a stride is a power of two nearly
         last = {2 ** round(math.log2(side / shape[-1])): (place, shape[1]) for place, shape in shapes}
@@ -47,16 +48,18 @@ class Backbone(nn.Module):
         ]
 
     def _shapes(self, side: int) -> list[torch.Size]:
-        """Shapes of the stages' maps, without computing them."""
+        """Shapes of the stages' maps, without computing them; the parts are left in the mode that they were in."""
         from torch._subclasses.fake_tensor import FakeTensorMode
 
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            x_NCHW, found = self.stem.eval()(torch.empty(1, 3, side, side)), []
-            for stage in self.stages.eval():
+            x_NCHW, found = self.stem(torch.empty(1, 3, side, side)), []
+            for stage in self.stages:
                 x_NCHW = stage(x_NCHW)
                 found.append(x_NCHW.shape)
-        self.stem.train()
-        self.stages.train()
+        for module, mode in modes:
+            module.training = mode
         return found
 
     def forward(self, x_NCHW: Tensor) -> dict[str, Tensor]:

@@ -217,13 +217,13 @@ class _Running:
         """
         if not self.losses:
             return
-        summed = self.world.summed(torch.stack(self.losses).sum()) / self.world.size
-        value, count = float(summed), len(self.losses)
+        values = (self.world.summed(torch.stack(self.losses)) / self.world.size).tolist()
         self.losses.clear()
-        if not math.isfinite(value):
+        if not all(math.isfinite(value) for value in values):
             raise DivergedError(f"the loss is no number before step {progress.step}")
-        progress.loss_sum += value
-        progress.loss_steps += count
+        for value in values:  # one by one: the sum must not depend on when it was looked at
+            progress.loss_sum += value
+        progress.loss_steps += len(values)
         then, before = self.looked
         now = self.trainer.clock()
         self.looked = (now, progress.step)
@@ -235,6 +235,7 @@ class _Running:
         """Score what is kept, and add the epoch's row."""
         self.look(progress)
         scored = self.score()
+        progress.unreadable = self.world.joined(progress.unreadable)
         progress.epochs.append(
             {
                 "epoch": epoch + 1,

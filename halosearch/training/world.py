@@ -33,6 +33,14 @@ class World:
             dist.all_reduce(values)
         return values
 
+    def joined(self, words: dict[str, str]) -> dict[str, str]:
+        """What all processes know together."""
+        if self.size == 1:
+            return words
+        found: list[dict[str, str]] = [{} for _ in range(self.size)]
+        dist.all_gather_object(found, words)
+        return {key: value for each in found for key, value in each.items()}
+
     def any_of(self, flag: bool) -> bool:
         """Whether it is true in any process: all of them stop together, or none does."""
         if self.size == 1:
@@ -62,7 +70,7 @@ def world_here() -> World:
 
 
 @contextmanager
-def joined(world: World, device: str) -> Iterator[None]:
+def together(world: World, device: str) -> Iterator[None]:
     """The processes know each other while this lasts; nothing to do for one, or where Ray Train has done it."""
     own = world.size > 1 and not dist.is_initialized()
     if own:
