@@ -14,7 +14,7 @@ from halosearch.cli.ending import run_app
 from halosearch.cli.experimenting import ExperimentOptions, run_experiment
 from halosearch.cli.fitting import FitOptions, fit_law_of
 from halosearch.cli.laddering import LadderOptions, run_ladder
-from halosearch.cli.modelling import ModelOptions, train_model_of
+from halosearch.cli.modelling import ExportModelOptions, ModelOptions, export_model_of, train_model_of
 from halosearch.cli.options import Candidate, Json, Root, Study, study_names
 from halosearch.cli.output import open_closed_streams
 from halosearch.cli.rediscovering import RediscoverOptions, rediscover_members
@@ -94,6 +94,13 @@ def train(options: TrainOptions) -> None:
 def train_model(options: ModelOptions) -> None:
     """Train a candidate in full on your own pictures; the same line goes on with it."""
     train_model_of(options)
+
+
+@app.command(name="export-model")
+@from_fields(ExportModelOptions)
+def export_model(options: ExportModelOptions) -> None:
+    """Write a trained model for others: safetensors with a card, torch.export, ONNX."""
+    export_model_of(options)
 
 
 @app.command()

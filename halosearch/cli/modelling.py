@@ -1,4 +1,4 @@
-"""`halosearch train-model`: a full training of a candidate on a user's own pictures."""
+"""`halosearch train-model` and `export-model`: a full training of a candidate on a user's own pictures, and what others can load of it."""
 
 from __future__ import annotations
 
@@ -150,3 +150,37 @@ class _Progress:
         say(
             f"step {progress.step:,}: loss {loss:.3f}, {images_per_s:.0f} images/s, about {left_s / 60:.0f} minutes left{scored}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ExportModelOptions:
+    """The options of `export-model`."""
+
+    name: Annotated[str, typer.Argument(help="A model that was trained: models/NAME.")]
+    formats: Annotated[str, typer.Option(help="Of safetensors, torch, onnx, between commas.")] = (
+        "safetensors,torch,onnx"
+    )
+    output: Annotated[Path | None, typer.Option(help="Folder (default: models/NAME/export).")] = None
+    json: Json = ""
+    root: Root = Path()
+
+
+def export_model_of(options: ExportModelOptions) -> None:
+    """The `export-model` command."""
+    import shlex
+
+    from halosearch.run.model import folder_of
+    from halosearch.training.exporting import export_model
+
+    folder = folder_of(options.root, options.name)
+    target = folder / "export" if options.output is None else options.output
+    formats = [word.strip() for word in options.formats.split(",") if word.strip()]
+    command = shlex.join(["halosearch", "export-model", options.name, "--formats", ",".join(formats)])
+    found = export_model(folder, target, formats, command)
+    if options.json:
+        put_json([{"file": str(each.path), "difference": each.difference} for each in found])
+        return
+    for each in found:
+        held = "" if each.difference is None else f"; outputs within {each.difference:.1e} of the network's"
+        put(f"{each.path}{held}")
+    put(f"card: {target / 'README.md'}")
