@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from halosearch.families.halonet.attention.call import Shape
 
@@ -59,13 +60,19 @@ def nominal_macs(k_shape: Sequence[int], values: int, shape: Shape) -> int:
 
 
 @lru_cache(maxsize=512)
-@torch.inference_mode(mode=False)  # what is cached must serve training, too
 def axis(size: int, block_size: int, halo_size: int, stride: int, device: torch.device) -> Axis:
     """Geometry of a `size`-long axis under blocks of `block_size`, halos of `halo_size` and queries every `stride`.
 
     `table_RELATIVE_IAW` indexes a relative table of 2·(block_size + 2·halo_size) - 1 rows: position of the key in its window
     minus position of the query in its block, plus the window's length minus one, in positions of the stride-1 map.
     """
+    # What is cached must serve training, too, and real calls after one under an exporter or with fake tensors.
+    with torch.inference_mode(mode=False), _disable_current_modes():
+        return _axis(size, block_size, halo_size, stride, device)
+
+
+def _axis(size: int, block_size: int, halo_size: int, stride: int, device: torch.device) -> Axis:
+    """What `axis` keeps."""
     tile = min(block_size, size)
     blocks, slots = -(-size // tile), -(-tile // stride)
     starts_I = torch.arange(blocks) * tile
