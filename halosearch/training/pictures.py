@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +20,9 @@ from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 from halosearch.proxy.data.decoding import open_upright
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.folder_layout import ALL, deal, look_through, shown
+from halosearch.training.hub import is_hub, open_hub
+from halosearch.training.names import PackedNames
+from halosearch.training.tars import is_ilsvrc, mark_of, open_ilsvrc, open_shards, shards_of
 
 ALL_IMAGES = 2**40
 """No limit on how many images of a file are kept."""
@@ -56,25 +58,6 @@ class Source:
     description: str
     left_out: tuple[tuple[str, str], ...]
     fingerprint: str
-
-
-class PackedNames:
-    """Many texts in one buffer: 1.3 million paths of 40 bytes take 60 MB instead of 140."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        """Pack them."""
-        encoded = [os.fsencode(name) for name in names]
-        self._ends = np.cumsum([len(each) for each in encoded], dtype=np.int64) if encoded else np.zeros(0, np.int64)
-        self._bytes = b"".join(encoded)
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self._ends)
-
-    def __getitem__(self, index: int) -> str:
-        """One of them."""
-        start = int(self._ends[index - 1]) if index else 0
-        return os.fsdecode(self._bytes[start : int(self._ends[index])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +151,51 @@ def open_pictures(data: str) -> Source:
     """
     if data in DIFFICULTIES:
         raise UsageError(f"{data} are scenes for short trainings, not pictures of classes", "--data FOLDER")
+    if is_hub(data):
+        return _of_hub(data)
     root = Path(data).expanduser()
     if not root.exists():
-        raise EnvironmentFault(f"there is no data at {data}", "--data FOLDER: class folders, or CIFAR files")
+        raise EnvironmentFault(
+            f"there is no data at {data}", "--data FOLDER: class folders, CIFAR files, tars, parquet files"
+        )
     if layout_of(root):
         return _of_cifar(root)
+    if is_ilsvrc(root):
+        train, val, classes, mark = open_ilsvrc(root)
+        return Source(train, val, classes, f"ILSVRC-2012 archives ({_counts(train, val)})", (), mark)
+    if any(shards_of(root).values()):
+        return _of_shards(root)
     return _of_folder(root)
+
+
+def _counts(train: Pictures, test: Pictures) -> str:
+    return f"{len(train):,} to train, {len(test):,} scored"
+
+
+def _of_shards(root: Path) -> Source:
+    shards = shards_of(root)
+    scored = shards[TEST] or shards[HELD_OUT]
+    if not scored or not shards[TRAIN]:
+        raise EnvironmentFault(
+            f"{shown(root.name)} has {len(shards[TRAIN])} shard(s) to train on and {len(scored)} to score on",
+            "shards are told by their names: train-0000.tar, val-0000.tar",
+        )
+    (train, lost), (test, more) = open_shards(shards[TRAIN]), open_shards(scored)
+    if not len(train) or not len(test):
+        raise EnvironmentFault(
+            f"the shards of {shown(root.name)} hold {_counts(train, test)}",
+            "a sample is a picture and a class: 0001.jpg, 0001.cls",
+        )
+    classes = tuple(str(n) for n in range(1 + max(train.label(i) for i in range(len(train)))))
+    left = (("samples", f"{lost + more:,} without a picture or a class"),) if lost + more else ()
+    words = f"WebDataset shards of {shown(root.name)} ({_counts(train, test)})"
+    return Source(train, test, classes, words, left, mark_of([*shards[TRAIN], *scored]))
+
+
+def _of_hub(data: str) -> Source:
+    found = open_hub(data)
+    train, test = AnyPictures(found.train), AnyPictures(found.test)
+    return Source(train, test, found.classes, f"{found.description} ({_counts(train, test)})", (), found.mark)
 
 
 def _of_cifar(root: Path) -> Source:
@@ -215,6 +237,6 @@ def _of_folder(root: Path) -> Source:
     for split, own in pictures.items():
         if not len(own):
             raise EnvironmentFault(f"{shown(root.name)} has no images to {split}", "see docs/images.md for layouts")
-    words = f"images of {shown(root.name)} ({len(pictures[TRAIN]):,} to train, {len(pictures[TEST]):,} scored, {how})"
+    words = f"images of {shown(root.name)} ({_counts(pictures[TRAIN], pictures[TEST])}, {how})"
     names = tuple(shown(name) for name in found.classes)
     return Source(pictures[TRAIN], pictures[TEST], names, words, tuple(found.skipped), marks.hexdigest())

@@ -1,0 +1,180 @@
+"""The same pictures from a folder, from tars as they are downloaded, from shards and from parquet; what is broken is one sentence."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from halosearch.errors import EnvironmentFault
+from halosearch.training.pictures import AnyPictures, open_pictures
+from halosearch.training.tars import shards_of
+from tests.training.pictures import CLASSES, fill
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return fill(tmp_path_factory.mktemp("pictures"))
+
+
+def files(folder, split):
+    """(path, label) of a split's files, by class and name."""
+    return [(path, label) for label, name in enumerate(CLASSES) for path in sorted((folder / split / name).iterdir())]
+
+
+def shown(pictures):
+    """Pixels and label of every picture, whatever the order."""
+    return sorted((pictures.picture(n).tobytes(), pictures.label(n)) for n in range(len(pictures)))
+
+
+def add(tar, name, content):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+def ilsvrc(folder, root):
+    """The archives of ILSVRC-2012 in small; classes have numbers that are not those of the order of their names."""
+    root.mkdir()
+    with tarfile.open(root / "ILSVRC2012_img_train.tar", "w") as outer:
+        for name in CLASSES:
+            inner = io.BytesIO()
+            with tarfile.open(fileobj=inner, mode="w") as tar:
+                for path in sorted((folder / "train" / name).iterdir()):
+                    add(tar, f"{name}_{path.stem}.PNG", path.read_bytes())
+            add(outer, f"{name}.tar", inner.getvalue())
+    numbers = {name: 30 - label for label, name in enumerate(CLASSES)}
+    rng, scored = np.random.default_rng(0), files(folder, "val")
+    order = rng.permutation(len(scored))
+    with tarfile.open(root / "ILSVRC2012_img_val.tar", "w") as tar:
+        for place in rng.permutation(len(scored)):  # members in any order
+            add(tar, f"ILSVRC2012_val_{place + 1:08}.PNG", scored[order[place]][0].read_bytes())
+    synsets = np.array(
+        [(number, name) for name, number in numbers.items()], dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O")]
+    )
+    meta = io.BytesIO()
+    savemat(meta, {"synsets": synsets})
+    truth = "\n".join(str(numbers[CLASSES[scored[order[place]][1]]]) for place in range(len(scored)))
+    with tarfile.open(root / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as tar:
+        add(tar, "ILSVRC2012_devkit_t12/data/meta.mat", meta.getvalue())
+        add(tar, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", truth.encode())
+    return root
+
+
+def shards(folder, root):
+    root.mkdir()
+    for split, count in (("train", 3), ("val", 1)):
+        rows = files(folder, split)
+        for shard in range(count):
+            with tarfile.open(root / f"toy-{split}-{shard:04}.tar", "w") as tar:
+                for n, (path, label) in enumerate(rows[shard::count]):
+                    add(tar, f"a/{n:05}.png", path.read_bytes())
+                    if n % 2:
+                        add(tar, f"a/{n:05}.cls", str(label).encode())
+                    else:
+                        add(tar, f"a/{n:05}.json", json.dumps({"label": label}).encode())
+    return root
+
+
+def parquet(folder, root):
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    root.mkdir()
+    for split, name in (("train", "train"), ("val", "test")):
+        rows = files(folder, split)
+        table = pyarrow.table(
+            {
+                "image": [{"bytes": path.read_bytes(), "path": path.name} for path, _ in rows],
+                "label": [label for _, label in rows],
+            }
+        )
+        pq.write_table(table, root / f"{name}-00000-of-00001.parquet")
+    return root
+
+
+@pytest.mark.parametrize("make", [ilsvrc, shards, parquet])
+def test_every_form_gives_the_pictures_and_classes_of_the_folder(folder, tmp_path, make, monkeypatch):
+    if make is parquet:
+        pytest.importorskip("datasets")
+        monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    wanted, found = open_pictures(str(folder)), open_pictures(str(make(folder, tmp_path / "other")))
+    assert len(found.train) == 36
+    assert len(found.test) == 18
+    assert shown(found.train) == shown(wanted.train)
+    assert shown(found.test) == shown(wanted.test)
+    assert len(found.classes) == len(wanted.classes)
+    if make is ilsvrc:
+        assert found.classes == CLASSES
+    assert found.fingerprint
+
+
+def test_samples_without_a_picture_or_a_class_are_counted(folder, tmp_path):
+    root = shards(folder, tmp_path / "shards")
+    with tarfile.open(root / "toy-train-0009.tar", "w") as tar:
+        add(tar, "1.cls", b"0")
+        add(tar, "2.png", files(folder, "train")[0][0].read_bytes())
+        add(tar, "3.png", files(folder, "train")[0][0].read_bytes())
+        add(tar, "3.cls", b"red")
+    found = open_pictures(str(root))
+    assert len(found.train) == 36
+    assert found.left_out == (("samples", "3 without a picture or a class"),)
+
+
+def test_broken_and_missing_archives_are_one_sentence(folder, tmp_path):
+    root = ilsvrc(folder, tmp_path / "archives")
+    whole = (root / "ILSVRC2012_img_val.tar").read_bytes()
+    (root / "ILSVRC2012_img_val.tar").write_bytes(whole[:5000])
+    with pytest.raises(EnvironmentFault, match=r"cannot be read|has . pictures and the devkit 18 labels"):
+        open_pictures(str(root))
+    (root / "ILSVRC2012_img_val.tar").unlink()
+    with pytest.raises(EnvironmentFault, match="no ILSVRC2012_img_val"):
+        open_pictures(str(root))
+    other = tmp_path / "shards"
+    other.mkdir()
+    (other / "train-0.tar").write_bytes(b"no tar" * 1000)
+    (other / "val-0.tar").write_bytes(b"no tar" * 1000)
+    with pytest.raises(EnvironmentFault, match=r"train-0\.tar cannot be read as a tar"):
+        open_pictures(str(other))
+    (other / "val-0.tar").unlink()
+    with pytest.raises(EnvironmentFault, match=r"1 shard.s. to train on and 0 to score on"):
+        open_pictures(str(other))
+
+
+def test_shards_are_told_by_their_names(tmp_path):
+    for name in ("imagenet-train-000.tar", "imagenet-val-000.tar", "000.tar"):
+        (tmp_path / name).touch()
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "7.tar").touch()
+    found = {split: [path.name for path in paths] for split, paths in shards_of(tmp_path).items()}
+    assert found == {
+        "train": ["000.tar", "imagenet-train-000.tar"],
+        "test": ["imagenet-val-000.tar"],
+        "held-out": ["7.tar"],
+    }
+
+
+def test_any_dataset_of_images_and_labels_will_do():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    data = AnyPictures(
+        [(Image.fromarray(pixels), 1), (pixels, 2), (np.ascontiguousarray(pixels.transpose(2, 0, 1)), 3)]
+    )
+    assert [data.label(n) for n in range(3)] == [1, 2, 3]
+    assert all(np.array_equal(np.asarray(data.picture(n)), pixels) for n in range(3))
+    with pytest.raises(ValueError, match="no bytes of three colours"):
+        AnyPictures([(pixels.astype(float), 0)]).picture(0)
+
+
+def test_a_folder_without_splits_is_dealt_and_a_test_folder_scores(folder, tmp_path):
+    (tmp_path / "alone").symlink_to(folder / "train")
+    dealt = open_pictures(str(tmp_path / "alone"))
+    assert (len(dealt.train), len(dealt.test)) == (30, 6)
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "train").symlink_to(folder / "train")
+    (tmp_path / "both" / "test").symlink_to(folder / "val")
+    both = open_pictures(str(tmp_path / "both"))
+    assert (len(both.train), len(both.test)) == (36, 18)
