@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,6 +68,13 @@ class ModelOptions:
     ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
     max_time: Annotated[str | None, typer.Option("--max-time", help="Stop after this long, for example 2h.")] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]", help="Train on Ray's workers: of the cluster at host:port, or one started here."
+        ),
+    ] = None
+    workers: Annotated[int, typer.Option(min=1, help="With --ray: processes that share the training.")] = 2
     json: Json = ""
     root: Root = Path()
 
@@ -104,6 +111,13 @@ def train_model_of(options: ModelOptions) -> None:
         {key: getattr(options, key) for key in RECIPE_OPTIONS}, options.image_size, options.seed, options.init,
         options.embeddings, workers,
     )  # fmt: skip
+    if options.ray is not None:
+        from halosearch.cli.running import HERE
+        from halosearch.run.model_ray import train_on_ray
+
+        address = None if options.ray == HERE else options.ray
+        _say_results(train_on_ray(asked, options.workers, address, str(device)), options)
+        return
     control = Control(deadline=None if seconds is None else time.monotonic() + seconds)
     received = catch_signals(control, say)
     telling = Listening(say, _Progress(leads=world.leads), control.stop_now)
@@ -116,8 +130,12 @@ def train_model_of(options: ModelOptions) -> None:
         sys.exit(EXIT_BY_SIGNAL[received[0]] if received else 0)
     except DivergedError as error:
         raise NothingUsableError(str(error), "a lower --learning-rate, or a longer --warmup-epochs") from error
-    if not world.leads:
-        return
+    if world.leads:
+        _say_results(about, options)
+
+
+def _say_results(about: dict[str, Any], options: ModelOptions) -> None:
+    """What it scores, and where its page is."""
     page = options.root / "models" / options.name / "index.html"
     if options.json:
         put_json({**about, "page": str(page)})

@@ -14,6 +14,7 @@ import torch
 
 from halosearch import __version__
 from halosearch.errors import EnvironmentFault, UsageError
+from halosearch.families.building_blocks import Classifier, ResidualBlock
 from halosearch.families.known import Config, build, candidate_text, count
 from halosearch.files import write_text
 from halosearch.proxy import checkpoint
@@ -67,36 +68,17 @@ def train_model(asked: ModelRequest, device: torch.device, world: World, listeni
     Raises:
         StoppedError: it was asked to stop; the same line goes on.
         UsageError: the name is taken by a model of another network, recipe or data.
-        NothingUsableError: the loss was no number.
+        DivergedError: the loss was no number.
     """
-    folder = folder_of(asked.root, asked.name)
-    config = asked.config if asked.image_size is None else replace(asked.config, image_size=asked.image_size)  # type: ignore[type-var]
-    recipe = recipe_of(asked.recipe, config, dict(asked.said))
-    source = open_pictures(asked.data)
-    torch.manual_seed(asked.seed)
-    network = build(config, len(source.classes))
-    _let_out(network, recipe)
-    begun, words = "", ""
-    if asked.init is not None:
-        weights = read_weights(asked.init)
-        words = begin_from(network, weights, embeddings=asked.embeddings).words()
-        begun = f"{fingerprint_of(weights)}-{asked.embeddings}"
-    job = ModelJob(
-        candidate_text(config), config.image_size, len(source.classes), recipe, asked.seed, source.fingerprint, begun
-    )
-    about = _begin(folder, job, source, config, world)
+    begun = begin_model(asked, world)
+    folder, about = begun.folder, begun.about
     if about.get("finished"):
         return about
     if world.leads:
-        listening.tell(f"data: {source.description}")
-        if source.left_out:
-            listening.tell(
-                f"{len(source.left_out):,} files are not used, the first: {source.left_out[0][0]} ({source.left_out[0][1]})"
-            )
-        if words:
-            listening.tell(f"weights: {words}")
+        for words in begun.words():
+            listening.tell(words)
     trainer = ModelTrainer(
-        job, network, source, device, folder / CHECKPOINT, world, asked.loader_workers,
+        begun.job, begun.network, begun.source, device, folder / CHECKPOINT, world, asked.loader_workers,
         listening.should_stop, listening.look, lambda progress: _epoch(folder, about, progress, world),
     )  # fmt: skip
     progress, kept = trainer.run()
@@ -108,10 +90,53 @@ def train_model(asked: ModelRequest, device: torch.device, world: World, listeni
     return about
 
 
-def _let_out(network: Any, recipe: ModelRecipe) -> None:
-    """Dropout and stochastic depth of the recipe, rising with depth."""
-    from halosearch.families.building_blocks import ResidualBlock
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A training that can go on: its folder, what is known of it, job, network with its first weights, pictures, what became of `init`."""
 
+    folder: Path
+    about: dict[str, Any]
+    job: ModelJob
+    network: Classifier
+    source: Source
+    moved: str
+
+    def words(self) -> list[str]:
+        """What a reader is told of pictures and weights."""
+        found = [f"data: {self.source.description}"]
+        if self.source.left_out:
+            name, reason = self.source.left_out[0]
+            found.append(f"{len(self.source.left_out):,} files are not used, the first: {name} ({reason})")
+        return [*found, f"weights: {self.moved}"] if self.moved else found
+
+
+def begin_model(asked: ModelRequest, world: World) -> Begun:
+    """Understand what is asked for, and write it down where it is new.
+
+    Raises:
+        UsageError: the name is taken by a model of another network, recipe or data, or a value is out of its domain.
+        EnvironmentFault: pictures, weights or optional packages are not what is needed.
+    """
+    folder = folder_of(asked.root, asked.name)
+    config = asked.config if asked.image_size is None else replace(asked.config, image_size=asked.image_size)  # type: ignore[type-var]
+    recipe = recipe_of(asked.recipe, config, dict(asked.said))
+    source = open_pictures(asked.data)
+    torch.manual_seed(asked.seed)
+    network = build(config, len(source.classes))
+    _let_out(network, recipe)
+    begun = moved = ""
+    if asked.init is not None:
+        weights = read_weights(asked.init)
+        moved = begin_from(network, weights, embeddings=asked.embeddings).words()
+        begun = f"{fingerprint_of(weights)}-{asked.embeddings}"
+    job = ModelJob(
+        candidate_text(config), config.image_size, len(source.classes), recipe, asked.seed, source.fingerprint, begun
+    )
+    return Begun(folder, _begin(folder, job, source, config, world), job, network, source, moved)
+
+
+def _let_out(network: Classifier, recipe: ModelRecipe) -> None:
+    """Dropout and stochastic depth of the recipe, rising with depth."""
     network.dropout = recipe.dropout
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     for place, block in enumerate(blocks):
@@ -133,12 +158,7 @@ def _begin(folder: Path, job: ModelJob, source: Source, config: Config, world: W
     }
     file = folder / ABOUT
     if file.exists():
-        try:
-            known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise EnvironmentFault(
-                f"{file} cannot be read: {error}", "remove the folder, or give another --name"
-            ) from error
+        known = about_of(folder)
         if known["job"] != about["job"]:
             other = next(key for key in about["job"] if known["job"].get(key) != about["job"][key])
             raise UsageError(
@@ -152,6 +172,21 @@ def _begin(folder: Path, job: ModelJob, source: Source, config: Config, world: W
         folder.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(about, indent=2) + "\n")
     return about
+
+
+def about_of(folder: Path) -> dict[str, Any]:
+    """What models/NAME/model.json says.
+
+    Raises:
+        EnvironmentFault: it is not there or damaged.
+    """
+    try:
+        known: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EnvironmentFault(
+            f"{folder / ABOUT} cannot be read: {error}", "remove the folder, or give another --name"
+        ) from error
+    return known
 
 
 def _results(progress: Progress) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class _Running:
         self.wrapped: nn.Module = network
         if self.world.size > 1:
             ids = [trainer.device.index or 0] if trainer.device.type == "cuda" else None
-            self.wrapped = DistributedDataParallel(network, device_ids=ids)
+            self.wrapped = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
         self.averaged = averaged(network, recipe.ema) if recipe.ema else None
         self.pictures = TrainingPictures(trainer.source.train, recipe, job.image_size, job.seed)
         self.mixing = mixing(recipe, job.classes)
@@ -189,6 +189,8 @@ class _Running:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        # Batch norm's statistics are those of all processes' parts: every process scores, and keeps, the same network.
+        self.world.mean_into([each for each in self.network.buffers() if each.is_floating_point()])
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
         self.losses.append(total)

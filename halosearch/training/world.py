@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,6 +32,14 @@ class World:
         if self.size > 1:
             dist.all_reduce(values)
         return values
+
+    def mean_into(self, tensors: Sequence[Tensor]) -> None:
+        """Every tensor becomes its mean over all processes."""
+        if self.size == 1 or not tensors:
+            return
+        flat = self.summed(torch.cat([each.reshape(-1) for each in tensors])) / self.size
+        for each, mean in zip(tensors, flat.split([each.numel() for each in tensors]), strict=True):
+            each.copy_(mean.view_as(each))
 
     def joined(self, words: dict[str, str]) -> dict[str, str]:
         """What all processes know together."""

@@ -13,7 +13,7 @@ from halosearch.families.known import build, parse_candidate
 from halosearch.training.loop import DivergedError, ModelJob, ModelTrainer, StoppedError
 from halosearch.training.pictures import open_pictures
 from halosearch.training.recipe import ModelRecipe
-from tests.cli.process import error_of, here
+from tests.cli.process import error_of, halosearch, here
 from tests.training.pictures import fill
 
 CANDIDATE = "s=32,b=4,h=1,rv=1,rb=0.5,depths=1-1-1-1,conv=2"
@@ -97,24 +97,28 @@ def test_a_loss_that_is_no_number_ends_the_training(data, tmp_path):
 
 
 WORKER = """
-import json, sys, torch
+import json, os, sys, torch
 from pathlib import Path
 from halosearch.training.world import together, world_here
 from tests.training.test_loop import RECIPE, plain, trainer
 torch.set_num_threads(1)
 world = world_here()
-folder, data = Path(sys.argv[1]), sys.argv[2]
+folder, data, dies = Path(sys.argv[1]), sys.argv[2], len(sys.argv) > 3
 with together(world, "cpu"):
-    progress, kept = trainer(folder, data, RECIPE, world=world).run()
+    def stop():
+        if dies and world.rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and (folder / "checkpoint.pt").exists():
+            os.kill(os.getpid(), 9)
+        return False
+    progress, kept = trainer(folder, data, RECIPE, world=world, should_stop=stop, save_every_s=0.0).run()
+torch.save(kept, folder / f"kept-{world.rank}.pt")
 if world.leads:
     (folder / "rows.json").write_text(json.dumps(plain(progress)))
 """
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_loss_curve_of_one_with_the_same_batch_in_two_parts(data, tmp_path):
-    """Batch norm sees the same eight halves either way, and gradients are summed in another order."""
-    script, folder = tmp_path / "worker.py", tmp_path / "two"
+def shared(folder, data, *more):
+    """The training on two processes that torchrun starts, and starts again when one dies."""
+    script = folder.parent / "worker.py"
     script.write_text(WORKER)
     folder.mkdir()
     words = [
@@ -124,16 +128,24 @@ def test_two_processes_give_the_loss_curve_of_one_with_the_same_batch_in_two_par
         "--standalone",
         "--nproc-per-node",
         "2",
+        "--max-restarts",
+        "2",
         str(script),
-        str(folder),
-        str(data),
     ]
     done = subprocess.run(
-        words, capture_output=True, text=True, timeout=300, check=False,
+        [*words, str(folder), str(data), *more], capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    two = json.loads((folder / "rows.json").read_text())
+    kept = [torch.load(folder / f"kept-{rank}.pt", weights_only=True) for rank in range(2)]
+    return json.loads((folder / "rows.json").read_text()), kept
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_loss_curve_of_one_with_the_same_batch_in_two_parts(data, tmp_path):
+    """Batch norm sees the same halves either way, and gradients are summed in another order; then one process dies on the way."""
+    two, kept = shared(tmp_path / "two", data)
+    assert all(torch.equal(kept[1][name], each) for name, each in kept[0].items()), "both keep the same network"
     (tmp_path / "one").mkdir()
     halves = RECIPE.model_copy(update={"accumulate": 2})
     one = plain(trainer(tmp_path / "one", data, halves).run()[0])
@@ -143,6 +155,23 @@ def test_two_processes_give_the_loss_curve_of_one_with_the_same_batch_in_two_par
     assert two[0]["train_loss"] != pytest.approx(whole[0]["train_loss"], rel=1e-6), (
         "parts have batch norms of their own"
     )
+    killed, after = shared(tmp_path / "killed", data, "dies")
+    assert killed == two
+    assert all(torch.equal(after[0][name], each) for name, each in kept[0].items())
+
+
+@pytest.mark.slow
+def test_ray_s_workers_give_the_loss_curve_of_one_process_in_two_parts(data, tmp_path):
+    words = ["train-model", CANDIDATE, "--data", data, "--epochs", 2, "--batch", 8, "--device", "cpu"]
+    done = halosearch(*words, "--name", "two", "--ray", "--workers", 2, cwd=tmp_path, check=0)
+    assert "top-1 after 2 epochs" in done.stdout
+    halosearch(*words, "--name", "one", "--accumulate", 2, cwd=tmp_path, check=0)
+    one, two = (
+        json.loads((tmp_path / "models" / name / "model.json").read_text())["epochs"] for name in ("one", "two")
+    )
+    assert [row["train_loss"] for row in two] == pytest.approx([row["train_loss"] for row in one], rel=1e-4)
+    refused = halosearch(*words, "--name", "two", "--seed", 1, "--ray", cwd=tmp_path, check=2)
+    assert "begun with another seed" in error_of(refused)
 
 
 def test_the_command_trains_says_what_it_scores_and_goes_on(data, tmp_path, monkeypatch):

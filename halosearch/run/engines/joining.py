@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from halosearch.run.engines.ray_client import WorkPlan
+from halosearch.run.engines.ray_client import Cluster
 
 CONNECT_S = 5.0
 
@@ -22,15 +22,15 @@ class Refused(Exception):
         self.sentence, self.hint = sentence, hint
 
 
-def connect(plan: WorkPlan) -> tuple[str, int]:
-    """Join the cluster, or start one; returns the head's address.
+def connect(cluster: Cluster, size: int, memory_bytes: int | None = None) -> tuple[str, int]:
+    """Join the cluster, or start one for `size` workers of so much memory each; returns the head's address.
 
     Raises:
         Refused: nobody answers, or the cluster lets nobody in.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = plan.cluster.address
+    address = cluster.address
     if address is not None:
         _prepare_token()
         _probe(address)
@@ -40,7 +40,7 @@ def connect(plan: WorkPlan) -> tuple[str, int]:
     if address is None:
         options |= {
             "address": "local",
-            "num_cpus": max(1, round(plan.size * plan.cluster.cpus)),
+            "num_cpus": max(1, round(size * cluster.cpus)),
             "include_dashboard": False,
         }
     else:
@@ -50,22 +50,22 @@ def connect(plan: WorkPlan) -> tuple[str, int]:
     except (Exception, SystemExit) as error:  # Ray leaves by SystemExit where a head does not answer
         raise _refusal(address, error) from error
     if address is None:
-        _refuse_what_is_not_here(plan, ray.cluster_resources())  # type: ignore[no-untyped-call]
+        _refuse_what_is_not_here(cluster, memory_bytes, ray.cluster_resources())  # type: ignore[no-untyped-call]
     found = ray.get_runtime_context().gcs_address
     host, _, port = str(found).rpartition(":")
     return host, int(port)
 
 
-def _refuse_what_is_not_here(plan: WorkPlan, there: dict[str, float]) -> None:
+def _refuse_what_is_not_here(cluster: Cluster, memory_bytes: int | None, there: dict[str, float]) -> None:
     """A cluster of our own does not grow: what it lacks now it will never have."""
-    if plan.cluster.gpus > there.get("GPU", 0.0):
+    if cluster.gpus > there.get("GPU", 0.0):
         raise Refused(
-            f"each worker asks for {plan.cluster.gpus:g} GPU, and Ray finds {there.get('GPU', 0.0):g} on this machine",
+            f"each worker asks for {cluster.gpus:g} GPU, and Ray finds {there.get('GPU', 0.0):g} on this machine",
             "use --device cpu without --gpus-per-trial, or give the address of a cluster with GPUs",
         )
-    if (plan.limits.memory_bytes or 0) > there.get("memory", float("inf")):
+    if (memory_bytes or 0) > there.get("memory", float("inf")):
         raise Refused(
-            f"each worker asks for {(plan.limits.memory_bytes or 0) / 2**30:.1f} GiB, and Ray finds {there['memory'] / 2**30:.1f} here",
+            f"each worker asks for {(memory_bytes or 0) / 2**30:.1f} GiB, and Ray finds {there['memory'] / 2**30:.1f} here",
             "lower --max-trial-memory",
         )
 

@@ -34,7 +34,7 @@ def serve(pipe: Connection, plan: WorkPlan) -> None:
     """Talk to Ray until told to close."""
     inbox = listen(pipe)
     with served(pipe):
-        head = connect(plan)
+        head = connect(plan.cluster, plan.size, plan.limits.memory_bytes)
         pipe.send((CAPACITY, 0))
         asyncio.run(_Engine(pipe, inbox, plan, head).run())
 

@@ -53,7 +53,7 @@ def serve(pipe: Connection, plan: WorkPlan) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     inbox = listen(pipe)
     with served(pipe):
-        head = connect(plan)
+        head = connect(plan.cluster, plan.size, plan.limits.memory_bytes)
         try:
             import ray.tune  # noqa: F401
         except ImportError as error:
