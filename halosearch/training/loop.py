@@ -6,6 +6,7 @@ depth leave out. A step has (processes times accumulated parts) equal parts, so 
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,14 @@ from halosearch.training.world import World
 
 LOOK_EVERY = 20
 """Steps between two readings of the loss: reading one makes a GPU wait."""
+
+
+_UNSYNCED: dict[str, Any] = {
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    else "broadcast_buffers": False
+}
+"""Statistics are averaged after every step instead (torch 2.13 renamed the flag)."""
 
 
 class StoppedError(Exception):
@@ -146,7 +155,7 @@ class _Running:
         self.wrapped: nn.Module = network
         if self.world.size > 1:
             ids = [trainer.device.index or 0] if trainer.device.type == "cuda" else None
-            self.wrapped = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+            self.wrapped = DistributedDataParallel(network, device_ids=ids, **_UNSYNCED)
         self.averaged = averaged(network, recipe.ema) if recipe.ema else None
         self.pictures = TrainingPictures(trainer.source.train, recipe, job.image_size, job.seed)
         self.mixing = mixing(recipe, job.classes)
