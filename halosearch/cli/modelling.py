@@ -16,7 +16,7 @@ from halosearch.errors import NothingUsableError, UsageError
 from halosearch.spec.quantities import parse_duration
 
 if TYPE_CHECKING:
-    from halosearch.training.loop import Progress
+    from halosearch.training.job import Progress
 
 SAY_EVERY_S = 15.0
 DATA = "Class folders (with train and val, or without), or CIFAR files."

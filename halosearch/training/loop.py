@@ -23,10 +23,10 @@ from torch.nn.parallel import DistributedDataParallel
 from halosearch.families.building_blocks import Classifier
 from halosearch.proxy import checkpoint
 from halosearch.proxy.scoring import to_float
+from halosearch.training.job import ModelJob, Progress
 from halosearch.training.loading import Loaded, Place, ScoredPictures, TrainingPictures, check_batch, loader, mixing
 from halosearch.training.optimizer import averaged, keep_frozen, make_optimizer
 from halosearch.training.pictures import Source
-from halosearch.training.recipe import ModelRecipe
 from halosearch.training.scoring import autocast, score_network
 from halosearch.training.world import World
 
@@ -48,43 +48,6 @@ class StoppedError(Exception):
 
 class DivergedError(Exception):
     """The loss is no longer a number."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelJob:
-    """What is trained: the network of `candidate` at `image_size`, by a recipe, with a seed, begun from `init` (a fingerprint, or "")."""
-
-    candidate: str
-    image_size: int
-    classes: int
-    recipe: ModelRecipe
-    seed: int
-    data: str
-    init: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values: a checkpoint of another job is not gone on with."""
-        return {
-            "candidate": self.candidate,
-            "image_size": self.image_size,
-            "classes": self.classes,
-            "recipe": self.recipe.model_dump(mode="json"),
-            "seed": self.seed,
-            "data": self.data,
-            "init": self.init,
-        }
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a training stands; plain values, saved with the weights. `epochs`: a row for each that ended."""
-
-    step: int = 0
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    seconds: float = 0.0
-    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def _quiet(*anything: object) -> None:
