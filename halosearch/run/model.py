@@ -18,10 +18,10 @@ from halosearch.families.building_blocks import Classifier, ResidualBlock
 from halosearch.families.known import Config, build, candidate_text, count
 from halosearch.files import write_text
 from halosearch.proxy import checkpoint
+from halosearch.proxy.data.pictures import Source, open_pictures
 from halosearch.report.model_page import write_model
 from halosearch.training.job import ModelJob, Progress
 from halosearch.training.loop import ModelTrainer
-from halosearch.training.pictures import Source, open_pictures
 from halosearch.training.recipe import ModelRecipe, recipe_of
 from halosearch.training.transfer import INTERPOLATED, WEIGHTS, begin_from, fingerprint_of, read_weights
 from halosearch.training.world import World

@@ -22,11 +22,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from halosearch.families.building_blocks import Classifier
 from halosearch.proxy import checkpoint
+from halosearch.proxy.data.pictures import Source
 from halosearch.proxy.scoring import to_float
 from halosearch.training.job import ModelJob, Progress
 from halosearch.training.loading import Loaded, Place, ScoredPictures, TrainingPictures, check_batch, loader, mixing
 from halosearch.training.optimizer import averaged, keep_frozen, make_optimizer
-from halosearch.training.pictures import Source
 from halosearch.training.scoring import autocast, score_network
 from halosearch.training.world import World
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from halosearch.families.known import build, parse_candidate
+from halosearch.proxy.data.pictures import open_pictures
 from halosearch.training.job import ModelJob
 from halosearch.training.loop import DivergedError, ModelTrainer, StoppedError
-from halosearch.training.pictures import open_pictures
 from halosearch.training.recipe import ModelRecipe
 from tests.cli.process import error_of, halosearch, here
 from tests.training.pictures import fill

@@ -12,8 +12,8 @@ from halosearch.errors import UsageError
 from halosearch.families.backbone import Backbone
 from halosearch.families.building_blocks import ResidualBlock
 from halosearch.families.known import build, parse_candidate
+from halosearch.proxy.data.names import PackedNames
 from halosearch.training.loading import Place, random_box
-from halosearch.training.names import PackedNames
 from halosearch.training.optimizer import averaged, make_optimizer
 from halosearch.training.recipe import ModelRecipe, recipe_of
 from halosearch.training.transfer import ZERO, begin_from, read_weights, stretched

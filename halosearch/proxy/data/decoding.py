@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +28,13 @@ class Picture:
     top: int | None
 
 
-def read_image(path: Path, side: int, bits: int = DEPTHS[-1]) -> Picture:
-    """A file's middle square, upright. `bits`: what a value stored in 16 bits uses of them; that much becomes white.
+def read_image(file: Path | BinaryIO | Image.Image, side: int, bits: int = DEPTHS[-1]) -> Picture:
+    """A picture's middle square, upright. `bits`: what a value stored in 16 bits uses of them; that much becomes white.
 
     Raises:
         Exception: the file is no image that can be read whole, or its pixels are not bytes or 16 bits; decoders raise many kinds.
     """
-    with Image.open(path) as image:
+    with file if isinstance(file, Image.Image) else Image.open(file) as image:
         turned = ImageOps.exif_transpose(image)
         top = int(np.asarray(turned).max()) if turned.mode.startswith("I") else None
         upright = _eight_bits(turned, bits).convert("RGB")
@@ -94,15 +94,19 @@ def _bits(tops: Iterable[int]) -> int:
     return next(depth for depth in DEPTHS if top < 2**depth)
 
 
-def read_all(root: Path, paths: Sequence[str], side: int, bits: int = DEPTHS[-1]) -> Iterator[Picture | Exception]:
-    """Every file's picture, or what its decoder raised; in order, decoded on all cores."""
+Opened = Callable[[str], Path | BinaryIO | Image.Image]
+"""From a picture's name to what can be decoded."""
 
-    def read(path: str) -> Picture | Exception:
+
+def read_all(opened: Opened, names: Sequence[str], side: int, bits: int = DEPTHS[-1]) -> Iterator[Picture | Exception]:
+    """Every picture, or what its decoder raised; in order, decoded on all cores."""
+
+    def read(name: str) -> Picture | Exception:
         try:
-            return read_image(root / path, side, bits)
+            return read_image(opened(name), side, bits)
         except Exception as error:  # noqa: BLE001  # decoders raise whatever they like for one file of many
             return error
 
     with ThreadPoolExecutor(min(MOST_THREADS, cores())) as pool:
-        for first in range(0, len(paths), AT_ONCE):
-            yield from pool.map(read, paths[first : first + AT_ONCE])
+        for first in range(0, len(names), AT_ONCE):
+            yield from pool.map(read, names[first : first + AT_ONCE])

@@ -14,16 +14,20 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from halosearch.errors import EnvironmentFault
 from halosearch.files import write_text
 from halosearch.proxy.data.arrays import ArrayImages
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN, DataReport
-from halosearch.proxy.data.decoding import AT_ONCE, DEPTHS, depth_of, read_all
+from halosearch.proxy.data.decoding import AT_ONCE, DEPTHS, Opened, depth_of, read_all
 from halosearch.proxy.data.folder_layout import EMPTY, MIN_CLASSES, Item, deal, look_through, shown, stratified
+
+if TYPE_CHECKING:
+    from halosearch.proxy.data.pictures import Pictures, Source
 
 MIN_IMAGES = 8
 META = "meta.json"
@@ -40,6 +44,9 @@ class FolderLimits:
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
+    """What is decoded: (name, class) by split; `opened`: from a name to its picture."""
+
+    opened: Opened
     classes: list[str]
     splits: dict[str, list[Item]]
     skipped: list[tuple[str, str]]
@@ -74,7 +81,42 @@ def open_folder(
         raise EnvironmentFault(
             f"{root} is not a folder", "give a folder with one sub-folder of images per class: --data FOLDER"
         )
-    listing = _list(root, limits)
+    return _opened(root, _list(root, limits), cache, limits, dense, watch)
+
+
+def open_packed(
+    root: Path, source: Source, cache: Path, limits: FolderLimits, *, dense: bool = False, watch: Watch = unwatched
+) -> ArrayImages:
+    """The same of pictures inside archives or tables; half of those that are kept for scoring are held out.
+
+    Raises:
+        EnvironmentFault: fewer than two classes or eight readable images.
+        DecodingStoppedError: `watch` said so.
+    """
+    splits: dict[str, list[Item]] = {}
+    places: dict[str, tuple[Pictures, int]] = {}
+    for part, pictures in ((TRAIN, source.train), (TEST, source.test)):
+        names = [f"{part} {pictures.name(index)}" for index in range(len(pictures))]
+        places |= {name: (pictures, index) for index, name in enumerate(names)}
+        splits[part] = [(name, pictures.label(index)) for index, name in enumerate(names)]
+    tested = sorted(splits[TEST], key=lambda item: (item[1], item[0]))
+    splits[TEST], splits[HELD_OUT] = tested[::2], tested[1::2]
+    kept, unused = _within(splits, limits)
+    mark = (int(source.fingerprint.replace("-", "")[:12], 16), 0)
+    marks = {name: mark for items in kept.values() for name, _ in items}
+    del splits
+    places = {name: places[name] for name in marks}
+
+    def opened(name: str) -> Image.Image:
+        pictures, index = places[name]
+        return pictures.picture(index)
+
+    listing = _Listing(opened, list(source.classes), kept, list(source.left_out), unused, marks)
+    return _opened(root, listing, cache, limits, dense, watch)
+
+
+def _opened(root: Path, listing: _Listing, cache: Path, limits: FolderLimits, dense: bool, watch: Watch) -> ArrayImages:
+    """Decoded now, or found decoded."""
     folder = cache / f"images-{_key(listing, limits)}"
     if not (folder / META).exists():
         _decode(root, listing, limits, folder, watch)
@@ -83,11 +125,15 @@ def open_folder(
 
 def _list(root: Path, limits: FolderLimits) -> _Listing:
     found, tops = look_through(root)
-    splits = deal(found, tops)
+    kept, unused = _within(deal(found, tops), limits)
+    return _Listing(lambda path: root / path, found.classes, kept, found.skipped, unused, found.marks)
+
+
+def _within(splits: dict[str, list[Item]], limits: FolderLimits) -> tuple[dict[str, list[Item]], int]:
+    """What the limits keep of every split, and how many images that leaves out."""
     wanted = {TRAIN: limits.train_images, TEST: limits.test_images, HELD_OUT: limits.test_images}
     kept = {split: stratified(items, wanted[split]) for split, items in splits.items()}
-    unused = sum(len(splits[s]) - len(kept[s]) for s in splits)
-    return _Listing(found.classes, kept, found.skipped, unused, found.marks)
+    return kept, sum(len(splits[split]) - len(kept[split]) for split in splits)
 
 
 def _key(listing: _Listing, limits: FolderLimits) -> str:
@@ -143,7 +189,9 @@ def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLim
     for split, items in listing.splits.items():
         pixels[split] = _reserved(partial / f"{split}.npy", (max(1, len(items)), limits.side, limits.side, 3))
         kept = labels[split] = []
-        for (path, label), found in zip(items, read_all(root, [path for path, _ in items], limits.side), strict=True):
+        for (path, label), found in zip(
+            items, read_all(listing.opened, [path for path, _ in items], limits.side), strict=True
+        ):
             done += 1
             if done % AT_ONCE == 0 and not watch(done, total):
                 raise DecodingStoppedError
@@ -160,7 +208,9 @@ def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLim
     depth = depth_of(dict(deep.values()))
     if depth is not None and depth.bits < DEPTHS[-1]:
         paths = {place: path for place, (path, _) in deep.items()}
-        _brighten(pixels, root, paths, limits.side, depth.bits, lambda again: watch(done + again, total + len(deep)))
+        _brighten(
+            pixels, listing.opened, paths, limits.side, depth.bits, lambda again: watch(done + again, total + len(deep))
+        )
         digest = _digest(pixels, labels, listing.classes)
     meta = {
         "classes": listing.classes,
@@ -177,7 +227,7 @@ def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLim
 
 def _brighten(
     pixels: dict[str, np.ndarray],
-    root: Path,
+    opened: Opened,
     deep: dict[tuple[str, int], str],
     side: int,
     bits: int,
@@ -188,7 +238,7 @@ def _brighten(
     Raises:
         EnvironmentFault: a file that could be read a moment ago now cannot.
     """
-    again = read_all(root, list(deep.values()), side, bits)
+    again = read_all(opened, list(deep.values()), side, bits)
     for done, ((split, row), found) in enumerate(zip(deep, again, strict=True), 1):
         if done % AT_ONCE == 0 and not watch(done):
             raise DecodingStoppedError

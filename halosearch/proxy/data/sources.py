@@ -1,4 +1,4 @@
-"""Open a dataset by what a study says of it: built-in scenes, a folder of images, or CIFAR files."""
+"""Open a dataset by what a study says of it: built-in scenes, a folder of images, CIFAR files, archives or tables of pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from halosearch.proxy.data.dense_scenes import DenseScenes
 from halosearch.proxy.data.device_arrays import DeviceImages
 from halosearch.proxy.data.device_scenes import DeviceScenes
 from halosearch.proxy.data.difficulty import DIFFICULTIES
-from halosearch.proxy.data.folder import FolderLimits, Watch, open_decoded, open_folder, unwatched
+from halosearch.proxy.data.folder import FolderLimits, Watch, open_decoded, open_folder, open_packed, unwatched
+from halosearch.proxy.data.hub import is_hub
+from halosearch.proxy.data.pictures import is_packed, open_pictures
 from halosearch.proxy.data.scenes import Scenes
 
 UPSAMPLING_LIMIT = 1.5
@@ -33,7 +35,7 @@ def open_data(request: DataRequest, device: str = "cpu", watch: Watch = unwatche
             return Scenes(*named)
         return DeviceScenes(*named, device) if device.startswith("cuda") else DenseScenes(*named)
     root = Path(request.source).expanduser()
-    if not root.exists():
+    if not root.exists() and not is_hub(request.source):
         raise EnvironmentFault(
             f"there is no data at {request.source}",
             f"give a folder of images, CIFAR files, or a built-in task: {', '.join(DIFFICULTIES)}; data that was moved: --data ITS NEW PLACE",
@@ -49,6 +51,9 @@ def _arrays(request: DataRequest, root: Path, watch: Watch) -> ArrayImages:
         return open_cifar(root, request.train_images, request.test_images, dense=request.dense)
     side = round(STORE_MARGIN * request.largest_size)
     limits = FolderLimits(request.train_images, request.test_images, side)
+    if is_packed(request.source):
+        packed = open_pictures(request.source)
+        return open_packed(root, packed, request.cache, limits, dense=request.dense, watch=watch)
     return open_folder(root, request.cache, limits, dense=request.dense, watch=watch)
 
 

@@ -10,8 +10,10 @@ from PIL import Image
 from scipy.io import savemat
 
 from halosearch.errors import EnvironmentFault
-from halosearch.training.pictures import AnyPictures, open_pictures
-from halosearch.training.tars import shards_of
+from halosearch.proxy.data.dataset import DataRequest
+from halosearch.proxy.data.pictures import AnyPictures, open_pictures
+from halosearch.proxy.data.sources import open_data
+from halosearch.proxy.data.tars import shards_of
 from tests.training.pictures import CLASSES, fill
 
 
@@ -178,3 +180,30 @@ def test_a_folder_without_splits_is_dealt_and_a_test_folder_scores(folder, tmp_p
     (tmp_path / "both" / "test").symlink_to(folder / "val")
     both = open_pictures(str(tmp_path / "both"))
     assert (len(both.train), len(both.test)) == (36, 18)
+
+
+@pytest.mark.parametrize("make", [ilsvrc, shards, parquet])
+def test_studies_read_them_too(folder, tmp_path, make, monkeypatch):
+    if make is parquet:
+        pytest.importorskip("datasets")
+        monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    root = make(folder, tmp_path / "other")
+
+    def stored(source, cache):
+        data = open_data(DataRequest(str(source), 0, 100, 100, 32, tmp_path / cache))
+        assert data.report.images == {"train": 36, "test": 9, "held-out": 9}
+        return data, sorted(image.tobytes() for image in data.arrays()[0]["train"])
+
+    data, pixels = stored(root, "one")
+    assert pixels == stored(folder, "two")[1]
+    assert [(labels == 1).sum() for labels in data.arrays()[1].values()] == [12, 3, 3]
+    monkeypatch.setattr("halosearch.proxy.data.folder._decode", None)  # decoded once
+    assert stored(root, "one")[1] == pixels
+
+
+def test_a_tar_beside_its_unpacked_classes_is_no_shard(folder, tmp_path):
+    with tarfile.open(tmp_path / "train.tar", "w") as tar:
+        add(tar, "1.png", b"")
+    (tmp_path / "cats").symlink_to(folder / "train" / "red")
+    (tmp_path / "dogs").symlink_to(folder / "train" / "blue")
+    assert open_pictures(str(tmp_path)).classes == ("cats", "dogs")

@@ -20,9 +20,9 @@ from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 from halosearch.proxy.data.decoding import open_upright
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.folder_layout import ALL, deal, look_through, shown
-from halosearch.training.hub import is_hub, open_hub
-from halosearch.training.names import PackedNames
-from halosearch.training.tars import is_ilsvrc, mark_of, open_ilsvrc, open_shards, shards_of
+from halosearch.proxy.data.hub import is_hub, open_hub
+from halosearch.proxy.data.names import PackedNames
+from halosearch.proxy.data.tars import is_ilsvrc, mark_of, open_ilsvrc, open_shards, shards_of
 
 ALL_IMAGES = 2**40
 """No limit on how many images of a file are kept."""
@@ -138,6 +138,12 @@ class AnyPictures:
         if pixels.dtype != np.uint8 or pixels.shape[-1] != 3:
             raise ValueError(f"an image of {pixels.dtype} {pixels.shape} is no bytes of three colours")
         return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def is_packed(data: str) -> bool:
+    """Whether pictures lie inside archives or tables."""
+    root = Path(data).expanduser()
+    return is_hub(data) or (root.is_dir() and (is_ilsvrc(root) or any(shards_of(root).values())))
 
 
 def open_pictures(data: str) -> Source:

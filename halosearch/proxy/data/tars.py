@@ -23,7 +23,7 @@ from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 from halosearch.proxy.data.decoding import open_upright
 from halosearch.proxy.data.folder_layout import SPLITS, SUFFIXES, shown
-from halosearch.training.names import PackedNames
+from halosearch.proxy.data.names import PackedNames
 
 TRAIN_TAR, VAL_TAR, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
@@ -147,9 +147,17 @@ def _devkit(path: Path) -> tuple[dict[int, str], list[int]]:
 
 
 def shards_of(root: Path) -> dict[str, list[Path]]:
-    """Shards by split, told by the beginning of their names (train-0000.tar, val-0000.tar); without such names all are training's."""
+    """Shards by split, told by the beginning of their names (train-0000.tar, val-0000.tar) or folders; without such names training's.
+
+    None where the folder holds other folders, too: they are its classes, and the tar is what they were unpacked from.
+    """
     found: dict[str, list[Path]] = {TRAIN: [], TEST: [], HELD_OUT: []}
-    for path in sorted([*root.glob("*.tar"), *root.glob("*/*.tar")]):
+    inner = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    named = [path for path in inner if any(path.name.casefold() in names for names in SPLITS.values())]
+    paths = sorted([*root.glob("*.tar"), *(tar for path in named for tar in path.glob("*.tar"))])
+    if any(not any(path.glob("*.tar")) for path in inner):
+        return found
+    for path in paths:
         words = re.split(r"[^a-z]+", f"{path.parent.name if path.parent != root else ''}-{path.name}".casefold())
         split = next((split for split, names in SPLITS.items() if any(word in names for word in words)), TRAIN)
         found[split].append(path)

@@ -48,7 +48,7 @@ def is_hub(data: str) -> bool:
     if data.startswith(PREFIX):
         return True
     root = Path(data).expanduser()
-    return root.is_dir() and any(root.glob("**/*.parquet"))
+    return root.is_dir() and any(any(folder.glob("*.parquet")) for folder in (root, root / "data"))
 
 
 def open_hub(data: str) -> HubData:
