@@ -174,31 +174,51 @@ def collate(items: Sequence[tuple[Any, Any]]) -> Loaded:
     return Loaded(images, torch.tensor([label for _, label in read], dtype=torch.int64), left)
 
 
-class _Keys:
-    """Lists of keys, one for every batch of a loader."""
+@dataclass(frozen=True, slots=True)
+class EpochKeys:
+    """(epoch, index) of every picture, a list for each part of each step from `first` on; made as they are asked for."""
 
-    def __init__(self, batches: list[list[Any]]) -> None:
-        self.batches = batches
+    place: Place
+    epoch: int
+    first: int
+    parts: tuple[int, ...]
 
     def __iter__(self) -> Iterator[list[Any]]:
-        return iter(self.batches)
+        """In order: the parts of a step, then those of the next."""
+        order = self.place.order(self.epoch)
+        for step in range(self.first, self.place.steps):
+            for part in self.parts:
+                yield [(self.epoch, int(index)) for index in self.place.part(order, step, part)]
 
     def __len__(self) -> int:
-        return len(self.batches)
+        """Lists."""
+        return (self.place.steps - self.first) * len(self.parts)
 
 
-def loader(data: Dataset[Any], batches: list[list[Any]], workers: int, *, pinned: bool) -> DataLoader[Any]:
+@dataclass(frozen=True, slots=True)
+class ScoreKeys:
+    """The indices that a process scores, by `batch`: every one is scored by exactly one process."""
+
+    size: int
+    rank: int
+    world: int
+    batch: int
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        """In order."""
+        own = range(self.rank, self.size, self.world)
+        for first in range(0, len(own), self.batch):
+            yield list(own[first : first + self.batch])
+
+    def __len__(self) -> int:
+        """Batches."""
+        return -(-len(range(self.rank, self.size, self.world)) // self.batch)
+
+
+def loader(data: Dataset[Any], batches: EpochKeys | ScoreKeys, workers: int, *, pinned: bool) -> DataLoader[Any]:
     """Batches of these keys, read by so many processes beside (0: in this one)."""
     more: dict[str, Any] = {"multiprocessing_context": "forkserver", "prefetch_factor": 2} if workers else {}
-    return DataLoader(
-        data, batch_sampler=_Keys(batches), num_workers=workers, collate_fn=collate, pin_memory=pinned, **more
-    )
-
-
-def share_of(size: int, rank: int, world: int, batch: int) -> list[list[Any]]:
-    """Batches of the indices that a process scores, every one scored by exactly one process."""
-    own = list(range(rank, size, world))
-    return [own[k : k + batch] for k in range(0, len(own), batch)]
+    return DataLoader(data, batch_sampler=batches, num_workers=workers, collate_fn=collate, pin_memory=pinned, **more)
 
 
 def check_batch(batch: int, parts: int) -> None:

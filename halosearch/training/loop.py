@@ -25,7 +25,16 @@ from halosearch.proxy import checkpoint
 from halosearch.proxy.data.pictures import Source
 from halosearch.proxy.scoring import to_float
 from halosearch.training.job import ModelJob, Progress
-from halosearch.training.loading import Loaded, Place, ScoredPictures, TrainingPictures, check_batch, loader, mixing
+from halosearch.training.loading import (
+    EpochKeys,
+    Loaded,
+    Place,
+    ScoredPictures,
+    TrainingPictures,
+    check_batch,
+    loader,
+    mixing,
+)
 from halosearch.training.optimizer import averaged, keep_frozen, make_optimizer
 from halosearch.training.scoring import autocast, score_network
 from halosearch.training.world import World
@@ -127,13 +136,9 @@ class _Running:
 
     def batches(self, epoch: int, first: int) -> Iterator[list[Loaded]]:
         """Steps of an epoch from `first` on, each with the parts of this process."""
-        order, own = self.place.order(epoch), range(self.recipe.accumulate)
-        parts = [self.world.rank * self.recipe.accumulate + k for k in own]
-        keys = [
-            [(epoch, int(index)) for index in self.place.part(order, step, part)]
-            for step in range(first, self.place.steps)
-            for part in parts
-        ]
+        own = range(self.recipe.accumulate)
+        parts = tuple(self.world.rank * self.recipe.accumulate + k for k in own)
+        keys = EpochKeys(self.place, epoch, first, parts)
         pinned = self.trainer.device.type == "cuda"
         found = iter(loader(self.pictures, keys, self.trainer.loader_workers, pinned=pinned))
         for _ in range(first, self.place.steps):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from halosearch.errors import UsageError
 from halosearch.families.known import Config, candidate_text, parse_candidate
@@ -15,6 +15,8 @@ SGD, ADAMW = "sgd", "adamw"
 PAPER, SHORT = "paper", "short"
 RANDAUGMENT = {"h0": 6, "h1": 8, "h2": 10, "h3": 14, "h4": 17, "h5": 19, "h6": 24, "h7": 31}
 """Magnitudes by model (arXiv:2103.12731, appendix)."""
+WARM_SHARE = 0.2
+"""Share of a training that warm-up takes at most, where its length was not said."""
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -71,8 +73,6 @@ def recipe_of(name: str, config: Config, said: dict[str, Any]) -> ModelRecipe:
     Raises:
         UsageError: there is no such recipe, or a value is out of its domain.
     """
-    from halosearch.spec.study import validated
-
     if name not in (PAPER, SHORT):
         raise UsageError(f"there is no recipe {name!r}", f"recipes are {PAPER} and {SHORT}")
     values: dict[str, Any] = {"name": name}
@@ -87,7 +87,18 @@ def recipe_of(name: str, config: Config, said: dict[str, Any]) -> ModelRecipe:
             found["learning_rate"] = 0.1 * batch / 256
         else:
             found["learning_rate"] = 2e-3 * math.sqrt(batch / 128)
-    return validated(ModelRecipe, found)
+    fields = ModelRecipe.model_fields
+    epochs, warm = (float(found.get(key, fields[key].default)) for key in ("epochs", "warmup_epochs"))
+    if "warmup_epochs" not in known:
+        found["warmup_epochs"] = min(warm, WARM_SHARE * epochs)
+    elif warm >= epochs:
+        raise UsageError(f"{warm:g} epochs of warm-up leave nothing of {epochs:g}", "a shorter --warmup-epochs")
+    try:
+        return ModelRecipe.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"{flag} cannot be {first['input']!r}: {first['msg']}", "see docs/training.md") from error
 
 
 def _magnitude(config: Config) -> int:

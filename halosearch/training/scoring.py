@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from halosearch.proxy.scoring import to_float
-from halosearch.training.loading import Loaded, ScoredPictures, loader, share_of
+from halosearch.training.loading import Loaded, ScoredPictures, ScoreKeys, loader
 from halosearch.training.world import World
 
 TOP = 5
@@ -21,7 +21,7 @@ def score_network(
     """Loss, top-1 and top-5 over all pictures that can be read."""
     network.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=device)
-    batches = share_of(len(pictures), world.rank, world.size, BATCH)
+    batches = ScoreKeys(len(pictures), world.rank, world.size, BATCH)
     for loaded in loader(pictures, batches, workers, pinned=False):
         if len(loaded.labels):
             sums += _sums(network, loaded, device, precision)

@@ -217,7 +217,8 @@ def test_the_command_trains_says_what_it_scores_and_goes_on(data, tmp_path, monk
         (["--name", "a/b"], "cannot be called 'a/b'"),
         (["--data", "nowhere"], "no data at nowhere"),
         (["--data", "scenes-easy-2"], "not pictures of classes"),
-        (["--optimizer", "lion"], "'sgd' or 'adamw'"),
+        (["--optimizer", "lion"], "--optimizer cannot be 'lion'"),
+        (["--warmup-epochs", "3", "--epochs", "2"], "3 epochs of warm-up leave nothing of 2"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(data, tmp_path, monkeypatch, more, why):

@@ -13,7 +13,7 @@ from halosearch.families.backbone import Backbone
 from halosearch.families.building_blocks import ResidualBlock
 from halosearch.families.known import build, parse_candidate
 from halosearch.proxy.data.names import PackedNames
-from halosearch.training.loading import Place, random_box
+from halosearch.training.loading import EpochKeys, Place, ScoreKeys, random_box
 from halosearch.training.optimizer import averaged, make_optimizer
 from halosearch.training.recipe import ModelRecipe, recipe_of
 from halosearch.training.transfer import ZERO, begin_from, read_weights, stretched
@@ -203,3 +203,18 @@ def test_averaged_weights_forget_the_beginning():
         torch.nn.init.constant_(trunk.weight, float(value))
         kept.update_parameters(trunk)
     assert kept.module.weight.item() == pytest.approx(199 - 9, abs=0.5)  # the mean age of a decay of 0.9
+
+
+@given(st.integers(0, 300), st.integers(1, 5), st.integers(1, 40))
+def test_every_picture_is_scored_by_exactly_one_process(size, world, batch):
+    shares = [list(ScoreKeys(size, rank, world, batch)) for rank in range(world)]
+    assert sorted(index for share in shares for keys in share for index in keys) == list(range(size))
+    assert [len(share) for share in shares] == [len(ScoreKeys(size, rank, world, batch)) for rank in range(world)]
+
+
+def test_keys_from_the_middle_of_an_epoch_are_those_of_the_whole():
+    place = Place(size=50, batch=8, seed=3, parts=2)
+    whole = list(EpochKeys(place, 1, 0, (0, 1)))
+    assert len(whole) == len(EpochKeys(place, 1, 0, (0, 1))) == 12
+    assert list(EpochKeys(place, 1, 4, (0, 1))) == whole[8:]
+    assert list(EpochKeys(place, 1, 0, (1,))) == whole[1::2]

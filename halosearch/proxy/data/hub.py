@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def open_hub(data: str) -> HubData:
     parts = [found["train"], found[scored]]
     if not isinstance(features[image], library.Image):  # bytes without a note of what they are
         parts = [each.cast_column(image, library.Image()) for each in parts]
-    mark = "-".join(str(each._fingerprint) for each in parts)  # the library's own mark of a table
+    sizes = [(part.num_rows, part.data.nbytes, str(part.features)) for part in (found["train"], found[scored])]
+    mark = hashlib.sha256(repr((name if data.startswith(PREFIX) else "", sizes)).encode()).hexdigest()
     return HubData(
         Rows(parts[0], image, label), Rows(parts[1], image, label), tuple(names), f"{Path(name).name} by datasets", mark
     )

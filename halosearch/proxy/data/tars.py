@@ -214,9 +214,8 @@ def _is_image(name: str) -> bool:
 
 
 def mark_of(paths: Sequence[Path]) -> str:
-    """Changes with names, sizes and times of change."""
+    """Changes with names and sizes; a copy has the same."""
     digest = hashlib.sha256()
     for path in paths:
-        about = path.stat()
-        digest.update(f"{path.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+        digest.update(f"{shown(path.name)} {path.stat().st_size}\n".encode())
     return digest.hexdigest()
