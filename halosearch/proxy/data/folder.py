@@ -14,10 +14,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from halosearch.errors import EnvironmentFault
 from halosearch.files import write_text
@@ -25,9 +24,6 @@ from halosearch.proxy.data.arrays import ArrayImages
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN, DataReport
 from halosearch.proxy.data.decoding import AT_ONCE, DEPTHS, Opened, depth_of, read_all
 from halosearch.proxy.data.folder_layout import EMPTY, MIN_CLASSES, Item, deal, look_through, shown, stratified
-
-if TYPE_CHECKING:
-    from halosearch.proxy.data.pictures import Pictures, Source
 
 MIN_IMAGES = 8
 META = "meta.json"
@@ -43,7 +39,7 @@ class FolderLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Listing:
+class Listing:
     """What is decoded: (name, class) by split; `opened`: from a name to its picture."""
 
     opened: Opened
@@ -81,41 +77,10 @@ def open_folder(
         raise EnvironmentFault(
             f"{root} is not a folder", "give a folder with one sub-folder of images per class: --data FOLDER"
         )
-    return _opened(root, _list(root, limits), cache, limits, dense, watch)
+    return decoded(root, _list(root, limits), cache, limits, dense, watch)
 
 
-def open_packed(
-    root: Path, source: Source, cache: Path, limits: FolderLimits, *, dense: bool = False, watch: Watch = unwatched
-) -> ArrayImages:
-    """The same of pictures inside archives or tables; half of those that are kept for scoring are held out.
-
-    Raises:
-        EnvironmentFault: fewer than two classes or eight readable images.
-        DecodingStoppedError: `watch` said so.
-    """
-    splits: dict[str, list[Item]] = {}
-    places: dict[str, tuple[Pictures, int]] = {}
-    for part, pictures in ((TRAIN, source.train), (TEST, source.test)):
-        names = [f"{part} {pictures.name(index)}" for index in range(len(pictures))]
-        places |= {name: (pictures, index) for index, name in enumerate(names)}
-        splits[part] = [(name, pictures.label(index)) for index, name in enumerate(names)]
-    tested = sorted(splits[TEST], key=lambda item: (item[1], item[0]))
-    splits[TEST], splits[HELD_OUT] = tested[::2], tested[1::2]
-    kept, unused = _within(splits, limits)
-    mark = (int(source.fingerprint.replace("-", "")[:12], 16), 0)
-    marks = {name: mark for items in kept.values() for name, _ in items}
-    del splits
-    places = {name: places[name] for name in marks}
-
-    def opened(name: str) -> Image.Image:
-        pictures, index = places[name]
-        return pictures.picture(index)
-
-    listing = _Listing(opened, list(source.classes), kept, list(source.left_out), unused, marks)
-    return _opened(root, listing, cache, limits, dense, watch)
-
-
-def _opened(root: Path, listing: _Listing, cache: Path, limits: FolderLimits, dense: bool, watch: Watch) -> ArrayImages:
+def decoded(root: Path, listing: Listing, cache: Path, limits: FolderLimits, dense: bool, watch: Watch) -> ArrayImages:
     """Decoded now, or found decoded."""
     folder = cache / f"images-{_key(listing, limits)}"
     if not (folder / META).exists():
@@ -123,27 +88,27 @@ def _opened(root: Path, listing: _Listing, cache: Path, limits: FolderLimits, de
     return open_decoded(folder, root, dense=dense)
 
 
-def _list(root: Path, limits: FolderLimits) -> _Listing:
+def _list(root: Path, limits: FolderLimits) -> Listing:
     found, tops = look_through(root)
-    kept, unused = _within(deal(found, tops), limits)
-    return _Listing(lambda path: root / path, found.classes, kept, found.skipped, unused, found.marks)
+    kept, unused = within(deal(found, tops), limits)
+    return Listing(lambda path: root / path, found.classes, kept, found.skipped, unused, found.marks)
 
 
-def _within(splits: dict[str, list[Item]], limits: FolderLimits) -> tuple[dict[str, list[Item]], int]:
+def within(splits: dict[str, list[Item]], limits: FolderLimits) -> tuple[dict[str, list[Item]], int]:
     """What the limits keep of every split, and how many images that leaves out."""
     wanted = {TRAIN: limits.train_images, TEST: limits.test_images, HELD_OUT: limits.test_images}
     kept = {split: stratified(items, wanted[split]) for split, items in splits.items()}
     return kept, sum(len(splits[split]) - len(kept[split]) for split in splits)
 
 
-def _key(listing: _Listing, limits: FolderLimits) -> str:
+def _key(listing: Listing, limits: FolderLimits) -> str:
     stats = [
         (path, label, *listing.marks[path]) for split in sorted(listing.splits) for path, label in listing.splits[split]
     ]
     return hashlib.sha256(json.dumps([stats, asdict(limits), listing.classes]).encode()).hexdigest()[:16]
 
 
-def _decode(root: Path, listing: _Listing, limits: FolderLimits, folder: Path, watch: Watch) -> None:
+def _decode(root: Path, listing: Listing, limits: FolderLimits, folder: Path, watch: Watch) -> None:
     """Decode into a folder beside, renamed when it is whole; nothing stays where that fails.
 
     Raises:
@@ -176,7 +141,7 @@ def _reserved(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return pixels
 
 
-def _decode_into(partial: Path, root: Path, listing: _Listing, limits: FolderLimits, watch: Watch) -> None:
+def _decode_into(partial: Path, root: Path, listing: Listing, limits: FolderLimits, watch: Watch) -> None:
     partial.mkdir(parents=True)
     warnings.filterwarnings("ignore", module="PIL")  # what Pillow can read it reads; its remarks name paths
     done, total = 0, sum(map(len, listing.splits.values()))

@@ -12,8 +12,9 @@ from halosearch.proxy.data.dense_scenes import DenseScenes
 from halosearch.proxy.data.device_arrays import DeviceImages
 from halosearch.proxy.data.device_scenes import DeviceScenes
 from halosearch.proxy.data.difficulty import DIFFICULTIES
-from halosearch.proxy.data.folder import FolderLimits, Watch, open_decoded, open_folder, open_packed, unwatched
+from halosearch.proxy.data.folder import FolderLimits, Watch, open_decoded, open_folder, unwatched
 from halosearch.proxy.data.hub import is_hub
+from halosearch.proxy.data.packed import open_packed
 from halosearch.proxy.data.pictures import is_packed, open_pictures
 from halosearch.proxy.data.scenes import Scenes
 
