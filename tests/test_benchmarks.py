@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import dials, fuzz_images, gpu_study, paper
+from benchmarks import dials, fuzz_images, gpu_study, paper, trained
 from benchmarks.gpu_page import page_of
 from benchmarks.recording import device_name, lines_of
 from halosearch.proxy.data.folder import FolderLimits, open_folder
 
 ROOT = Path(__file__).parent.parent
+TRAINED = ROOT / "benchmarks" / "results" / "trained-cifar10-cpu.json"
 STUDIES = ("studies/dense-6M", "studies/photos-6M", "studies/dense-20M")
 SMALLEST = {
     "attention": ["--quick", "--rounds", "2"],
@@ -214,3 +215,12 @@ def test_the_page_of_the_paper_s_experiments_says_what_the_committed_records_say
         said = (ROOT / "studies" / folder / "README.md").read_text()
         assert paper.page(ROOT, folder) == said
         assert said.count("**undecided**") < said.count("; ratio") + said.count(" seeds)")
+
+
+def test_the_page_of_trained_models_is_that_of_its_numbers():
+    document = json.loads(TRAINED.read_text())
+    page = (ROOT / "benchmarks" / "trained-cifar10-cpu.md").read_text()
+    assert page.startswith(trained.page_of(document["models"], document["words"]))
+    for about in document["models"].values():
+        assert about["finished"]
+        assert about["epochs"][-1]["epoch"] == about["job"]["recipe"]["epochs"]

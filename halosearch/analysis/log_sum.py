@@ -102,7 +102,7 @@ def fit_robustly(
     return values, cost, delta
 
 
-def cost_limit(cost: float, rows: int, runs: int, fitted: int, given: int) -> float | None:
+def cost_limit(cost: float, runs: int, fitted: int, given: int) -> float | None:
     """The Huber cost at which an F test at 5 % refuses so many `given` values of a law with `fitted`; None where runs are too few.
 
     Rows of one run may vary together: only runs are counted as independent, as if all its rows said the same.
@@ -110,8 +110,7 @@ def cost_limit(cost: float, rows: int, runs: int, fitted: int, given: int) -> fl
     freedom = runs - fitted
     if freedom < 1:
         return None
-    share = given * f_distribution.ppf(0.95, given, freedom) / (rows - fitted)
-    return float(cost * (1 + rows / runs * share))
+    return float(cost * (1 + given * f_distribution.ppf(0.95, given, freedom) / freedom))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +138,16 @@ class Profile:
         start = self.best_V
         inside = float(start[place])
         for _ in range(24):
+            bound = self.law.lowest[place] if step < 0 else self.law.highest[place]
             outside = inside + step
-            if not self.law.lowest[place] < outside < self.law.highest[place]:
-                return None
+            at_bound = outside <= bound if step < 0 else outside >= bound
+            if at_bound:
+                outside = float(bound)
             start, cost = self._cost(place, outside, start)
             if cost > self.limit:
                 break
+            if at_bound:
+                return None
             inside, step = outside, 2 * step
         else:
             return None

@@ -119,10 +119,10 @@ def scales_alike(cells: Sequence[Cell], seed: int = 0) -> tuple[Finding, list[di
 
     A slope's range is of the noise of a score alone: every candidate's score is drawn anew and the best chosen again.
     """
-    if len(cells) < LEAST_CELLS:
-        return Finding(
-            UNDECIDED, f"slopes need {LEAST_CELLS} members that were searched for; there are {len(cells)}"
-        ), []
+    different = len({cell.params for cell in cells})
+    if different < LEAST_CELLS:
+        words = f"slopes need {LEAST_CELLS} members that were searched for; there are {different}"
+        return Finding(UNDECIDED, words), []
     rng = np.random.default_rng(seed)
     drawn = [[cell.best(rng) for cell in cells] for _ in range(CELL_DRAWS)]
     params = [math.log(cell.params) for cell in cells]
@@ -141,8 +141,13 @@ def scales_alike(cells: Sequence[Cell], seed: int = 0) -> tuple[Finding, list[di
         f"{row['dial'].replace('_', ' ')} {row['slope']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}] beside {row['member']:+.2f}"
         for row in rows
     )
+    if not rows:
+        return Finding(UNDECIDED, "every dial is nought somewhere, and has no logarithm"), rows
     if outside:
         return Finding(FAILED, f"{', '.join(outside)} scale otherwise: {words}"), rows
+    wide = [row["dial"].replace("_", " ") for row in rows if row["low"] <= 0 <= row["high"] and row["member"] != 0]
+    if wide:
+        return Finding(UNDECIDED, f"{', '.join(wide)} cannot be told from not scaling at all: {words}"), rows
     return Finding(PASSED, words), rows
 
 

@@ -180,7 +180,7 @@ def profile_intervals(data: Losses, law: Law) -> dict[str, Interval]:
 
 def limit_of(data: Losses, law: Law, given: int) -> float | None:
     """The Huber cost at which an F test at 5 % refuses so many given values; None where runs are too few."""
-    return cost_limit(law.cost, len(data.loss_R), len(np.unique(data.runs_R)), len(law.values), given)
+    return cost_limit(law.cost, len(np.unique(data.runs_R)), len(law.values), given)
 
 
 def bootstrap(data: Losses, law: Law, draws: int, seed: int = 0) -> list[Law]:

@@ -30,7 +30,7 @@ LEAST_SLOPE, MOST_SLOPE = 1e-4, 3.0
 GRID = (0.15, 0.5, 1.2)
 SLOPES = (0.05, 0.2, 0.5, 1.0)
 STARTS = 4
-A, B, S = 4, 5, 6
+ALPHA, BETA, A, B, S = 1, 2, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,21 @@ def fit_shape(data: ShapeLosses) -> ShapeLaw:
     target = np.log(data.loss_R)
     values, cost, delta = fit_robustly(terms, _starts(terms, data.loss_R), target, None)
     runs = len(np.unique(data.runs_R))
-    limit = cost_limit(cost, len(target), runs, len(values), 1)
+    limit = cost_limit(cost, runs, len(values), 1)
     low = high = None
-    if limit is not None and cost > NOTHING:
+    if limit is not None and cost > NOTHING and _has_minimum(terms, values, target, delta, limit):
         low, high = Profile(terms, values, target, delta, limit).ends(S, first=0.01)
     return ShapeLaw(tuple(values.tolist()), (scale[0], scale[1]), delta, float(values[S]), low, high)
+
+
+def _has_minimum(terms: _Terms, values: np.ndarray, target: np.ndarray, delta: float, limit: float) -> bool:
+    """Whether the data refuses both a loss that only falls with the dial and one that only rises: else s is c over anything."""
+    for term in (ALPHA, BETA):
+        without = values.copy()
+        without[term] = math.log(NOTHING)
+        if polish(terms, without, target, delta, (term,))[1] <= limit:
+            return False
+    return True
 
 
 def _starts(terms: _Terms, loss_R: np.ndarray) -> list[np.ndarray]:

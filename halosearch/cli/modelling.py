@@ -100,9 +100,10 @@ def train_model_of(options: ModelOptions) -> None:
     from halosearch.training.world import together, world_here
 
     world = world_here()
-    device = resolve_device(
-        f"cuda:{world.local_rank}" if options.device == "cuda" and world.size > 1 else options.device
-    )
+    name = options.device
+    if world.size > 1 and resolve_device(name).type == "cuda":
+        name = f"cuda:{world.local_rank}"  # a GPU for each process
+    device = resolve_device(name)
     workers = options.loader_workers
     if workers is None:
         workers = 0 if device.type == "cpu" else max(1, cores() // world.size)
@@ -115,6 +116,10 @@ def train_model_of(options: ModelOptions) -> None:
         from halosearch.cli.running import HERE
         from halosearch.run.model_ray import train_on_ray
 
+        if seconds is not None:
+            raise UsageError(
+                "--max-time is not watched on Ray's workers", "leave it out; Ctrl-C, and the same line goes on"
+            )
         address = None if options.ray == HERE else options.ray
         _say_results(train_on_ray(asked, options.workers, address, str(device)), options)
         return

@@ -29,7 +29,7 @@ class Backbone(nn.Module):
             UsageError: the network has no map at one of the strides.
         """
         super().__init__()
-        stages = network.stages
+        stages, strides = network.stages, tuple(sorted(strides))
         assert isinstance(network.stem, nn.Module)
         assert isinstance(stages, nn.ModuleList)
         self.stem, self.stages = network.stem, stages
@@ -54,7 +54,7 @@ class Backbone(nn.Module):
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            x_NCHW, found = self.stem(torch.empty(1, 3, side, side)), []
+            x_NCHW, found = self.stem(torch.empty(1, 3, side, side, device=next(self.stem.parameters()).device)), []
             for stage in self.stages:
                 x_NCHW = stage(x_NCHW)
                 found.append(x_NCHW.shape)

@@ -85,9 +85,10 @@ def train_model(asked: ModelRequest, device: torch.device, world: World, listeni
     progress, kept = trainer.run()
     if world.leads:
         checkpoint.save(folder / WEIGHTS, kept)
-        about |= {"finished": True, **_results(progress)}
-        _write(folder, about, progress)
+        about |= _results(progress)
         write_model(folder, about)
+        _write(folder, about | {"finished": True}, progress)
+        about["finished"] = True
     return about
 
 
@@ -133,7 +134,10 @@ def begin_model(asked: ModelRequest, world: World) -> Begun:
     job = ModelJob(
         candidate_text(config), config.image_size, len(source.classes), recipe, asked.seed, source.fingerprint, begun
     )
-    return Begun(folder, _begin(folder, job, source, config, world), job, network, source, moved)
+    if world.leads:
+        _begin(folder, job, source, config, write=True)
+    world.wait()
+    return Begun(folder, _begin(folder, job, source, config, write=False), job, network, source, moved)
 
 
 def _let_out(network: Classifier, recipe: ModelRecipe) -> None:
@@ -144,7 +148,7 @@ def _let_out(network: Classifier, recipe: ModelRecipe) -> None:
         block.drop = recipe.stochastic_depth * (place + 1) / len(blocks)
 
 
-def _begin(folder: Path, job: ModelJob, source: Source, config: Config, world: World) -> dict[str, Any]:
+def _begin(folder: Path, job: ModelJob, source: Source, config: Config, *, write: bool) -> dict[str, Any]:
     """What is known of the model that is trained in the folder; a new one is written down first."""
     about: dict[str, Any] = {
         "format": 1,
@@ -160,8 +164,9 @@ def _begin(folder: Path, job: ModelJob, source: Source, config: Config, world: W
     file = folder / ABOUT
     if file.exists():
         known = about_of(folder)
-        if known["job"] != about["job"]:
-            other = next(key for key in about["job"] if known["job"].get(key) != about["job"][key])
+        job_there = known.get("job", {})
+        if job_there != about["job"]:
+            other = next(key for key in about["job"] if job_there.get(key) != about["job"][key])
             raise UsageError(
                 f"models/{folder.name} was begun with another {other}",
                 "give it another --name, or say what was said then",
@@ -169,7 +174,7 @@ def _begin(folder: Path, job: ModelJob, source: Source, config: Config, world: W
         return known
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} exists and is no model's folder", "give the model another --name")
-    if world.leads:
+    if write:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(about, indent=2) + "\n")
     return about

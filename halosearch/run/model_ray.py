@@ -63,14 +63,14 @@ def train_on_ray(asked: ModelRequest, workers: int, address: str | None, device:
     try:
         trainer.fit()
     except Exception as error:
+        if refused_file.exists():
+            raise EnvironmentFault(*json.loads(refused_file.read_text(encoding="utf-8"))) from error
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EnvironmentFault(
             f"the training ended on Ray: {line}", "the same line goes on from its last checkpoint"
         ) from error
     finally:
         ray.shutdown()
-    if refused_file.exists():
-        raise EnvironmentFault(*json.loads(refused_file.read_text(encoding="utf-8")))
     return about_of(folder)
 
 
@@ -84,13 +84,20 @@ def _on_worker(config: dict[str, Any]) -> None:
     device = get_device()
     torch.set_num_threads(1)
     asked = config["asked"]
+    refused = folder_of(asked.root, asked.name) / REFUSED
+    if refused.exists():  # started again after it: it would be refused again
+        raise RuntimeError(refused.read_text(encoding="utf-8"))
+    if torch.device(str(device)).type == "cuda":
+        torch.cuda.set_device(torch.device(str(device)))
     try:
         train_model(asked, torch.device(str(device)), world, Listening(_tell, _look, lambda: False))
     except HalosearchError as error:
         write_text(folder_of(asked.root, asked.name) / REFUSED, json.dumps([error.sentence, error.hint]))
+        raise  # the others wait for this one
     except DivergedError as error:
         said = [str(error), "a lower --learning-rate, or a longer --warmup-epochs"]
         write_text(folder_of(asked.root, asked.name) / REFUSED, json.dumps(said))
+        raise
 
 
 def _tell(text: str) -> None:

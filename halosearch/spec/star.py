@@ -27,7 +27,7 @@ def varied(texts: Sequence[str]) -> dict[str, list[str]]:
         for word in words:
             if not _is_positive(word):
                 raise UsageError(f"--vary {text}: {word!r} is no positive number, and has no logarithm", EXAMPLE)
-        found[name] = list(dict.fromkeys(words))
+        found[name] = list({float(word): word for word in words}.values())
     if not found:
         raise UsageError("a star needs something to vary", EXAMPLE)
     return found
@@ -55,7 +55,9 @@ def values_of(experiment: Experiment, field_name: str) -> dict[int, float]:
         if name == field_name:
             found[place] = float(value)
     if experiment.arms and experiment.arms[0].name == CENTRE:
-        own = dict(part.split("=", 1) for part in experiment.arms[0].network.rpartition(":")[2].split(","))
+        own = dict(
+            part.split("=", 1) for part in experiment.arms[0].network.rpartition(":")[2].split(",") if "=" in part
+        )
         if field_name in own and _is_positive(own[field_name]):
             found[0] = float(own[field_name])
     return found

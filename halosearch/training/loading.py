@@ -17,6 +17,8 @@ from halosearch.proxy.data.pictures import Pictures
 from halosearch.training.recipe import ModelRecipe
 
 ASPECT = (3 / 4, 4 / 3)
+LEAST = 2
+"""Pictures of a part."""
 RANDAUGMENT_OPERATIONS = 2
 
 
@@ -227,6 +229,11 @@ def check_batch(batch: int, parts: int) -> None:
     Raises:
         EnvironmentFault: it does not.
     """
+    if batch // parts < LEAST:
+        raise EnvironmentFault(
+            f"a batch of {batch} in {parts} parts leaves {batch // parts} picture(s) a part, and batch norm needs {LEAST}",
+            f"--batch {LEAST * parts}",
+        )
     if batch % parts:
         raise EnvironmentFault(
             f"a batch of {batch} does not divide into {parts} parts (processes times --accumulate)",

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from halosearch.errors import EnvironmentFault
 from halosearch.families.building_blocks import Classifier
 from halosearch.proxy import checkpoint
 from halosearch.proxy.data.pictures import Source
@@ -39,6 +40,8 @@ from halosearch.training.optimizer import averaged, keep_frozen, make_optimizer
 from halosearch.training.scoring import autocast, score_network
 from halosearch.training.world import World
 
+LEAST_READABLE = 2  # pictures of a part: batch norm needs two
+FEW, UNREADABLE_SHARE = 16, 0.1
 LOOK_EVERY = 20
 """Steps between two readings of the loss: reading one makes a GPU wait."""
 
@@ -89,6 +92,11 @@ class ModelTrainer:
         """
         running = _Running(self)
         progress = running.resume()
+        if self.world.any_of(progress.step != int(self.world.first(progress.step))):
+            raise EnvironmentFault(
+                "processes stand at different steps: not all of them see the same models/",
+                "put it where all machines see it",
+            )
         saved = self.clock()
         recipe, steps = self.job.recipe, running.place.steps
         while progress.step < recipe.epochs * steps:
@@ -154,6 +162,7 @@ class _Running:
         total = torch.zeros((), device=self.trainer.device)
         for place, part in enumerate(parts):
             progress.unreadable |= dict(part.unreadable)
+            self._check_readable(progress)
             number = self.world.rank * self.recipe.accumulate + place
             torch.manual_seed(seed_of(self.trainer.job.seed, progress.step, number))
             last = place == len(parts) - 1
@@ -176,9 +185,12 @@ class _Running:
     def _loss(self, part: Loaded) -> Tensor:
         """Mean loss of a part; a part of which nothing could be read counts nothing, and its gradients are nought."""
         device = self.trainer.device
-        if not len(part.labels):
+        if len(part.labels) < LEAST_READABLE:
             side = self.trainer.job.image_size  # every process takes part in every step
+            self.network.eval()  # statistics are those of pictures
             nothing: Tensor = self.wrapped(torch.zeros(2, 3, side, side, device=device)).sum() * 0
+            self.network.train()
+            keep_frozen(self.network, self.recipe.frozen)
             return nothing
         images, labels = part.images.to(device, non_blocking=True), part.labels.to(device, non_blocking=True)
         x, targets = to_float(images, device), labels
@@ -187,6 +199,20 @@ class _Running:
         with autocast(device, self.recipe.precision):
             logits = self.wrapped(x)
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.recipe.label_smoothing)
+
+    def _check_readable(self, progress: Progress) -> None:
+        """Refuse to go on where a good part of the pictures cannot be read: the disk may be gone.
+
+        Raises:
+            EnvironmentFault: more than a tenth of them, and more than a few.
+        """
+        broken = len(progress.unreadable)
+        if broken > max(FEW, UNREADABLE_SHARE * self.place.size):
+            name, reason = next(iter(progress.unreadable.items()))
+            raise EnvironmentFault(
+                f"{broken:,} pictures cannot be read, the first: {name} ({reason})",
+                "see that the data is all there; the same line goes on from the last checkpoint",
+            )
 
     def look(self, progress: Progress) -> None:
         """Read the losses since the last look.
@@ -213,7 +239,8 @@ class _Running:
     def end_epoch(self, progress: Progress, epoch: int) -> None:
         """Score what is kept, and add the epoch's row."""
         self.look(progress)
-        scored = self.score()
+        scored, unreadable = self.score()
+        progress.unreadable |= unreadable
         progress.unreadable = self.world.joined(progress.unreadable)
         progress.epochs.append(
             {
@@ -229,17 +256,17 @@ class _Running:
         self.looked = (self.trainer.clock(), progress.step)
         self.trainer.on_epoch(progress)
 
-    def score(self) -> dict[str, float]:
-        """Loss, top-1 and top-5 of all pictures to score, by the weights that are kept."""
+    def score(self) -> tuple[dict[str, float], dict[str, str]]:
+        """Of all pictures to score, by the weights that are kept; and what could not be read."""
         trainer = self.trainer
-        pictures = ScoredPictures(trainer.source.test, self.recipe.test_crop, trainer.job.image_size)
         best = self.network if self.averaged is None else self.averaged.module
+        pictures = ScoredPictures(trainer.source.test, self.recipe.test_crop, trainer.job.image_size)
         return score_network(best, pictures, trainer.device, self.recipe.precision, self.world, trainer.loader_workers)
 
     def kept(self) -> dict[str, Tensor]:
         """The weights that are handed on."""
-        network = self.network if self.averaged is None else self.averaged.module
-        return {name: each.detach().cpu().clone() for name, each in network.state_dict().items()}
+        best = self.network if self.averaged is None else self.averaged.module
+        return {name: each.detach().cpu().clone() for name, each in best.state_dict().items()}
 
     def save(self, progress: Progress) -> None:
         """Keep everything; the leading process writes it."""

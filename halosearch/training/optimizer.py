@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from halosearch.errors import UsageError
 from halosearch.families.building_blocks import Classifier
 from halosearch.training.recipe import SGD, ModelRecipe
 
@@ -16,6 +17,8 @@ from halosearch.training.recipe import SGD, ModelRecipe
 def make_optimizer(network: Classifier, recipe: ModelRecipe) -> tuple[torch.optim.Optimizer, list[float]]:
     """The optimiser and the peak rate of each of its groups."""
     assert isinstance(network.stages, nn.ModuleList)
+    if recipe.frozen > len(network.stages):
+        raise UsageError(f"--frozen {recipe.frozen}: the network has {len(network.stages)} stages", "fewer of them")
     depth = len(network.stages) + 1
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from halosearch.errors import EnvironmentFault
 from halosearch.proxy.scoring import to_float
 from halosearch.training.loading import Loaded, ScoredPictures, ScoreKeys, loader
 from halosearch.training.world import World
@@ -17,17 +18,27 @@ BATCH = 128
 @torch.inference_mode()
 def score_network(
     network: nn.Module, pictures: ScoredPictures, device: torch.device, precision: str, world: World, workers: int = 0
-) -> dict[str, float]:
-    """Loss, top-1 and top-5 over all pictures that can be read."""
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Loss, top-1 and top-5 over all pictures that can be read, how many those are, and the reasons of the others by name.
+
+    Raises:
+        EnvironmentFault: none can be read.
+    """
     network.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=device)
+    unreadable: dict[str, str] = {}
     batches = ScoreKeys(len(pictures), world.rank, world.size, BATCH)
     for loaded in loader(pictures, batches, workers, pinned=False):
+        unreadable |= dict(loaded.unreadable)
         if len(loaded.labels):
             sums += _sums(network, loaded, device, precision)
     loss, first, among, count = world.summed(sums).tolist()
-    count = max(1.0, count)
-    return {"test_loss": loss / count, "top1": first / count, "top5": among / count}
+    if not count:
+        raise EnvironmentFault(
+            "not one of the pictures to score can be read", "check the data; the training goes on when they can be"
+        )
+    found = {"test_loss": loss / count, "top1": first / count, "top5": among / count, "scored": int(count)}
+    return found, unreadable
 
 
 def _sums(network: nn.Module, loaded: Loaded, device: torch.device, precision: str) -> Tensor:

@@ -101,6 +101,12 @@ def begin_from(network: nn.Module, weights: Mapping[str, Tensor], *, embeddings:
                 f"{name} {tuple(there.shape)} cannot begin from these weights: {have}",
                 "windows, image size and classes may differ; widths, depths and kinds of layers may not",
             )
+    surplus = sorted(name for name in set(weights) - set(own) if not name.startswith(HEAD))
+    if surplus:
+        raise UsageError(
+            f"these weights have {len(surplus)} tensors that the network has not, the first: {surplus[0]}",
+            "windows, image size and classes may differ; widths, depths and kinds of layers may not",
+        )
     network.load_state_dict(moved)
     return Moved(tuple(same), tuple(interpolated), tuple(new))
 

@@ -49,13 +49,27 @@ class World:
         dist.all_gather_object(found, words)
         return {key: value for each in found for key, value in each.items()}
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def first(self, value: float) -> float:
+        """What the leading process has."""
+        if self.size == 1:
+            return value
+        found = [None] * self.size
+        dist.all_gather_object(found, value)
+        assert found[0] is not None
+        return float(found[0])
+
     def any_of(self, flag: bool) -> bool:
         """Whether it is true in any process: all of them stop together, or none does."""
         if self.size == 1:
             return flag
         found = torch.tensor([float(flag)])
         if dist.get_backend() == "nccl":
-            found = found.cuda()
+            found = found.cuda(self.local_rank)
         dist.all_reduce(found)
         return bool(found.item() > 0)
 
@@ -81,6 +95,8 @@ def world_here() -> World:
 def together(world: World, device: str) -> Iterator[None]:
     """The processes know each other while this lasts; nothing to do for one, or where Ray Train has done it."""
     own = world.size > 1 and not dist.is_initialized()
+    if device.startswith("cuda") and world.size > 1:
+        torch.cuda.set_device(world.local_rank)
     if own:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:

@@ -52,6 +52,37 @@ def test_where_the_dial_does_nothing_the_exponent_is_not_held():
     assert not law.decided
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["falls", "rises"])
+def test_a_loss_without_a_minimum_in_the_dial_holds_no_exponent(kind, seed):
+    data, rng = drawn(seed, 0.0), np.random.default_rng(seed)
+    x, t = data.value_R, data.compute_R
+    loss = 0.3 * x**-0.6 + 0.1 * t**-0.35 + 0.4 if kind == "falls" else (0.02 * x**0.5 + 0.1) * t**-0.35 + 0.4
+    law = fit_shape(ShapeLosses(x, t, loss * np.exp(0.002 * rng.normal(size=len(x))), data.runs_R))
+    assert not law.decided
+
+
+def test_lengths_of_one_run_do_not_make_the_interval_narrow():
+    """Rows of a run share most of their noise; the interval holds in 95 of 100."""
+    held = 0
+    for seed in range(30):
+        rng, data = np.random.default_rng(seed), drawn(seed, 0.001)
+        runs = np.array([f"{x:g}-{n % 3}" for n, x in enumerate(data.value_R)])
+        shared = {run: 0.004 * rng.normal() for run in set(runs)}
+        law = fit_shape(
+            ShapeLosses(data.value_R, data.compute_R, data.loss_R * np.exp([shared[run] for run in runs]), runs)
+        )
+        held += (law.low is None or law.low <= SLOPE) and (law.high is None or law.high >= SLOPE)
+    assert held / 30 >= 0.95 - 2.5 * math.sqrt(0.95 * 0.05 / 30)
+
+
+def test_rows_said_five_times_are_no_more_runs():
+    data = drawn(5, 0.005)
+    often = ShapeLosses(*(np.repeat(each, 5) for each in (data.value_R, data.compute_R, data.loss_R, data.runs_R)))
+    once, five = fit_shape(data), fit_shape(often)
+    assert (five.low, five.high) == pytest.approx((once.low, once.high), rel=0.02)
+
+
 def test_a_best_value_that_stays_misses_more_where_it_moves():
     data = drawn(4, 0.003)
     moving, still = missed_without(data, fit_shape(data))

@@ -146,6 +146,24 @@ def test_broken_and_missing_archives_are_one_sentence(folder, tmp_path):
         open_pictures(str(other))
 
 
+def test_a_damaged_header_is_no_end_and_labels_are_checked(folder, tmp_path):
+    root = shards(folder, tmp_path / "shards")
+    path = root / "toy-train-0001.tar"
+    whole = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        at = tar.getmembers()[4].offset
+    whole[at : at + 512] = b"x" * 512
+    path.write_bytes(whole)
+    with pytest.raises(EnvironmentFault, match=r"toy-train-0001\.tar cannot be read as a tar: the header at byte"):
+        open_pictures(str(root))
+    path.unlink()
+    with tarfile.open(root / "toy-val-0001.tar", "w") as tar:
+        add(tar, "1.png", files(folder, "train")[0][0].read_bytes())
+        add(tar, "1.cls", b"7")
+    with pytest.raises(EnvironmentFault, match="never trained, the first: 7"):
+        open_pictures(str(root))
+
+
 def test_shards_are_told_by_their_names(tmp_path):
     for name in ("imagenet-train-000.tar", "imagenet-val-000.tar", "000.tar"):
         (tmp_path / name).touch()

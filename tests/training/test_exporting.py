@@ -38,7 +38,7 @@ def trained(folder, candidate):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("candidate", [PLAIN, MASKED, HYBRID, "h0"])
+@pytest.mark.parametrize("candidate", [PLAIN, MASKED, HYBRID, pytest.param("h0", marks=pytest.mark.long)])
 def test_every_format_gives_the_network_s_outputs(tmp_path, candidate):
     for package in ("safetensors", "onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)

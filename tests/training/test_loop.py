@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from halosearch.errors import EnvironmentFault
 from halosearch.families.known import build, parse_candidate
 from halosearch.proxy.data.pictures import open_pictures
 from halosearch.training.job import ModelJob
@@ -87,8 +88,22 @@ def test_pictures_that_cannot_be_read_are_named_and_left_out(tmp_path):
     (root / "train" / "red" / "000.png").write_bytes(b"no picture")
     (root / "val" / "red" / "000.png").write_bytes(b"no picture")
     progress, _ = trainer(tmp_path, root).run()
-    assert set(progress.unreadable) == {"train/red/000.png"}
+    assert set(progress.unreadable) == {"train/red/000.png", "val/red/000.png"}
+    assert progress.epochs[-1]["scored"] == 17
     assert "UnidentifiedImageError" in progress.unreadable["train/red/000.png"]
+
+
+@pytest.mark.parametrize(
+    ("split", "why"),
+    [("train", "36 pictures cannot be read|pictures cannot be read, the first"), ("val", "not one of")],
+)
+def test_data_that_is_gone_ends_the_training_with_a_sentence(tmp_path, split, why):
+    root = fill(tmp_path / "pictures", train=30)
+    source = trainer(tmp_path, root)
+    for path in (root / split).glob("*/*.png"):
+        path.write_bytes(b"gone")
+    with pytest.raises(EnvironmentFault, match=why):
+        source.run()
 
 
 def test_a_loss_that_is_no_number_ends_the_training(data, tmp_path):
@@ -211,6 +226,8 @@ def test_the_command_trains_says_what_it_scores_and_goes_on(data, tmp_path, monk
     ("more", "why"),
     [
         (["--recipe", "long"], "no recipe 'long'"),
+        (["--frozen", "6"], "the network has 4 stages"),
+        (["--batch", "2", "--accumulate", "2"], "batch norm needs 2"),
         (["--batch", "9", "--accumulate", "2"], "does not divide into 2 parts"),
         (["--embeddings", "lost"], "--embeddings lost is unknown"),
         (["--init", "nowhere"], "no weights at nowhere"),

@@ -69,6 +69,12 @@ def test_stretching_keeps_ends_lines_and_lengths(rows, length):
     assert torch.allclose(found, torch.linspace(-1, 2, length)[:, None] * torch.tensor([[1.0, -3.0]]), atol=1e-5)
 
 
+def test_weights_of_a_deeper_network_are_refused_by_name():
+    deeper = network(SMALL.replace("depths=1-1-1-1", "depths=1-1-2-1"))
+    with pytest.raises(UsageError, match=r"tensors that the network has not, the first: stages\.2\.1"):
+        begin_from(network(), deeper.state_dict())
+
+
 def test_weights_are_read_from_files_and_folders(tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
     weights = {name: each.contiguous() for name, each in network().state_dict().items()}
@@ -93,7 +99,8 @@ def test_a_backbone_gives_the_maps_that_it_announces_whatever_the_image_s_size(t
         for each, info in zip(maps.values(), backbone.feature_info, strict=True):
             stride = info["reduction"]
             assert tuple(each.shape[1:]) == (info["num_chs"], math.ceil(height / stride), math.ceil(width / stride))
-    some = Backbone(trunk, (8, 32))
+    some = Backbone(trunk, (32, 8))
+    assert [info["reduction"] for info in some.feature_info] == [8, 32]
     assert some.out_channels == [backbone.out_channels[1], backbone.out_channels[3]]
     with pytest.raises(UsageError, match="no map at stride 64"):
         Backbone(trunk, (64,))

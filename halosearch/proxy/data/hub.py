@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from halosearch.errors import EnvironmentFault
 from halosearch.families.foreign import import_optional
 
@@ -37,6 +39,10 @@ class Rows:
     def __len__(self) -> int:
         """How many."""
         return len(self.table)
+
+    def labels(self) -> np.ndarray:
+        """Every row's class."""
+        return np.array(self.table[self.label], np.int64)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """The picture and its class."""

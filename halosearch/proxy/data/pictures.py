@@ -19,8 +19,8 @@ from halosearch.proxy.data.cifar import layout_of, open_cifar
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 from halosearch.proxy.data.decoding import open_upright
 from halosearch.proxy.data.difficulty import DIFFICULTIES
-from halosearch.proxy.data.folder_layout import ALL, deal, look_through, shown
-from halosearch.proxy.data.hub import is_hub, open_hub
+from halosearch.proxy.data.folder_layout import ALL, MIN_CLASSES, deal, look_through, shown
+from halosearch.proxy.data.hub import Rows, is_hub, open_hub
 from halosearch.proxy.data.names import PackedNames
 from halosearch.proxy.data.tars import is_ilsvrc, mark_of, open_ilsvrc, open_shards, shards_of
 
@@ -140,6 +140,51 @@ class AnyPictures:
         return Image.fromarray(np.ascontiguousarray(pixels))
 
 
+@dataclass(frozen=True, slots=True)
+class RowPictures:
+    """Rows of a table, with their labels beside: a picture is not decoded for its class."""
+
+    rows: Rows
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        """Its number."""
+        return f"row {index}"
+
+    def label(self, index: int) -> int:
+        """Its class."""
+        return int(self.labels[index])
+
+    def picture(self, index: int) -> Image.Image:
+        """Decoded now."""
+        found: Image.Image = self.rows[index][0].convert("RGB")
+        return found
+
+
+def check_labels(name: str, trained: np.ndarray, scored: np.ndarray) -> None:
+    """Refuse classes without a training picture: they would be scored as mistakes.
+
+    Raises:
+        EnvironmentFault: fewer than two classes, a negative label, or one to score that is never trained.
+    """
+    known = np.unique(trained)
+    strange = np.setdiff1d(scored, known)
+    if len(known) < MIN_CLASSES or known.min() < 0:
+        raise EnvironmentFault(
+            f"{shown(name)} has {len(known)} class(es) to train on",
+            "labels are numbers from 0, of two classes at least",
+        )
+    if len(strange):
+        raise EnvironmentFault(
+            f"{shown(name)} has {len(strange)} class(es) to score that are never trained, the first: {strange[0]}",
+            "give both the same classes",
+        )
+
+
 def is_packed(data: str) -> bool:
     """Whether pictures lie inside archives or tables."""
     root = Path(data).expanduser()
@@ -192,7 +237,8 @@ def _of_shards(root: Path) -> Source:
             f"the shards of {shown(root.name)} hold {_counts(train, test)}",
             "a sample is a picture and a class: 0001.jpg, 0001.cls",
         )
-    classes = tuple(str(n) for n in range(1 + max(train.label(i) for i in range(len(train)))))
+    classes = tuple(str(n) for n in range(1 + int(train.labels.max())))
+    check_labels(root.name, train.labels, test.labels)
     left = (("samples", f"{lost + more:,} without a picture or a class"),) if lost + more else ()
     words = f"WebDataset shards of {shown(root.name)} ({_counts(train, test)})"
     return Source(train, test, classes, words, left, mark_of([*shards[TRAIN], *scored]))
@@ -200,7 +246,8 @@ def _of_shards(root: Path) -> Source:
 
 def _of_hub(data: str) -> Source:
     found = open_hub(data)
-    train, test = AnyPictures(found.train), AnyPictures(found.test)
+    train, test = (RowPictures(rows, rows.labels()) for rows in (found.train, found.test))
+    check_labels(found.description, train.labels, test.labels)
     return Source(train, test, found.classes, f"{found.description} ({_counts(train, test)})", (), found.mark)
 
 

@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,7 @@ from halosearch.proxy.data.names import PackedNames
 
 TRAIN_TAR, VAL_TAR, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
+MOST_CLASSES = 1_000_000
 LABELS = (".cls", ".json")
 """Where a shard's sample says its class: a number as text, or JSON with `label`, `class` or `cls`."""
 JSON_KEYS = ("label", "class", "cls")
@@ -48,11 +49,11 @@ class TarPictures:
         """`members`: the number of the tar, and the member."""
         self._tars, self._names = list(tars), PackedNames([each.name for _, each in members])
         self._places = np.array([(n, each.offset, each.size) for n, each in members], np.int64).reshape(-1, 3)
-        self._labels = np.array(labels, np.int32)
+        self.labels = np.array(labels, np.int32)
 
     def __len__(self) -> int:
         """How many."""
-        return len(self._labels)
+        return len(self.labels)
 
     def name(self, index: int) -> str:
         """The tar and the member."""
@@ -60,7 +61,7 @@ class TarPictures:
 
     def label(self, index: int) -> int:
         """Its class."""
-        return int(self._labels[index])
+        return int(self.labels[index])
 
     def picture(self, index: int) -> Image.Image:
         """Read now."""
@@ -81,6 +82,9 @@ def members_of(file: BinaryIO, start: int = 0) -> Iterator[Member]:
             tar.members = []  # type: ignore[attr-defined]  # a million headers are not kept
             if info.isreg():
                 yield Member(info.name, info.offset_data, info.size)
+        end = os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset)
+    if end.strip(b"\0"):  # tarfile takes a damaged header for the end
+        raise tarfile.ReadError(f"the header at byte {tar.offset:,} is damaged")
 
 
 def is_ilsvrc(root: Path) -> bool:
@@ -201,12 +205,18 @@ def _label_of(parts: dict[str, Member], file: BinaryIO) -> int | None:
             text = os.pread(file.fileno(), parts[kind].size, parts[kind].offset)
             try:
                 if kind == ".cls":
-                    return int(text)
+                    return _class(text)
                 said = json.loads(text)
-                return next((int(said[key]) for key in JSON_KEYS if key in said), None)
+                return next((_class(said[key]) for key in JSON_KEYS if key in said), None)
             except (ValueError, TypeError):
                 return None
     return None
+
+
+def _class(value: Any) -> int | None:
+    """A class's number; None where it can be none."""
+    number = int(value)
+    return number if 0 <= number < MOST_CLASSES else None
 
 
 def _is_image(name: str) -> bool:
