@@ -71,17 +71,20 @@ def halosearch(
         )
     if folder is not None:
         network = load_model(Path(folder))
-        if num_classes not in (None, network.head.out_features):
+        if num_classes not in (None, 0, network.head.out_features):
             other = build(network.config, num_classes or 0)  # type: ignore[arg-type]
             begin_from(other, network.state_dict())
             network = other
     else:
-        network = build(parse_candidate(candidate), IMAGENET_CLASSES if num_classes is None else num_classes)
+        network = build(parse_candidate(candidate), num_classes or IMAGENET_CLASSES)
+    classes = network.head.out_features if num_classes is None else num_classes
+    if classes == 0:  # timm's word for the mean of the last map
+        network.head = nn.Identity()  # type: ignore[assignment]
     side = int(network.config.image_size)  # type: ignore[union-attr,arg-type]
     found = Features(network, out_indices) if features_only else network
     found.default_cfg = found.pretrained_cfg = {  # type: ignore[assignment]
         "input_size": (3, side, side), "mean": (MEAN,) * 3, "std": (DEVIATION,) * 3, "crop_pct": 1.0, "interpolation": "bilinear",
-        "num_classes": network.head.out_features, "first_conv": "stem.0.0", "classifier": "head",
+        "num_classes": classes, "first_conv": "stem.0.0", "classifier": "head",
     }  # fmt: skip
     return found
 

@@ -24,7 +24,7 @@ def model_answer(about: Mapping[str, Any]) -> list[str]:
         f"{job['candidate']} ({about['params']:,} parameters, {about['macs']:,} MACs) scores {100 * last['top1']:.2f} % top-1 after "
         f"{last['epoch']} epochs of {about['data']}: the last epoch, not the best.",
         f"Recipe {recipe['name']}: {recipe['optimizer']}, batch {recipe['batch']}, peak rate {recipe['learning_rate']:.3g}, seed {job['seed']}; "
-        f"{seconds_words(about['seconds'])} of training. One seed: how far another would differ is not known from it.",
+        f"{seconds_words(about['seconds'])} in training steps. One seed: how far another would differ is not known from it.",
     ]
     if about["unreadable"]:
         name, reason = about["unreadable"][0]

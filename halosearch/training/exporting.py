@@ -223,8 +223,9 @@ def card(about: Mapping[str, Any], found: Sequence[Exported], command: str) -> s
             f"- `{each.path.name}`" + ("" if each.difference is None else f": outputs within {each.difference:.1e} of the network's")
             for each in found
         ),
-        "Pictures are RGB, between 0 and 1, minus 0.5, over 64/255. `halosearch.training.exporting.load_model(FOLDER)` builds the network with its "
-        "weights; `import halosearch.timm` lets `timm.create_model(\"halosearch\", folder=FOLDER)` do so.",
+        "Pictures are RGB, between 0 and 1, minus 0.5, over 64/255. Where the tensors are there, "
+        "`halosearch.training.exporting.load_model(FOLDER)` builds the network with its weights; `import halosearch.timm` lets "
+        '`timm.create_model("halosearch", folder=FOLDER)` do so.',
         "## Made by",
         f"```sh\n{command}\n```",
         "## What is not known",

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from halosearch.errors import EnvironmentFault
-from halosearch.proxy.data.pictures import Pictures
+from halosearch.proxy.data.picture_kinds import Pictures
 from halosearch.training.recipe import ModelRecipe
 
 ASPECT = (3 / 4, 4 / 3)

@@ -11,7 +11,8 @@ from scipy.io import savemat
 
 from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data.dataset import DataRequest
-from halosearch.proxy.data.pictures import AnyPictures, open_pictures
+from halosearch.proxy.data.picture_kinds import AnyPictures
+from halosearch.proxy.data.pictures import open_pictures
 from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.data.tars import shards_of
 from tests.training.pictures import CLASSES, fill
@@ -217,6 +218,24 @@ def test_studies_read_them_too(folder, tmp_path, make, monkeypatch):
     assert [(labels == 1).sum() for labels in data.arrays()[1].values()] == [12, 3, 3]
     monkeypatch.setattr("halosearch.proxy.data.folder._decode", None)  # decoded once
     assert stored(root, "one")[1] == pixels
+
+
+def test_greys_of_twelve_bits_are_as_bright_as_they_are(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for n in range(8):
+            Image.fromarray(rng.integers(0, 4096, (20, 20)).astype(np.uint16)).save(tmp_path / name / f"{n}.png")
+    found = open_pictures(str(tmp_path))
+    assert "read as 12 bits" in found.description
+    assert np.asarray(found.train.picture(0)).max() > 200
+
+
+def test_a_table_beside_class_folders_is_no_table_of_pictures(folder, tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).symlink_to(folder / "train" / "red")
+    (tmp_path / "metadata.parquet").write_bytes(b"")
+    assert open_pictures(str(tmp_path)).classes == ("cats", "dogs")
 
 
 def test_a_tar_beside_its_unpacked_classes_is_no_shard(folder, tmp_path):

@@ -106,6 +106,8 @@ def test_timm_finds_the_family_any_candidate_and_a_trained_model(tmp_path):
         assert torch.equal(timm.create_model("halosearch", folder=str(tmp_path / "m")).eval()(images), network(images))
     assert timm.create_model("halosearch", folder=str(tmp_path / "m"), num_classes=7).head.out_features == 7
     assert timm.data.resolve_model_data_config(network)["input_size"]
+    pooled = timm.create_model("halosearch_h0", num_classes=0)
+    assert pooled.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 256)
     with pytest.raises(UsageError, match="no published weights"):
         timm.create_model("halosearch_h0", pretrained=True)
     with pytest.raises(UsageError, match="candidate or a folder"):

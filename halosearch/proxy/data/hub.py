@@ -51,10 +51,12 @@ class Rows:
 
 
 def is_hub(data: str) -> bool:
-    """A name of the hub, or a folder of parquet files."""
+    """A name of the hub, or a folder of parquet files; one with other folders is a folder of classes, whatever lies beside them."""
     if data.startswith(PREFIX):
         return True
     root = Path(data).expanduser()
+    if root.is_dir() and any(each.is_dir() and each.name != "data" for each in root.glob("[!.]*")):
+        return False
     return root.is_dir() and any(any(folder.glob("*.parquet")) for folder in (root, root / "data"))
 
 

@@ -10,7 +10,8 @@ from halosearch.proxy.data.arrays import ArrayImages
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
 from halosearch.proxy.data.folder import FolderLimits, Listing, Watch, decoded, unwatched, within
 from halosearch.proxy.data.folder_layout import Item
-from halosearch.proxy.data.pictures import Pictures, Source
+from halosearch.proxy.data.picture_kinds import Pictures
+from halosearch.proxy.data.pictures import Source
 
 
 def open_packed(

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -17,35 +16,17 @@ from PIL import Image
 from halosearch.errors import EnvironmentFault, UsageError
 from halosearch.proxy.data.cifar import layout_of, open_cifar
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
-from halosearch.proxy.data.decoding import open_upright
+from halosearch.proxy.data.decoding import depth_of
 from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.folder_layout import ALL, MIN_CLASSES, deal, look_through, shown
-from halosearch.proxy.data.hub import Rows, is_hub, open_hub
+from halosearch.proxy.data.hub import is_hub, open_hub
 from halosearch.proxy.data.names import PackedNames
+from halosearch.proxy.data.picture_kinds import ArrayPictures, FilePictures, Pictures, RowPictures
 from halosearch.proxy.data.tars import is_ilsvrc, mark_of, open_ilsvrc, open_shards, shards_of
 
+LOOKED_AT = 64
 ALL_IMAGES = 2**40
 """No limit on how many images of a file are kept."""
-
-
-class Pictures(Protocol):
-    """One split: pictures by index."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-        ...
-
-    def name(self, index: int) -> str:
-        """What the picture is called when it cannot be read."""
-        ...
-
-    def label(self, index: int) -> int:
-        """Its class."""
-        ...
-
-    def picture(self, index: int) -> Image.Image:
-        """The picture in RGB; raises whatever its decoder raises."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,111 +39,6 @@ class Source:
     description: str
     left_out: tuple[tuple[str, str], ...]
     fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class FilePictures:
-    """Files below a folder."""
-
-    root: Path
-    names: PackedNames
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.names)
-
-    def name(self, index: int) -> str:
-        """Its path below the folder."""
-        return shown(self.names[index])
-
-    def label(self, index: int) -> int:
-        """Its class."""
-        return int(self.labels[index])
-
-    def picture(self, index: int) -> Image.Image:
-        """Decoded now."""
-        return open_upright(self.root / self.names[index])
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayPictures:
-    """Pixels (N, S, S, 3) uint8 in memory."""
-
-    pixels: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.labels)
-
-    def name(self, index: int) -> str:
-        """Its number."""
-        return f"image {index}"
-
-    def label(self, index: int) -> int:
-        """Its class."""
-        return int(self.labels[index])
-
-    def picture(self, index: int) -> Image.Image:
-        """From memory."""
-        return Image.fromarray(self.pixels[index])
-
-
-@dataclass(frozen=True, slots=True)
-class AnyPictures:
-    """Any map-style Dataset of (image, label): PIL images, or arrays and tensors of bytes (H, W, 3) or (3, H, W)."""
-
-    data: Any
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.data)
-
-    def name(self, index: int) -> str:
-        """Its number."""
-        return f"item {index}"
-
-    def label(self, index: int) -> int:
-        """Its class."""
-        return int(self.data[index][1])
-
-    def picture(self, index: int) -> Image.Image:
-        """As a picture."""
-        image = self.data[index][0]
-        if isinstance(image, Image.Image):
-            return image.convert("RGB")
-        pixels = np.asarray(image)
-        if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[-1] != 3:
-            pixels = pixels.transpose(1, 2, 0)
-        if pixels.dtype != np.uint8 or pixels.shape[-1] != 3:
-            raise ValueError(f"an image of {pixels.dtype} {pixels.shape} is no bytes of three colours")
-        return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-@dataclass(frozen=True, slots=True)
-class RowPictures:
-    """Rows of a table, with their labels beside: a picture is not decoded for its class."""
-
-    rows: Rows
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.labels)
-
-    def name(self, index: int) -> str:
-        """Its number."""
-        return f"row {index}"
-
-    def label(self, index: int) -> int:
-        """Its class."""
-        return int(self.labels[index])
-
-    def picture(self, index: int) -> Image.Image:
-        """Decoded now."""
-        found: Image.Image = self.rows[index][0].convert("RGB")
-        return found
 
 
 def check_labels(name: str, trained: np.ndarray, scored: np.ndarray) -> None:
@@ -263,6 +139,20 @@ def _of_cifar(root: Path) -> Source:
     return Source(trained, tested, classes, report.description, report.unreadable, report.fingerprint)
 
 
+def _depth(pictures: FilePictures) -> int | None:
+    """Bits of greys that are stored in 16, by a few files spread over the folder; None where there are none."""
+    tops = {}
+    for index in np.unique(np.linspace(0, len(pictures) - 1, min(LOOKED_AT, len(pictures))).astype(int)).tolist():
+        try:
+            with Image.open(pictures.root / pictures.names[index]) as image:
+                if image.mode.startswith("I"):
+                    tops[pictures.names[index]] = int(np.asarray(image).max())
+        except Exception:  # noqa: BLE001  # whoever reads it will name it
+            continue
+    found = depth_of(tops)
+    return None if found is None else found.bits
+
+
 def _of_folder(root: Path) -> Source:
     found, tops = look_through(root)
     if ALL in tops:
@@ -288,6 +178,10 @@ def _of_folder(root: Path) -> Source:
         split: FilePictures(root, PackedNames([path for path, _ in each]), np.array([y for _, y in each], np.int32))
         for split, each in splits.items()
     }
+    depth = _depth(pictures[TRAIN])
+    if depth is not None:
+        pictures = {split: replace(own, bits=depth) for split, own in pictures.items()}
+        how = f"{how}; greys in 16 bits are read as {depth} bits, by {LOOKED_AT} files"
     for split, own in pictures.items():
         if not len(own):
             raise EnvironmentFault(f"{shown(root.name)} has no images to {split}", "see docs/images.md for layouts")
