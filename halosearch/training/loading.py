@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from halosearch.proxy.data.picture_kinds import Pictures
 from halosearch.training.recipe import ModelRecipe
 
 ASPECT = (3 / 4, 4 / 3)
+FEW, UNREADABLE_SHARE = 16, 0.1
 LEAST = 2
 """Pictures of a part."""
 RANDAUGMENT_OPERATIONS = 2
@@ -238,4 +239,18 @@ def check_batch(batch: int, parts: int) -> None:
         raise EnvironmentFault(
             f"a batch of {batch} does not divide into {parts} parts (processes times --accumulate)",
             f"--batch {parts * max(1, round(batch / parts))}",
+        )
+
+
+def check_readable(unreadable: Mapping[str, str], size: int) -> None:
+    """Refuse to go on where a good part of the pictures cannot be read: the disk may be gone.
+
+    Raises:
+        EnvironmentFault: more than a tenth of them, and more than a few.
+    """
+    if len(unreadable) > max(FEW, UNREADABLE_SHARE * size):
+        name, reason = next(iter(unreadable.items()))
+        raise EnvironmentFault(
+            f"{len(unreadable):,} pictures cannot be read, the first: {name} ({reason})",
+            "see that the data is all there; the same line goes on from the last checkpoint",
         )

@@ -33,6 +33,7 @@ from halosearch.training.loading import (
     ScoredPictures,
     TrainingPictures,
     check_batch,
+    check_readable,
     loader,
     mixing,
 )
@@ -41,7 +42,6 @@ from halosearch.training.scoring import autocast, score_network
 from halosearch.training.world import World
 
 LEAST_READABLE = 2  # pictures of a part: batch norm needs two
-FEW, UNREADABLE_SHARE = 16, 0.1
 LOOK_EVERY = 20
 """Steps between two readings of the loss: reading one makes a GPU wait."""
 
@@ -162,7 +162,7 @@ class _Running:
         total = torch.zeros((), device=self.trainer.device)
         for place, part in enumerate(parts):
             progress.unreadable |= dict(part.unreadable)
-            self._check_readable(progress)
+            check_readable(progress.unreadable, self.place.size)
             number = self.world.rank * self.recipe.accumulate + place
             torch.manual_seed(seed_of(self.trainer.job.seed, progress.step, number))
             last = place == len(parts) - 1
@@ -199,20 +199,6 @@ class _Running:
         with autocast(device, self.recipe.precision):
             logits = self.wrapped(x)
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.recipe.label_smoothing)
-
-    def _check_readable(self, progress: Progress) -> None:
-        """Refuse to go on where a good part of the pictures cannot be read: the disk may be gone.
-
-        Raises:
-            EnvironmentFault: more than a tenth of them, and more than a few.
-        """
-        broken = len(progress.unreadable)
-        if broken > max(FEW, UNREADABLE_SHARE * self.place.size):
-            name, reason = next(iter(progress.unreadable.items()))
-            raise EnvironmentFault(
-                f"{broken:,} pictures cannot be read, the first: {name} ({reason})",
-                "see that the data is all there; the same line goes on from the last checkpoint",
-            )
 
     def look(self, progress: Progress) -> None:
         """Read the losses since the last look.
@@ -282,9 +268,14 @@ class _Running:
         checkpoint.save(self.trainer.path, state)
 
     def resume(self) -> Progress:
-        """From the checkpoint of the same job, or from the beginning."""
+        """From the checkpoint of the same job, or from the beginning where there is none."""
         state = checkpoint.load(self.trainer.path, self.trainer.job.to_dict())
         if state is None:
+            if self.trainer.path.exists():
+                raise EnvironmentFault(
+                    f"{self.trainer.path.name} cannot be read, or is of another training",
+                    "try again; or remove it to begin anew",
+                )
             return Progress()
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

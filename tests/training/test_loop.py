@@ -79,6 +79,13 @@ def test_readers_beside_give_the_same_pictures(data, undisturbed, tmp_path):
 
 def test_another_seed_or_recipe_does_not_go_on_from_a_checkpoint(data, undisturbed, tmp_path):
     assert trainer(tmp_path, data).run()[0].epochs
+    with pytest.raises(EnvironmentFault, match=r"checkpoint\.pt cannot be read, or is of another training"):
+        trainer(tmp_path, data, seed=1).run()
+    (tmp_path / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(EnvironmentFault, match="cannot be read") as damaged:
+        trainer(tmp_path, data).run()
+    assert "remove it to begin anew" in damaged.value.hint
+    (tmp_path / "checkpoint.pt").unlink()
     other, _ = trainer(tmp_path, data, seed=1).run()
     assert plain(other) != plain(undisturbed[0])
 
