@@ -33,7 +33,9 @@ def test_a_law_without_noise_is_found_and_its_best_value_is_that_of_a_fine_grid(
     assert law.predict(np.array([3.0]), np.array([10.0])) == pytest.approx([loss_of(3.0, 10.0)], rel=1e-3)
 
 
-@pytest.mark.parametrize("draws", [pytest.param(30, id="30"), pytest.param(200, id="200", marks=[pytest.mark.slow, pytest.mark.long])])
+@pytest.mark.parametrize(
+    "draws", [pytest.param(30, id="30"), pytest.param(200, id="200", marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def test_intervals_of_the_exponent_hold_it_in_95_of_100_laws(draws):
     held = decided = 0
     for seed in range(draws):
