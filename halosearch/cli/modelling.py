@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from halosearch.training.job import Progress
 
 SAY_EVERY_S = 15.0
-DATA = "Class folders (with train and val, or without), or CIFAR files."
+DATA = (
+    "Class folders (with train and val, or without), CIFAR files, archives of ILSVRC-2012, shards, parquet, or hf:NAME."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def train_model_of(options: ModelOptions) -> None:
             say("stopped before its end; its checkpoint is written. The same line goes on with it.")
         sys.exit(EXIT_BY_SIGNAL[received[0]] if received else 0)
     except DivergedError as error:
-        raise NothingUsableError(str(error), "a lower --learning-rate, or a longer --warmup-epochs") from error
+        raise NothingUsableError(str(error), error.hint) from error
     if world.leads:
         _say_results(about, options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from halosearch.record.folders import Folders, budget_name, find_study, folders_
 from halosearch.run.begin import ResolveDevice, check_free, is_begun
 from halosearch.run.experiments import preset_of, study_of, with_said
 from halosearch.spec.experiment import Arm, Experiment
+from halosearch.spec.presets import Preset
 from halosearch.spec.study import FILE, StudySpec, make_spec, preset_space, read_yaml
 
 LEAST_BUDGETS = 4
@@ -51,15 +52,9 @@ def new_ladder(asked: LadderRequest, resolve_device: ResolveDevice) -> tuple[Stu
         raise UsageError(
             f"a ladder has {LEAST_BUDGETS} budgets at least, not {len(budgets)}", "--budgets 4M,8M,16M,32M"
         )
-    folders = folders_of(asked.root, asked.name)
-    if is_begun(folders):
-        raise UsageError(
-            f"there is a study {asked.name!r} already",
-            f"go on with it: halosearch ladder {asked.name}; or another --name",
-        )
-    check_free(folders)
+    folders = free_folders(asked.root, asked.name)
     device = resolve_device(str(said.get("device", "auto")))
-    preset = preset_of({"preset": said.get("preset"), "images": sorted(set(asked.images)) or None}, device)
+    preset = preset_of_lengths(said, asked.images, device)
     space, seed = preset_space(asked.family, preset, {}), int(said.get("seed", 0))
     arms = [
         arm
@@ -79,6 +74,26 @@ def new_ladder(asked: LadderRequest, resolve_device: ResolveDevice) -> tuple[Stu
     )
     known = {**said, "name": asked.name, "family": asked.family, "device": device, "budget": {"params": budgets[-1]}}
     return study_of(experiment, preset, space, known), folders
+
+
+def free_folders(root: Path, name: str) -> Folders:
+    """The folders of a new ladder or star.
+
+    Raises:
+        UsageError: there is a study of that name.
+    """
+    folders = folders_of(root, name)
+    if is_begun(folders):
+        raise UsageError(
+            f"there is a study {name!r} already", f"go on with it: halosearch ladder {name}; or another --name"
+        )
+    check_free(folders)
+    return folders
+
+
+def preset_of_lengths(said: Mapping[str, Any], images: Sequence[int], device: str) -> Preset:
+    """The preset that was said, with these lengths of training (its own without any)."""
+    return preset_of({"preset": said.get("preset"), "images": sorted(set(images)) or None}, device)
 
 
 def drawn(pool: pd.DataFrame, budget: int, shapes: int, seed: int, *, check: bool = False) -> list[Arm]:

@@ -92,11 +92,10 @@ def _on_worker(config: dict[str, Any]) -> None:
     try:
         train_model(asked, torch.device(str(device)), world, Listening(_tell, _look, lambda: False))
     except HalosearchError as error:
-        write_text(folder_of(asked.root, asked.name) / REFUSED, json.dumps([error.sentence, error.hint]))
+        write_text(refused, json.dumps([error.sentence, error.hint]))
         raise  # the others wait for this one
     except DivergedError as error:
-        said = [str(error), "a lower --learning-rate, or a longer --warmup-epochs"]
-        write_text(folder_of(asked.root, asked.name) / REFUSED, json.dumps(said))
+        write_text(refused, json.dumps([str(error), error.hint]))
         raise
 
 

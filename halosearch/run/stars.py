@@ -10,9 +10,10 @@ from typing import Any
 from halosearch.analysis.shape_law import LEAST_COMPUTES, LEAST_VALUES
 from halosearch.errors import UsageError
 from halosearch.families.known import HALONET, count, parse_candidate
-from halosearch.record.folders import Folders, folders_of
-from halosearch.run.begin import ResolveDevice, check_free, is_begun
-from halosearch.run.experiments import preset_of, study_of
+from halosearch.record.folders import Folders
+from halosearch.run.begin import ResolveDevice
+from halosearch.run.experiments import study_of
+from halosearch.run.ladders import free_folders, preset_of_lengths
 from halosearch.spec.experiment import Experiment
 from halosearch.spec.star import EXAMPLE, star_arms, varied
 from halosearch.spec.study import StudySpec, preset_space
@@ -39,15 +40,9 @@ def new_star(asked: StarRequest, resolve_device: ResolveDevice) -> tuple[StudySp
         UsageError: a value that is not understood, too few values or lengths for a law, or a study of that name.
     """
     said = {k: v for k, v in asked.values.items() if v is not None}
-    folders = folders_of(asked.root, asked.name)
-    if is_begun(folders):
-        raise UsageError(
-            f"there is a study {asked.name!r} already",
-            f"go on with it: halosearch ladder {asked.name}; or another --name",
-        )
-    check_free(folders)
+    folders = free_folders(asked.root, asked.name)
     device = resolve_device(str(said.get("device", "auto")))
-    preset = preset_of({"preset": said.get("preset"), "images": sorted(set(asked.images)) or None}, device)
+    preset = preset_of_lengths(said, asked.images, device)
     if len(preset.rungs) < LEAST_COMPUTES:
         raise UsageError(
             f"how a dial moves needs {LEAST_COMPUTES} lengths of training at least, not {len(preset.rungs)}",

@@ -19,7 +19,7 @@ from halosearch.training.recipe import ModelRecipe
 ASPECT = (3 / 4, 4 / 3)
 FEW, UNREADABLE_SHARE = 16, 0.1
 LEAST = 2
-"""Pictures of a part."""
+"""Pictures of a part: batch norm needs two."""
 RANDAUGMENT_OPERATIONS = 2
 
 

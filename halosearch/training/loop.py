@@ -27,6 +27,7 @@ from halosearch.proxy.data.pictures import Source
 from halosearch.proxy.scoring import to_float
 from halosearch.training.job import ModelJob, Progress
 from halosearch.training.loading import (
+    LEAST,
     EpochKeys,
     Loaded,
     Place,
@@ -41,7 +42,6 @@ from halosearch.training.optimizer import averaged, keep_frozen, make_optimizer
 from halosearch.training.scoring import autocast, score_network
 from halosearch.training.world import World
 
-LEAST_READABLE = 2  # pictures of a part: batch norm needs two
 LOOK_EVERY = 20
 """Steps between two readings of the loss: reading one makes a GPU wait."""
 
@@ -59,7 +59,9 @@ class StoppedError(Exception):
 
 
 class DivergedError(Exception):
-    """The loss is no longer a number."""
+    """The loss is no longer a number; `hint` is the way out."""
+
+    hint = "a lower --learning-rate, or a longer --warmup-epochs"
 
 
 def _quiet(*anything: object) -> None:
@@ -105,13 +107,14 @@ class ModelTrainer:
                 began = self.clock()
                 running.step(progress, parts)
                 progress.seconds += self.clock() - began
-                if progress.step % LOOK_EVERY == 0 or progress.step % steps == 0:
+                epoch_ends = progress.step % steps == 0
+                if progress.step % LOOK_EVERY == 0 or epoch_ends:
                     running.look(progress)
                 due = self.world.any_of(self.clock() - saved > self.save_every_s)
                 stop = self.world.any_of(self.should_stop())
-                if progress.step % steps == 0:
+                if epoch_ends:
                     running.end_epoch(progress, epoch)
-                if due or stop or progress.step % steps == 0:
+                if due or stop or epoch_ends:
                     running.look(progress)
                     running.save(progress)
                     saved = self.clock()
@@ -126,9 +129,9 @@ class _Running:
     def __init__(self, trainer: ModelTrainer) -> None:
         job, recipe = trainer.job, trainer.job.recipe
         self.trainer, self.recipe, self.world = trainer, recipe, trainer.world
-        self.parts = recipe.accumulate * self.world.size
-        check_batch(recipe.batch, self.parts)
-        self.place = Place(len(trainer.source.train), recipe.batch, job.seed, self.parts)
+        parts = recipe.accumulate * self.world.size
+        check_batch(recipe.batch, parts)
+        self.place = Place(len(trainer.source.train), recipe.batch, job.seed, parts)
         network = trainer.network.to(trainer.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Classifier = network
         self.optimizer, self.rates = make_optimizer(network, recipe)
@@ -185,7 +188,7 @@ class _Running:
     def _loss(self, part: Loaded) -> Tensor:
         """Mean loss of a part; a part of which nothing could be read counts nothing, and its gradients are nought."""
         device = self.trainer.device
-        if len(part.labels) < LEAST_READABLE:
+        if len(part.labels) < LEAST:
             side = self.trainer.job.image_size  # every process takes part in every step
             self.network.eval()  # statistics are those of pictures
             nothing: Tensor = self.wrapped(torch.zeros(2, 3, side, side, device=device)).sum() * 0
@@ -223,8 +226,7 @@ class _Running:
         self.trainer.on_look(progress, rate, left)
 
     def end_epoch(self, progress: Progress, epoch: int) -> None:
-        """Score what is kept, and add the epoch's row."""
-        self.look(progress)
+        """Score what is kept, and add the epoch's row; all losses have been looked at."""
         scored, unreadable = self.score()
         progress.unreadable |= unreadable
         progress.unreadable = self.world.joined(progress.unreadable)

@@ -62,16 +62,9 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
 
 
 def keep_frozen(network: Classifier, stages: int) -> None:
-    """Frozen parts keep the statistics that they came with."""
+    """The stem and the first stages, where they are frozen, keep the statistics that they came with."""
     if stages:
-        for part in frozen_parts(network, stages):
+        assert isinstance(network.stem, nn.Module)
+        assert isinstance(network.stages, nn.ModuleList)
+        for part in (network.stem, *list(network.stages)[:stages]):
             part.eval()
-
-
-def frozen_parts(network: Classifier, stages: int) -> list[nn.Module]:
-    """The stem and the first stages."""
-    if not stages:
-        return []
-    assert isinstance(network.stem, nn.Module)
-    assert isinstance(network.stages, nn.ModuleList)
-    return [network.stem, *list(network.stages)[:stages]]

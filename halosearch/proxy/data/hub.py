@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from halosearch.errors import EnvironmentFault
 from halosearch.families.foreign import import_optional
@@ -18,36 +19,29 @@ IMAGES, CLASSES = ("image", "img", "jpg", "png"), ("label", "labels", "fine_labe
 
 
 @dataclass(frozen=True, slots=True)
-class HubData:
-    """Map-style data sets of (image, label), names of classes, a sentence, a mark of the whole."""
-
-    train: Rows
-    test: Rows
-    classes: tuple[str, ...]
-    description: str
-    mark: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of a table as (image, label)."""
+class RowPictures:
+    """Rows of a table, with their labels beside: a picture is not decoded for its class."""
 
     table: Any
     image: str
-    label: str
+    labels: np.ndarray
 
     def __len__(self) -> int:
         """How many."""
-        return len(self.table)
+        return len(self.labels)
 
-    def labels(self) -> np.ndarray:
-        """Every row's class."""
-        return np.array(self.table[self.label], np.int64)
+    def name(self, index: int) -> str:
+        """Its number."""
+        return f"row {index}"
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        """The picture and its class."""
-        row = self.table[index]
-        return row[self.image], int(row[self.label])
+    def label(self, index: int) -> int:
+        """Its class."""
+        return int(self.labels[index])
+
+    def picture(self, index: int) -> Image.Image:
+        """Decoded now."""
+        found: Image.Image = self.table[index][self.image].convert("RGB")
+        return found
 
 
 def is_hub(data: str) -> bool:
@@ -60,8 +54,8 @@ def is_hub(data: str) -> bool:
     return root.is_dir() and any(any(folder.glob("*.parquet")) for folder in (root, root / "data"))
 
 
-def open_hub(data: str) -> HubData:
-    """Training pictures, and those of the validation split, or of the test split without one.
+def open_hub(data: str) -> tuple[RowPictures, RowPictures, tuple[str, ...], str, str]:
+    """Training pictures, those of the validation split (or of the test split without one), names of classes, a sentence, a mark of the whole.
 
     Raises:
         EnvironmentFault: datasets is missing, nothing of that name can be loaded, or it has no pictures with classes.
@@ -96,6 +90,5 @@ def open_hub(data: str) -> HubData:
         parts = [each.cast_column(image, library.Image()) for each in parts]
     sizes = [(part.num_rows, part.data.nbytes, str(part.features)) for part in (found["train"], found[scored])]
     mark = hashlib.sha256(repr((name if data.startswith(PREFIX) else "", sizes)).encode()).hexdigest()
-    return HubData(
-        Rows(parts[0], image, label), Rows(parts[1], image, label), tuple(names), f"{Path(name).name} by datasets", mark
-    )
+    train, test = (RowPictures(part, image, np.array(part[label], np.int64)) for part in parts)
+    return train, test, tuple(names), f"{Path(name).name} by datasets", mark

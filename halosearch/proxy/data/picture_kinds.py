@@ -1,4 +1,4 @@
-"""Pictures by index, whatever they lie in: files, memory, rows of a table, any Dataset."""
+"""Pictures by index, whatever they lie in: files, memory, any Dataset; those of archives and tables are where these are opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from PIL import Image
 
 from halosearch.proxy.data.decoding import DEPTHS, open_upright
 from halosearch.proxy.data.folder_layout import shown
-from halosearch.proxy.data.hub import Rows
 from halosearch.proxy.data.names import PackedNames
 
 
@@ -114,28 +113,3 @@ class AnyPictures:
         if pixels.dtype != np.uint8 or pixels.shape[-1] != 3:
             raise ValueError(f"an image of {pixels.dtype} {pixels.shape} is no bytes of three colours")
         return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-@dataclass(frozen=True, slots=True)
-class RowPictures:
-    """Rows of a table, with their labels beside: a picture is not decoded for its class."""
-
-    rows: Rows
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.labels)
-
-    def name(self, index: int) -> str:
-        """Its number."""
-        return f"row {index}"
-
-    def label(self, index: int) -> int:
-        """Its class."""
-        return int(self.labels[index])
-
-    def picture(self, index: int) -> Image.Image:
-        """Decoded now."""
-        found: Image.Image = self.rows[index][0].convert("RGB")
-        return found

@@ -21,7 +21,7 @@ from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.folder_layout import ALL, MIN_CLASSES, deal, look_through, shown
 from halosearch.proxy.data.hub import is_hub, open_hub
 from halosearch.proxy.data.names import PackedNames
-from halosearch.proxy.data.picture_kinds import ArrayPictures, FilePictures, Pictures, RowPictures
+from halosearch.proxy.data.picture_kinds import ArrayPictures, FilePictures, Pictures
 from halosearch.proxy.data.tars import is_ilsvrc, mark_of, open_ilsvrc, open_shards, shards_of
 
 LOOKED_AT = 64
@@ -121,10 +121,9 @@ def _of_shards(root: Path) -> Source:
 
 
 def _of_hub(data: str) -> Source:
-    found = open_hub(data)
-    train, test = (RowPictures(rows, rows.labels()) for rows in (found.train, found.test))
-    check_labels(found.description, train.labels, test.labels)
-    return Source(train, test, found.classes, f"{found.description} ({_counts(train, test)})", (), found.mark)
+    train, test, classes, words, mark = open_hub(data)
+    check_labels(words, train.labels, test.labels)
+    return Source(train, test, classes, f"{words} ({_counts(train, test)})", (), mark)
 
 
 def _of_cifar(root: Path) -> Source:
