@@ -133,7 +133,7 @@ def main():
             table(["pixels", "reader", "pictures a second", "ratio to halosearch's in the same rounds"], rows),
             f"A folder of {count:,.0f} files in 1,000 classes opens in **{seconds:.1f} s**, with at most **{memory:.0f} MiB** of memory in all.",
             *([f"torchvision is not here: {missing}"] if missing else []),
-            "FFCV and DALI were not measured: neither installs here.",
+            "FFCV and DALI were not measured: the source of FFCV did not build here, and DALI needs CUDA.",
         ]
     )
     document = {"provenance": where, "rates": found, "opened": {"files": count, "seconds": seconds, "mib": memory}}
