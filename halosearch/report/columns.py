@@ -17,10 +17,10 @@ class Column:
     kind: str
 
 
-SCORE = Column("score", "score (share explained of what is asked)", log=False, kind="score")
+SCORE = Column("score", "score", log=False, kind="score")
 COSTS = (
-    Column("step_time_s", "measured training step of the full candidate (s)", log=True, kind="cost"),
-    Column("predicted_step_time_s", "predicted training step, trial left out of the fit (s)", log=True, kind="cost"),
+    Column("step_time_s", "training step of the full network (s)", log=True, kind="cost"),
+    Column("predicted_step_time_s", "predicted training step (s)", log=True, kind="cost"),
     Column("macs", "MACs", log=True, kind="cost"),
     Column("params", "parameters", log=False, kind="cost"),
     Column("activations", "activations (elements)", log=True, kind="cost"),

@@ -14,14 +14,17 @@ from halosearch.families.published import published_models
 from halosearch.files import write_text
 from halosearch.record.trials import to_json
 from halosearch.report.columns import COLUMNS
+from halosearch.report.examples import examples
 from halosearch.report.figures import figures
-from halosearch.report.figures.front import draw_front, prepare_front, published_marks
+from halosearch.report.figures.front import draw_front, half_noise, prepare_front, published_marks
+from halosearch.report.figures.network import draw_network
 from halosearch.report.figures.trials import CURVE_POINTS, prepare_curves
 from halosearch.report.printed import printed
 from halosearch.report.rediscovery import SCALING
+from halosearch.report.sections import ACCURACY, accuracies, asked, choices, lines, named_trial, tested
 from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.trial_rows import csv_text, flat_table
-from halosearch.report.wording import seconds_words, trial_of
+from halosearch.report.wording import answer_groups, seconds_words
 from halosearch.report.worth import images_words
 
 TABLE = (
@@ -45,7 +48,6 @@ TABLE = (
 TABLE_COLUMNS = [{"name": name, "title": title, "kind": kind} for name, title, kind in TABLE]
 MOST_PLAIN_ROWS = 100
 """Rows of the table that are there without JavaScript; the page's own table shows all."""
-PART = "part_"
 REFERENCE_COLUMNS = ("score", "step_time_s", "params", "macs", "activations", "memory_bytes", "seconds")
 
 
@@ -87,26 +89,89 @@ def render(summary: dict[str, Any]) -> str:
     return _render(summary, table, csv_text(flat_table(summary, rivals=True)))
 
 
+TITLES = {
+    "choose": "Which to take",
+    "networks": "What the networks look like",
+    "asked": "What they were asked",
+    "trust": "How far to trust it",
+    "dials": "Which dials matter",
+    "course": "How the search went",
+    "trials": "All trials",
+    "published": "Published networks",
+    "sources": "Where the numbers come from",
+    "words": "Words",
+}
+"""Headings of the sections below the first screen; the navigation has the same words."""
+OF_TRIALS = ("networks", "dials", "course", "trials")
+"""Sections of a study that has trials."""
+
+
 def _render(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> str:
     front = draw_front(prepare_front(summary, table))
+    parts, pictures = asked(summary, table), examples(summary["spec"])
+    there = [id for id in TITLES if id not in OF_TRIALS or summary["trials"]]
     return page(
         "page.html.j2",
         summary["study"],
         page_data(summary, table, csv) if summary["trials"] else None,
         summary=summary,
-        decisions=[d | trial_of(summary, d["trial"]) for d in summary["decisions"]],
-        columns=TABLE_COLUMNS,
+        headline=summary["headline"],
+        groups=answer_groups(summary),
+        choices=choices(summary),
+        titles=TITLES,
+        navigation=[(id, TITLES[id]) for id in there if id != "networks" or summary["networks"]],
+        lines=lines(summary, parts, len(pictures)),
+        networks=_drawings(summary),
+        pictures=pictures,
+        accuracies=accuracies(summary),
+        named=named_trial(summary),
+        tested=tested(summary),
+        taus=_taus(summary),
+        columns=_shown_columns(table),
         shown=_plain_rows(summary),
-        static_front=base64_text(printed(front, "svg")),
+        static_front=base64_text(printed(front, "svg", on_page=True)),
         curve_points=CURVE_POINTS,
         scaling=SCALING,
         published=published_models(),
         facts=_facts(summary),
-        parts=score_parts(table),
-        labels=[name.removeprefix("accuracy_") for name in table.columns if name.startswith("accuracy_")],
+        parts=parts,
+        labels=[name.removeprefix(ACCURACY) for name in table.columns if name.startswith(ACCURACY)],
         provenance=to_json(summary["provenance"]),
         study_yaml=study_yaml(summary),
     )
+
+
+def _drawings(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The drawn networks: the named trial's and the rivals' are shown, the others when their trial is pinned."""
+    first = named_trial(summary)
+    return [
+        each | {"first": each["trial"] == first, "svg": draw_network(each["rows"], f"stages of {each['title']}")}
+        for each in summary["networks"]
+    ]
+
+
+def _taus(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every agreement of a ranking with the scores that is known, in words."""
+    found, rungs = summary["validation"], summary["spec"]["preset"]["rungs"]
+    last = f"{rungs[-1]:,}"
+    known: list[tuple[str, Any]] = [("the same training, another seed", summary["agreement"])]
+    known += [(f"{images:,} images instead of {last}", tau) for images, tau in zip(rungs, found["rungs"], strict=False)]
+    known.append(("a linear fit of dials and costs that has not seen the candidate (no training)", found.get("beyond")))
+    known += [
+        (f"{images:,} images instead of {last}, another seed", tau)
+        for images, tau in zip(rungs, found.get("lengths", []), strict=False)
+    ]
+    known += [(f"{name.replace('_', ' ')} (no training)", tau) for name, tau in found["baselines"].items()]
+    return [(name, tau) for name, tau in known if tau is not None]
+
+
+def _shown_columns(table: pd.DataFrame) -> list[dict[str, str]]:
+    """The columns of the table that say something of some trial."""
+    return [column for column in TABLE_COLUMNS if column["name"] in table and _says(table[column["name"]])]
+
+
+def _says(column: pd.Series[Any]) -> bool:
+    return bool(column.notna().any()) and bool((column.astype(str) != "").any())
 
 
 def page_data(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> dict[str, Any]:
@@ -116,7 +181,7 @@ def page_data(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> dict[st
         "name": summary["study"],
         "csv": csv,
         "columns": [asdict(column) for column in COLUMNS if column.kind != "dial" or column.name in table],
-        "table": TABLE_COLUMNS,
+        "table": _shown_columns(table),
         "curves": [[c["trial"], [value for point in c["points"] for value in point]] for c in curves],
         "figures": {
             name: _without_trials(figure) for name, figure in figures(summary, table, curves, trials=False).items()
@@ -124,6 +189,11 @@ def page_data(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> dict[st
         "config": CONFIG,
         "band": [] if summary["attainment"] is None else summary["attainment"]["band"],
         "reference": reference and {name: reference.get(name) for name in REFERENCE_COLUMNS},
+        "finals": [
+            {"trial": final["trial"], "low": final["low"], "high": final["high"], "score": final["score"]}
+            for final in summary["finals"]
+        ],
+        "halfNoise": half_noise(summary),
         "marks": {cost: published_marks(cost, table[cost].tolist()) for cost in ("params", "macs")},
     }
 
@@ -146,19 +216,6 @@ def _plain_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
         return trial["trial"] not in front, -score if score is not None else float("inf"), trial["trial"]
 
     return sorted(summary["trials"], key=rank)[:MOST_PLAIN_ROWS]
-
-
-def score_parts(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the scores of complete trials are made of: mean of each part, and the best trial's; nothing where a score has no parts."""
-    done = table[(table["state"] == "complete") & table["score"].notna()] if len(table) else table
-    names = [name for name in table.columns if name.startswith(PART)] if len(done) else []
-    if not names:
-        return []
-    best = done.sort_values("score", ascending=False).iloc[0]
-    return [
-        {"name": name.removeprefix(PART).replace("_", " "), "mean": float(done[name].mean()), "best": float(best[name])}
-        for name in names
-    ]
 
 
 def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:

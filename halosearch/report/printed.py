@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
-from halosearch.report.figures.style import short_number  # noqa: E402
+from halosearch.report.figures.style import INK, short_number  # noqa: E402
 
 WIDTH = 6.3
 PIXELS_PER_INCH = 130
@@ -56,19 +56,25 @@ STYLE: Any = {
     "legend.fontsize": 8,
 }
 
+ON_PAGE: Any = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
 
-def printed(figure: Any, kind: str) -> bytes:
+
+def printed(figure: Any, kind: str, *, on_page: bool = False) -> bytes:
     """A Plotly figure of this package as the bytes of an SVG or PDF file; the same figure gives the same bytes.
+
+    `on_page`: in the grey of a page's charts and without a background, so that it suits light and dark.
 
     Raises:
         ValueError: the figure holds a mark that is not translated.
     """
     source = figure.to_plotly_json()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE | (ON_PAGE if on_page else {})):
         drawn = _draw(source["data"], source["layout"])
         target = io.BytesIO()
         metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {"CreationDate": None, "ModDate": None}
-        drawn.savefig(target, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.06, dpi=300)
+        drawn.savefig(
+            target, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.06, dpi=300, transparent=on_page
+        )
     return target.getvalue()
 
 
@@ -109,7 +115,7 @@ def _axis(axes: Any, drawn: Any, one: dict[str, Any], which: str) -> None:
         getattr(axes, f"set_{which}label")(title)
     if one.get("type") == "log":
         getattr(axes, f"set_{which}scale")("log")
-        drawn.set_major_locator(LogLocator(10, (1.0, 2.0, 5.0)))
+        drawn.set_major_locator(LogLocator(10, (1.0, 2.0, 3.0, 5.0, 7.0)))
         drawn.set_minor_formatter(NullFormatter())
     if one.get("tickvals") is not None:
         getattr(axes, f"set_{which}ticks")(one["tickvals"], one["ticktext"])

@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from halosearch import __version__
 from halosearch.report.figures.style import short_number
+from halosearch.report.terms import GLOSSARY, TERMS, meaning
 from halosearch.report.wording import seconds_words
 
 CONFIG = {
@@ -33,7 +34,14 @@ def page(template: str, title: str, data: dict[str, Any] | None, **values: Any) 
     script = f'"use strict";\n{"".join(_asset(name) for name in SCRIPTS)}'
     library = get_plotlyjs()
     hashes = " ".join(f"'sha256-{base64_text(hashlib.sha256(text.encode()).digest())}'" for text in (script, library))
-    shared = {"hashes": hashes, "script": script, "style": _asset("page.css"), "title": title, "version": __version__}
+    shared: dict[str, Any] = {
+        "glossary": GLOSSARY,
+        "hashes": hashes,
+        "script": script,
+        "style": _asset("page.css"),
+        "title": title,
+        "version": __version__,
+    }
     if data is not None:
         shared |= {"data": json_text(data), "library": _packed_library()}
     return _environment().get_template(template).render(**shared, **values)
@@ -56,12 +64,27 @@ def _environment() -> Environment:
     )
     environment.filters["seconds"] = seconds_words
     environment.filters["short"] = short_number
+    environment.filters |= {"slug": slug, "meaning": meaning, "explained": TERMS.__contains__, "dials": dials_in}
     return environment
 
 
 @functools.cache
 def _asset(name: str) -> str:
     return resources.files("halosearch.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def slug(word: str) -> str:
+    """A word as part of an element's id."""
+    return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in word)
+
+
+def dials_in(text: str) -> list[tuple[str, str]]:
+    """A candidate's notation as (name, value) pairs; a name alone has no value."""
+    head, colon, rest = text.partition(":")
+    named = [(head, "")] if colon and "=" not in head else []
+    parts = (rest if named or colon else text).split(",")
+    pairs = [part.partition("=") for part in parts if part]
+    return named + [(name, value) for name, _, value in pairs]
 
 
 def base64_text(content: bytes) -> str:

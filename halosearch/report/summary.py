@@ -15,6 +15,8 @@ from halosearch.families.known import candidate_text, config_of_dials, count, ne
 from halosearch.record.trials import Trial, anchor_of, reference_of
 from halosearch.report.evidence import Evidence
 from halosearch.report.finals import final_scores, front_certainty, mean_scores
+from halosearch.report.headline import headline
+from halosearch.report.networks import networks
 from halosearch.report.redaction import redact_all
 from halosearch.report.rediscovery import rediscovery
 from halosearch.report.rivals import rivals
@@ -63,8 +65,10 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     )
     summary["provenance"] = _provenance(evidence)  # versions look like addresses; nothing of a machine's own is in it
     summary["trials"] = trials
+    summary["networks"] = networks(evidence, summary)
     summary["rediscovery"] = rediscovery(summary)
     summary["answer"] = answer_sentences(summary)
+    summary["headline"] = headline(summary)
     return summary
 
 
@@ -180,6 +184,10 @@ def _failures(trials: list[Trial]) -> list[dict[str, Any]]:
 def _provenance(evidence: Evidence) -> dict[str, Any]:
     anchor = anchor_of(evidence.rows) or {}
     spec = evidence.spec
+    lasted = (row.result.get("seconds") for row in evidence.rows)
+    spent = [
+        float(seconds) for seconds in lasted if isinstance(seconds, (int, float))
+    ]  # of trainings; timings have a dict
     return {
         "halosearch": spec["halosearch"],
         "space_hash": spec["space_hash"],
@@ -189,6 +197,8 @@ def _provenance(evidence: Evidence) -> dict[str, Any]:
         "device": anchor.get("device", {}),
         "anchor": anchor,
         "seconds_by_state": _seconds(evidence.trials),
+        "spent_seconds": round(sum(spent), 1),
+        "evaluations": len(spent),
         "runs_beyond_first": sum(max(0, trial.runs - 1) for trial in evidence.trials),
     }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
 from halosearch.families.known import member_title
+from halosearch.record.evaluation import COMPLETE
+from halosearch.report.headline import first_final, fraction, ties, trial_of
 from halosearch.report.rivals import rival_sentences
 from halosearch.report.worth import images_words, worth_sentences
 
@@ -16,13 +17,23 @@ MOST_LISTED = 30
 """Trials that a sentence lists by number."""
 
 
+def answer_groups(summary: dict[str, Any]) -> dict[str, list[str]]:
+    """The answer's sentences by what they are about: found, trust, costs, images, published."""
+    groups = {
+        "found": [*_rediscovery(summary), *_recommended(summary), _best(summary), *rival_sentences(summary)],
+        "trust": [],
+        "costs": _prediction(summary),
+        "images": _worth(summary),
+        "published": _reference(summary) + summary["published"],
+    }
+    if summary["decisions"]:
+        groups["trust"] = _noise(summary) + worth_sentences(summary) + _trivial(summary)
+    return groups
+
+
 def answer_sentences(summary: dict[str, Any]) -> list[str]:
     """What was found, how sure, on what; the first sentence is the answer."""
-    sentences = [*_rediscovery(summary), *_recommended(summary), _best(summary), *rival_sentences(summary)]
-    if summary["decisions"]:
-        sentences += _noise(summary) + worth_sentences(summary) + _trivial(summary)
-    sentences += _reference(summary) + _prediction(summary) + _worth(summary) + summary["published"]
-    return sentences
+    return [sentence for group in answer_groups(summary).values() for sentence in group]
 
 
 def _rediscovery(summary: dict[str, Any]) -> list[str]:
@@ -39,12 +50,6 @@ def _rediscovery(summary: dict[str, Any]) -> list[str]:
 def first_sentence(summary: dict[str, Any]) -> str:
     """What is recommended, or the best so far."""
     return [*_recommended(summary), _best(summary)][0]
-
-
-def trial_of(summary: dict[str, Any], number: int) -> dict[str, Any]:
-    """The summary's row of a trial."""
-    found: dict[str, Any] = next(trial for trial in summary["trials"] if trial["trial"] == number)
-    return found
 
 
 def step_time_words(trial: dict[str, Any], summary: dict[str, Any]) -> str:
@@ -67,53 +72,43 @@ def seconds_words(seconds: float | None) -> str:
 
 def _recommended(summary: dict[str, Any]) -> list[str]:
     """The finalists' numbers, the only ones that are recommended."""
-    finals = summary["finals"]
-    if not finals:
+    first = first_final(summary)
+    if first is None:
         return []
-    first = finals[0]
-    trial = trial_of(summary, first["trial"])
+    trial, others = trial_of(summary, first["trial"]), ties(summary)
     interval = "" if first["low"] is None else f" [{first['low']:.3f}, {first['high']:.3f}]"
-    others = [f["trial"] for f in finals[1:] if not _differs(first, f)]
     apart = (
         f"trial{'s' if len(others) > 1 else ''} {', '.join(map(str, others))} cannot be told from it"
         if others
         else "the other finalists score less"
-        if len(finals) > 1
+        if len(summary["finals"]) > 1
         else "it was the only finalist"
     )
     return [
         f"Recommended: trial {first['trial']}, {trial['candidate']}: score {first['score']:.3f}{interval} on {first['images']:,} images "
-        f"that the search never saw (mean of {first['seeds']} further seed{'s' if first['seeds'] > 1 else ''}; in the search it had "
-        f"{first['search_score']:.3f}), {trial['params']:,} parameters, {trial['macs'] / 1e9:.2f} GMACs, {step_time_words(trial, summary)}; {apart}."
+        f"that the search never saw (mean of {first['seeds']} further seed{'s' if first['seeds'] > 1 else ''}), "
+        f"{trial['params']:,} parameters, {trial['macs'] / 1e9:.2f} GMACs, {step_time_words(trial, summary)}; {apart}."
     ]
 
 
 def _best(summary: dict[str, Any]) -> str:
     budget = summary["spec"]["budget"]
-    under = f"{budget['params']:,} parameters (±{100 * budget['tolerance']:g} %)"
+    under = f"{budget['params']:,} parameters ±{100 * budget['tolerance']:g} %"
     if not summary["decisions"]:
         ended = ", ".join(f"{n} {state}" for state, n in summary["counts"].items()) or "no trial"
-        return f"No trial under {under} gave a usable result: {ended}."
-    best = _best_trial(summary)
-    complete = summary["counts"].get("complete", 0)
+        return f"No trial of {under} gave a usable result: {ended}."
+    best, first = _best_trial(summary), first_final(summary)
+    tried = f"{summary['counts'].get(COMPLETE, 0)} candidates of {under} trained to the end{_stopped(summary)}"
+    if first is not None and first["trial"] == best["trial"]:
+        return f"It had the best score of the search, too: {best['score']:.3f} on the search's own test images, from one seed, of {tried}."
     return (
-        f"Best of {complete} fully trained candidates{_stopped(summary)} under {under}: trial {best['trial']}, {best['candidate']}: "
-        f"score {best['score']:.3f}, "
+        f"Best in the search, of {tried}: trial {best['trial']}, {best['candidate']}: score {best['score']:.3f} from one seed, "
         f"{best['params']:,} parameters, {best['macs'] / 1e9:.2f} GMACs, {step_time_words(best, summary)}."
     )
 
 
 def _reason(summary: dict[str, Any]) -> str:
     return str(summary["validation"]["reason"])
-
-
-def _differs(first: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two means differ by more than the 95 % interval of their difference; without known noise nothing does."""
-    if first["low"] is None or other["low"] is None:
-        return False
-    return bool(
-        first["score"] - other["score"] > math.hypot(first["score"] - first["low"], other["score"] - other["low"])
-    )
 
 
 def _best_trial(summary: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +181,8 @@ def _noise(summary: dict[str, Any]) -> list[str]:
         f"Scores of the search are from one seed each; the standard deviation of one score is {noise['sd']:.3f} "
         f"({noise['scores']} scores of {noise['candidates']} candidates), and {tied}.",
         f"Test-retest agreement of the ranking: Kendall tau {agreement['tau']:.2f} [{agreement['low']:.2f}, {agreement['high']:.2f}], "
-        f"n = {agreement['n']} candidates trained with two seeds; this noise allows {agreement['ceiling']:.2f} at most against the truth: {verdict}.",
+        f"n = {agreement['n']} candidates trained with two seeds; with this noise "
+        f"scores agree with the true order by {agreement['ceiling']:.2f} at most: {verdict}.",
     ]
 
 
@@ -227,7 +223,8 @@ def _worth(summary: dict[str, Any]) -> list[str]:
     spec = summary["spec"]
     preset = spec["preset"]
     how = (
-        f"What was trained is each candidate's twin at {preset['width_multiplier']:g} of its width, on {images_words(preset)}, "
+        f"What was trained is a copy of each candidate with {fraction(preset['width_multiplier'])} of its channels (its twin), "
+        f"on {images_words(preset)}, "
         f"scored on {summary['data'].get('images', {}).get('test', preset['test_images']):,}."
     )
     dense, labels = (summary["data"].get(kind, ()) for kind in ("dense", "factors"))

@@ -45,6 +45,12 @@ class Opened:
         self.dialogs.append(dialog.message)
         dialog.dismiss()
 
+    def unfold(self):
+        """Open every section; returns when its charts are drawn."""
+        self.page.evaluate("document.querySelectorAll('section > details').forEach(d => { d.open = true; })")
+        if self.page.locator("#data").count():
+            self.page.wait_for_selector("section > details:not([data-drawn=yes])", state="detached")
+
     def selected(self):
         return self.page.evaluate("halosearch.selected()")
 

@@ -45,6 +45,7 @@ def study(tmp_path_factory):
 def kept_open(browser, study):
     allowed = ["clipboard-read", "clipboard-write"]
     with Tab(browser, study[0], viewport={"width": 1280, "height": 900}, permissions=allowed) as opened:
+        opened.unfold()
         yield opened
 
 
@@ -84,7 +85,8 @@ def front_of(rows, cost):
 
 def test_it_opens_offline_asks_for_nothing_and_needs_no_webgl(tab, study):
     assert set(tab.requests) <= {tab.url} | {url for url in tab.requests if url.startswith("blob:")}
-    shown = tab.page.locator("#answer").inner_text()
+    shown = tab.page.locator("main").inner_text()
+    assert study[1]["headline"]["sentence"] in tab.page.locator("#sentence").inner_text()
     for sentence in study[1]["answer"]:
         assert " ".join(sentence.split()) in " ".join(shown.split())
     assert tab.page.locator("canvas").count() == 8  # two for each linked chart
@@ -249,7 +251,7 @@ def test_the_address_restores_the_view(browser, tab, study):
     for _ in range(40):
         tab.page.keyboard.press("ArrowRight")
     tab.page.fill("#search", "rb=2")
-    tab.page.get_by_role("button", name="parameters", exact=True).click()
+    tab.page.locator("#trials").get_by_role("button", name="parameters", exact=True).click()
     tab.page.locator("#trials tbody button").first.click()
     tab.settled()
     seen = [
@@ -261,6 +263,7 @@ def test_the_address_restores_the_view(browser, tab, study):
     fragment = tab.fragment()
     assert fragment.startswith("#x=macs")
     with Tab(browser, study[0], fragment=fragment, viewport={"width": 1280, "height": 900}) as again:
+        again.unfold()
         got = [
             again.selected(),
             again.front(),
@@ -286,7 +289,7 @@ def test_the_json_that_is_saved_is_the_table(tab, study):
 
 
 def test_copied_commands_parse(tab):
-    buttons = tab.page.locator("button[data-copy]")
+    buttons = tab.page.locator("button[data-copy]:visible")
     assert buttons.count() >= 5
     for number in range(buttons.count()):
         buttons.nth(number).click()
@@ -300,7 +303,7 @@ def test_copied_commands_parse(tab):
 def test_keys_alone_reach_everything(tab):
     reached = set()
     tab.page.evaluate("document.activeElement.blur()")
-    for _ in range(260):
+    for _ in range(400):
         tab.page.keyboard.press("Tab")
         reached.add(
             tab.page.evaluate(
@@ -342,13 +345,17 @@ def test_axe_finds_nothing_serious(browser, study, theme, width):
 def test_without_javascript_answer_table_and_a_front_are_there(browser, study):
     with Tab(browser, study[0], wait=False, java_script_enabled=False) as tab:
         assert tab.requests == [tab.url]
+        assert study[1]["headline"]["sentence"] in tab.page.locator("#sentence").inner_text()
         assert study[1]["answer"][0][:60] in tab.page.locator("#answer").inner_text()
-        picture = tab.page.locator("figure img")
+        picture = tab.page.locator("#static-front img")
         assert picture.is_visible()
         assert picture.bounding_box()["height"] > 200
         assert tab.page.locator("#trials tbody tr").count() == 100
         assert tab.page.locator("#axis").is_hidden()
-        assert tab.page.locator("#rediscovery tbody tr").count() == 6
+        table = tab.page.locator("#trials")
+        assert table.is_hidden()
+        tab.page.locator("#h-trials").click()  # sections unfold without a script
+        assert table.is_visible()
 
 
 def test_hostile_words_execute_nothing(browser, tmp_path):
@@ -366,6 +373,7 @@ def test_hostile_words_execute_nothing(browser, tmp_path):
     summary = summarise(found)
     page = write_report(tmp_path, summary)
     with Tab(browser, page) as tab:
+        tab.unfold()
         tab.page.fill("#search", "alert")
         tab.settled()
         assert tab.selected() == [25]
@@ -400,7 +408,9 @@ def test_small_and_sad_studies_open(browser, tmp_path, size, share):
     page = write_report(tmp_path, summary)
     with Tab(browser, page, wait=size > 0) as tab:
         assert tab.complaints == []
+        tab.unfold()
         assert summary["answer"][0] in tab.page.locator("#answer").inner_text()
+        assert tab.page.locator("#sentence").inner_text() == summary["headline"]["sentence"]
         if size:
             assert len(tab.selected()) == size
             assert tab.front() == summary["front"]
@@ -468,7 +478,7 @@ def test_pinning_keeps_page_and_focus(tab):
 
 
 def test_a_slider_moved_there_and_back_is_no_filter(tab):
-    slider = tab.page.locator("input[aria-label^='highest measured']")
+    slider = tab.page.locator("input[aria-label^='highest training step']")
     slider.focus()
     tab.page.keyboard.press("ArrowLeft")
     tab.settled()

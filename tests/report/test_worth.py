@@ -1,10 +1,8 @@
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from halosearch.report.page import score_parts
 from halosearch.report.worth import SWEEPS, images_words, worth_sentences
 from halosearch.spec.presets import PRESETS
 
@@ -69,20 +67,3 @@ def test_the_three_questions_are_answered_with_interval_and_n(rest, said):
     assert "0.50 [0.30, 0.70] (n = 40)" in beyond
     assert said in beyond
     assert "768 images 0.50 [0.30, 0.70]" in length
-
-
-def test_parts_are_means_over_complete_trials_beside_the_best_ones():
-    table = pd.DataFrame(
-        {
-            "state": ["complete", "complete", "failed"],
-            "score": [0.2, 0.4, None],
-            "part_shape": [0.1, 0.3, None],
-            "part_object_mask": [0.5, 0.1, None],
-        }
-    )
-    assert score_parts(table) == [
-        {"name": "shape", "mean": pytest.approx(0.2), "best": 0.3},
-        {"name": "object mask", "mean": pytest.approx(0.3), "best": 0.1},
-    ]
-    assert score_parts(table.drop(columns=["part_shape", "part_object_mask"])) == []
-    assert score_parts(table[2:]) == []

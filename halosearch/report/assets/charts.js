@@ -1,3 +1,18 @@
+// Round numbers of an axis from low to high: few, and at least three where there are as many.
+function logTicks(low, high) {
+  for (const steps of [[1], [1, 3], [1, 2, 5], [1, 2, 3, 5, 7], [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9]]) {
+    const found = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
+      for (const step of steps) {
+        const value = Number((step * 10 ** power).toPrecision(3));
+        if (value >= low && value <= high) found.push(value);
+      }
+    }
+    if (found.length >= 4 || steps.length > 6) return found;
+  }
+  return [];
+}
+
 // Plotly charts with the trials painted above them, brushing, tips.
 
 class Charts {
@@ -16,6 +31,7 @@ class Charts {
     figure.layout.font.color = this.ink();
     const layers = figure.data.filter((trace) => trace.meta);
     if (id === "front" || id === "slices") this.fitPanels(figure, layers);
+    if (id === "front") this.fitTicks(figure.layout);
     if (id === "front") figure.data.forEach((trace) => { if (trace.name === "front") trace.hoverinfo = "skip"; });
     const brushed = id === "front" || id === "slices";
     figure.layout.dragmode = brushed ? "select" : "zoom";
@@ -33,6 +49,15 @@ class Charts {
     this.point(holder, overlay);
   }
 
+  get drawn() { return new Set(this.plots.keys()); }
+
+  // Plotly labels a logarithmic axis of less than a decade with one number or none.
+  fitTicks(layout) {
+    const axis = layout.xaxis;
+    const ticks = axis.type === "log" ? logTicks(10 ** axis.range[0], 10 ** axis.range[1]) : null;
+    layout.xaxis = { ...axis, tickmode: ticks ? "array" : "auto", tickvals: ticks || undefined, ticktext: ticks ? ticks.map(shortNumber) : undefined };
+  }
+
   ink() { return getComputedStyle(document.documentElement).getPropertyValue("--soft").trim(); }
 
   // Plotly does not see the painted trials, so it is told how far they reach.
@@ -48,7 +73,9 @@ class Charts {
   reach(name, log) {
     const values = this.trials.across(name, false), score = this.trials.columns.score;
     let low = Infinity, high = -Infinity;
+    const up = name === "score" ? this.trials.heights : values;
     for (let i = 0; i < this.trials.n; i++) {
+      if (up !== values) { low = Math.min(low, Number.isNaN(up[i]) ? low : up[i]); high = Math.max(high, Number.isNaN(up[i]) ? high : up[i]); }
       if (Number.isNaN(values[i]) || Number.isNaN(score[i]) || (log && values[i] <= 0)) continue;
       low = Math.min(low, values[i]);
       high = Math.max(high, values[i]);
@@ -58,6 +85,7 @@ class Charts {
     if (name === "step_time_s") {
       for (const end of ["step_time_low_s", "step_time_high_s"]) more.push(...(this.trials.text[end] || []).filter(Boolean).map(Number));
     }
+    if (name === "score") for (const final of this.data.finals) more.push(final.low ?? final.score, final.high ?? final.score);
     const reference = this.data.reference && this.data.reference[name];
     if (reference !== null && reference !== undefined && (name === "score" || name === this.selection.axis)) more.push(reference);
     for (const value of more) {
@@ -91,7 +119,9 @@ class Charts {
     const key = JSON.stringify([axis, rows, shown]);
     if (key === this.frontKey) return;
     this.frontKey = key;
-    const update = { x: [x], y: [at("score")], error_x: [bars] };
+    const half = this.data.halfNoise;
+    const noise = half === null ? { visible: false } : { type: "data", visible: true, color: "#D55E00", thickness: 1, width: 0, array: rows.map(() => half) };
+    const update = { x: [x], y: [at("score")], error_x: [bars], error_y: [noise] };
     if (shown !== this.bandShown) for (const k of band) plot.data[k].visible = shown;
     this.bandShown = shown;
     Plotly.restyle(plot, update, [place]);
@@ -108,7 +138,7 @@ class Charts {
       ? { type: "data", symmetric: false, color: "#009E73", thickness: 1,
           array: cell("step_time_high_s").map((high, k) => high - x[k]), arrayminus: cell("step_time_low_s").map((low, k) => x[k] - low) }
       : { visible: false };
-    return { x, y: at("score"), error_x: bars, hoverinfo: "skip" };
+    return { x, error_x: bars };
   }
 
   setAxis() {
@@ -118,29 +148,37 @@ class Charts {
     const reference = this.data.reference;
     const marks = this.data.marks[axis] || {};
     plot.data.forEach((trace) => {
-      if (trace.name.startsWith("reference")) trace.x = reference && reference[axis] !== null && reference[axis] !== undefined ? [reference[axis]] : [];
-      if (trace.name.startsWith("rivals")) Object.assign(trace, this.rivals());
+      if (trace.name.startsWith("reference")) {
+        trace.x = reference && reference[axis] !== null && reference[axis] !== undefined ? [reference[axis]] : [];
+        trace.showlegend = trace.x.length > 0;
+      }
+      if (trace.name === "rival") Object.assign(trace, this.rivals());
+      if (trace.name.startsWith("finalists")) trace.x = trace.customdata.map((number) => this.trials.across(axis, false)[this.trials.place.get(number)]);
       if (trace.meta && trace.meta.state === "predicted") trace.visible = axis === MEASURED;
       if (trace.name.endsWith("(cost only)")) {
         const found = marks[trace.name] || [];
-        Object.assign(trace, { x: found.map(([, value]) => value), y: found.map(() => 0.04), text: found.map(([name]) => name), visible: found.length > 0 });
+        Object.assign(trace, { x: found.map(([, value]) => value), y: found.map(() => 0.04), text: found.map(([name]) => name), visible: found.length > 0, showlegend: found.length > 0 });
       }
     });
     const layout = plot.layout;
     layout.xaxis = { ...layout.xaxis, title: { text: column.title }, type: column.log ? "log" : "linear", range: this.reach(axis, column.log), autorange: false };
+    this.fitTicks(layout);
     layout.datarevision = (layout.datarevision || 0) + 1;
     Plotly.react(plot, plot.data, layout, this.data.config);
     this.frontKey = null;
     this.updateFront();
   }
 
+  // What is folded away is painted when it is opened.
+  get seen() { return this.overlays.filter((overlay) => overlay.holder.offsetParent !== null); }
+
   update() {
     this.updateFront();
-    for (const overlay of this.overlays) overlay.paint(this.selection);
+    for (const overlay of this.seen) overlay.paint(this.selection);
   }
 
   highlight(i) {
-    for (const overlay of this.overlays) overlay.paintTop(this.selection, i);
+    for (const overlay of this.seen) overlay.paintTop(this.selection, i);
   }
 
   retheme() {
@@ -170,6 +208,14 @@ class Charts {
       }
       Plotly.relayout(plot, ranges);
     });
+    if (id === "front") plot.on("plotly_relayout", (what) => this.ticksAfter(plot, what));
+  }
+
+  // After a zoom there are other round numbers.
+  ticksAfter(plot, what) {
+    if (!Object.keys(what).some((name) => name.startsWith("xaxis.range") || name === "xaxis.autorange")) return;
+    const { tickvals, ticktext, tickmode } = (() => { const layout = { xaxis: plot.layout.xaxis }; this.fitTicks(layout); return layout.xaxis; })();
+    Plotly.relayout(plot, { "xaxis.tickvals": tickvals, "xaxis.ticktext": ticktext, "xaxis.tickmode": tickmode });
   }
 
   // Drag along an axis to keep what lies between; click it to let all pass again.
@@ -237,7 +283,7 @@ class Charts {
   tipLines(i) {
     const { trials } = this;
     const lines = [trials.state[i] === RIVAL ? "rival of another family" : `trial ${trials.number[i]}, ${trials.state[i]}`, trials.text.candidate[i]];
-    for (const name of ["score", this.trials.isPredicted("step_time_s", i) ? "predicted_step_time_s" : "step_time_s", "params", "macs", "memory_bytes", "p_front", "held_out_score"]) {
+    for (const name of ["score", this.trials.isPredicted("step_time_s", i) ? "predicted_step_time_s" : "step_time_s", "held_out_score", "params", "macs", "memory_bytes", "p_front"]) {
       const cell = (trials.text[name] || [])[i];
       if (cell) lines.push(`${name.replaceAll("_", " ")}: ${shortNumber(Number(cell))}`);
     }

@@ -6,7 +6,8 @@ const DOTS_FROM = 800; // trials from which the small panels show dots
 const DASHES_UP_TO = 500;
 const STYLES = {
   front: { colour: "#D55E00", symbol: "diamond", size: 11, width: 2 },
-  complete: { colour: "#0072B2", symbol: "circle", size: 8, width: 1 },
+  complete: { colour: "#0072B2", symbol: "circle", size: 8, width: 1, filled: true },
+  random: { colour: "#0072B2", symbol: "circle", size: 8, width: 1 },
   pruned: { colour: "#767676", symbol: "triangle", size: 8, width: 1 },
   other: { colour: "#767676", symbol: "cross", size: 7, width: 1 },
   rival: { colour: "#009E73", symbol: "star", size: 13, width: 1 },
@@ -15,7 +16,7 @@ const STYLES = {
 const styleOf = (kind) => STYLES[kind] || STYLES.other;
 
 function sprite(kind, size, scale) {
-  const { colour, symbol } = styleOf(kind);
+  const { colour, symbol, filled } = styleOf(kind);
   const side = Math.ceil((size + 4) * scale);
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = side;
@@ -25,7 +26,7 @@ function sprite(kind, size, scale) {
   pen.strokeStyle = pen.fillStyle = colour;
   pen.lineWidth = 1.6;
   outline(pen, symbol, size / 2);
-  if (symbol === "diamond" || symbol === "star") pen.fill(); else pen.stroke();
+  if (filled || symbol === "diamond" || symbol === "star") pen.fill(); else pen.stroke();
   return canvas;
 }
 
@@ -120,7 +121,7 @@ class Overlay {
     const { trials } = this;
     const name = layer.meta.x || selection.axis;
     const main = !layer.meta.x;
-    const across = main ? trials.across(name, x.log) : trials.scaled(name, x.log), score = trials.columns.score;
+    const across = main ? trials.across(name, x.log) : trials.scaled(name, x.log), score = main ? trials.heights : trials.columns.score;
     if (!across || !score) return;
     const px = new Float32Array(trials.n), py = new Float32Array(trials.n);
     for (let i = 0; i < trials.n; i++) {
@@ -137,6 +138,7 @@ class Overlay {
         const taken = new Uint8Array(cells);
         for (let i = 0; i < trials.n; i++) {
           if (selection.mask[i] !== wanted || selection.codes[i] !== code || !inside(i)) continue;
+          if (main && wanted && KINDS[code] === RIVAL) continue; // Plotly draws these, with their names and bars
           const cell = Math.round(py[i]) * width + Math.round(px[i]);
           if (taken[cell]) continue;
           taken[cell] = 1;
@@ -173,7 +175,7 @@ class Overlay {
   lines(pen, layer, x, y, selection) {
     const parallel = layer.meta.kind === "parallel";
     const trace = parallel ? this.parallelTrace(layer.meta.axes, x, y) : this.curveTrace(x, y);
-    const groups = { faint: [], pruned: [], other: [], complete: [], front: [] };
+    const groups = { faint: [], pruned: [], other: [], random: [], complete: [], front: [] };
     for (let i = 0; i < this.trials.n; i++) {
       const kind = selection.kind(i);
       if (!selection.mask[i]) groups.faint.push(i);

@@ -52,6 +52,8 @@ function sections() {
     link.addEventListener("click", (event) => {
       const heading = document.getElementById(link.hash.slice(1));
       event.preventDefault();
+      const folded = heading.closest("details");
+      if (folded) folded.open = true;
       heading.tabIndex = -1;
       heading.focus({ preventScroll: true });
       heading.scrollIntoView();
@@ -66,11 +68,52 @@ function themes(charts) {
   const set = (theme) => {
     now = theme;
     if (theme === "auto") delete root.dataset.theme; else root.dataset.theme = theme;
-    button.textContent = `theme: ${theme}`;
+    button.setAttribute("aria-label", `theme: ${theme}`);
+    button.title = `theme: ${theme}`;
     charts.retheme();
   };
   button.addEventListener("click", () => set(order[(order.indexOf(now) + 1) % order.length]));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.retheme());
+}
+
+// Charts below the first screen are drawn when their section is first opened.
+function unfolding(charts, data) {
+  const busy = new Set();
+  const openUp = async (section) => {
+    if (!section.open || busy.has(section)) return;
+    busy.add(section);
+    for (const holder of section.querySelectorAll(".chart")) {
+      if (!data.figures[holder.id] || charts.drawn.has(holder.id)) continue;
+      await breath();
+      try { await charts.draw(holder.id); } catch (error) {
+        holder.append(make("p", { className: "soft", textContent: `This chart could not be drawn here (${error.message}).` }));
+      }
+    }
+    busy.delete(section);
+    section.dataset.drawn = "yes";
+    charts.update();
+  };
+  const sections = [...document.querySelectorAll("section > details")];
+  for (const section of sections) {
+    section.addEventListener("toggle", () => openUp(section));
+    openUp(section);
+  }
+  window.addEventListener("beforeprint", () => { for (const section of sections) section.open = true; });
+}
+
+// The drawings of the trials that are pinned, beside those that are always there.
+function drawings(selection) {
+  const holders = [...document.querySelectorAll(".network[data-trial]")];
+  const note = document.getElementById("no-drawing");
+  if (!note) return;
+  const usual = new Set(holders.filter((holder) => !holder.hidden));
+  const known = new Set(holders.map((holder) => Number(holder.dataset.trial)));
+  return () => {
+    for (const holder of holders) holder.hidden = !usual.has(holder) && !selection.pins.has(Number(holder.dataset.trial));
+    const without = [...selection.pins].filter((number) => number >= 0 && !known.has(number));
+    note.hidden = without.length === 0;
+    note.textContent = `Not drawn here: trial ${without.join(", ")}; halosearch show STUDY#${without[0]} --figure network.svg draws it.`;
+  };
 }
 
 // A page without trials of its own: charts as they are.
@@ -79,7 +122,11 @@ async function drawAlone(data) {
   await breath();
   await library(read("plotly"));
   const charts = new Charts(null, null, { curves: [], ...data }, () => {});
-  for (const id of Object.keys(data.figures)) await charts.draw(id);
+  for (const id of Object.keys(data.figures)) {
+    const holder = document.getElementById(id);
+    if (holder && !holder.closest("section > details:not([open])")) await charts.draw(id);
+  }
+  unfolding(charts, data);
   themes(charts);
   document.documentElement.classList.add("drawn");
   document.documentElement.dataset.ready = "yes";
@@ -105,6 +152,7 @@ async function start() {
     filters.update();
     charts.update();
     table.update();
+    if (shown) shown();
     clearTimeout(writing);
     writing = setTimeout(address, ADDRESS_AFTER_MS);
   };
@@ -121,8 +169,10 @@ async function start() {
   charts = new Charts(trials, selection, data, changed);
   filters = new Filters(trials, selection, changed);
   table = new Table(trials, selection, data.table, changed, (i) => charts.highlight(i));
+  const shown = drawings(selection);
   filters.update();
   table.update();
+  if (shown) shown();
   downloads(trials, selection, data.name);
   document.documentElement.classList.replace("plain", "live");
   performance.mark("halosearch-filters");
@@ -135,13 +185,7 @@ async function start() {
   if (axis !== selection.axis) { selection.axis = axis; selection.refresh(); charts.setAxis(); }
   document.documentElement.classList.add("drawn");
   performance.mark("halosearch-front");
-  for (const id of Object.keys(data.figures)) {
-    if (id === "front") continue;
-    await breath();
-    try { await charts.draw(id); } catch (error) {
-      document.getElementById(id).append(make("p", { className: "soft", textContent: `This chart could not be drawn here (${error.message}).` }));
-    }
-  }
+  unfolding(charts, data);
   themes(charts);
   window.addEventListener("hashchange", () => {
     if (location.hash && !location.hash.includes("=")) return;

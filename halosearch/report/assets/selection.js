@@ -1,5 +1,5 @@
 // What a trial is drawn as; trials of the selection's front get the last code.
-const KINDS = ["other", "pruned", "rival", "complete", "front"], FRONT_CODE = 4;
+const KINDS = ["other", "pruned", "rival", "random", "complete", "front"], FRONT_CODE = 5;
 
 // One selection for all views: ranges of columns, states and a search, joined by "and"; kept in the address after the #.
 

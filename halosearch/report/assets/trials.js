@@ -53,7 +53,9 @@ class Trials {
     this.state = this.text.state || [];
     this.searched = this.state.filter((state) => state !== RIVAL).length;
     this.number = (this.text.trial || []).map(Number);
-    this.codes = Uint8Array.from(this.state, (state) => Math.max(0, KINDS.indexOf(state)));
+    const even = this.text.drawn_evenly || [];
+    const kind = (state, i) => (state === "complete" && even[i] === "True" ? "random" : state);
+    this.codes = Uint8Array.from(this.state, (state, i) => Math.max(0, KINDS.indexOf(kind(state, i))));
     this.logs = new Map();
     this.logarithmic = new Set(columns.filter((column) => column.log).map((column) => column.name));
     this.choices = Object.create(null);
@@ -115,6 +117,13 @@ class Trials {
 
   // Whether a trial stands on the main chart's axis at a predicted step.
   isPredicted(name, i) { return name === MEASURED && Number.isNaN(this.columns[name][i]); }
+
+  // Where a trial stands in the main chart: rivals at their held-out score, as the finalists are, where they have one.
+  get heights() {
+    const held = this.text.held_out_score;
+    if (!this.risen) this.risen = this.columns.score.map((score, i) => (this.state[i] === RIVAL && held && held[i] !== "" ? Number(held[i]) : score));
+    return this.risen;
+  }
 
   has(name) { return this.columns[name] !== undefined; }
 

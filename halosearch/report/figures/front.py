@@ -10,16 +10,21 @@ import plotly.graph_objects as go
 from halosearch.analysis.frontier import frontier
 from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.published import FAMILY
+from halosearch.families.known import member_title
 from halosearch.families.published import published_models
 from halosearch.report.columns import BY_NAME, SCORE
-from halosearch.report.figures.marks import ONLY_PREDICTED, STATES, points
+from halosearch.report.figures.marks import ONLY_PREDICTED, STATES, by_origin, points
 from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, styled, words
+from halosearch.report.headline import network_name, ties
 
 MEASURED, PREDICTED = "step_time_s", "predicted_step_time_s"
 MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
+BAND = "best true score, 5 % to 95 %"
+FINALISTS, REFERENCE = "finalists, held-out pictures", "reference, not searched"
 RIVALS = "EfficientNet AA"
 RIVAL_COSTS = ("step_time_s", "params", "macs", "activations", "memory_bytes", "seconds", "images")
 """What is known of a rival."""
+FRONT_HEIGHT = 420
 REACH = 1.5
 """How far beyond the trials' own costs a published model is still marked, as a factor."""
 
@@ -38,11 +43,9 @@ def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "ste
     front = frontier(known, cost)
     on_front = set(front["trial"]) if len(front) else set()
     elsewhere = on_front | set(guessed["trial"] if len(guessed) else ())
-    groups = {
-        state: known[(known["state"] == state) & ~known["trial"].isin(elsewhere)] if len(known) else known
-        for state in STATES
-        if state != ONLY_PREDICTED
-    }
+    others = known[~known["trial"].isin(elsewhere)] if len(known) else known
+    groups = {"pruned": others[others["state"] == "pruned"] if len(others) else others}
+    groups |= by_origin(others[others["state"] == "complete"] if len(others) else others)
     if len(guessed):
         groups[ONLY_PREDICTED] = guessed.assign(**{MEASURED: guessed[PREDICTED]})
     certain = summary["attainment"] if cost == MEASURED else None
@@ -53,6 +56,8 @@ def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "ste
         "band": [] if certain is None else certain["band"],
         "groups": groups,
         "front": front,
+        "half_noise": half_noise(summary),
+        "finals": _finals(summary, known, cost),
         "rivals": [r for r in summary["rivals"] if r["score"] is not None and r[cost] is not None]
         if cost in RIVAL_COSTS
         else [],
@@ -61,6 +66,28 @@ def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "ste
         else [],
         "marks": published_marks(cost, known[cost].tolist() if len(known) else []),
     }
+
+
+def half_noise(summary: dict[str, Any]) -> float | None:
+    """Half the 95 % interval of one score of the search, from the noise between seeds; None where that is not known."""
+    noise = summary["validation"]["noise"]
+    return None if noise is None else 1.96 * float(noise["sd"])
+
+
+def _finals(summary: dict[str, Any], known: pd.DataFrame, cost: str) -> list[dict[str, Any]]:
+    """Finalists with their held-out scores, at their cost, with the words that stand beside them."""
+    at = dict(zip(known["trial"], known[cost], strict=True)) if len(known) else {}
+    equal = ties(summary)
+    return [
+        {
+            **final,
+            "cost": float(at[final["trial"]]),
+            "label": f"{final['trial']}"
+            + (" recommended" if not place else " ties" if final["trial"] in equal else ""),
+        }
+        for place, final in enumerate(summary["finals"])
+        if final["trial"] in at
+    ]
 
 
 def only_predicted(table: pd.DataFrame) -> pd.DataFrame:
@@ -90,22 +117,27 @@ def published_marks(cost: str, values: list[float]) -> dict[str, list[tuple[str,
 def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
     """Score against a cost; bars are 95 % intervals of the measured step; a dotted pair of lines is the attainment band."""
     figure, cost = go.Figure(), BY_NAME[data["cost"]]
-    for name, place in (("5 %", 1), ("95 %", 3)):
+    for place in (1, 3):
         figure.add_trace(
             go.Scatter(
                 x=[point[0] for point in data["band"]],
                 y=[point[place] for point in data["band"]],
                 mode="lines",
                 line={"color": FRONT, "width": 1, "dash": "dot", "shape": "hv"},
-                name=f"best true score, {name} bound",
+                name=BAND if place == 1 else f"{BAND}, upper end",
+                showlegend=bool(data["band"]) and place == 1,
                 hoverinfo="skip",
             )
         )
     for state, group in data["groups"].items():
         rows = group if trials else group.iloc[:0]
-        figure.add_trace(points(rows, cost.name, STATES[state], {"kind": "points", "state": state}))
+        trace = points(rows, cost.name, STATES[state], {"kind": "points", "state": state})
+        figure.add_trace(trace.update(showlegend=bool(len(group))))
     front = points(data["front"], cost.name, ("front", FRONT, "diamond", 11))
     front.update(mode="lines+markers", line={"color": FRONT, "width": 1.5, "shape": "hv"})
+    if data["half_noise"] is not None and len(data["front"]):
+        heights = [data["half_noise"]] * len(data["front"])
+        front.update(error_y={"type": "data", "array": heights, "color": FRONT, "thickness": 1, "width": 0})
     if cost.name == MEASURED:
         front.update(error_x=_bars(data["front"]))
     figure.add_trace(front)
@@ -113,13 +145,18 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
         go.Scatter(
             x=[r[cost.name] for r in data["reference"]],
             y=[r["score"] for r in data["reference"]],
-            mode="markers",
-            name="reference model (not searched)",
-            marker={"color": PRUNED, "symbol": "star", "size": 13},
-            text=[words([str(r["candidate"])]) for r in data["reference"]],
-            hovertemplate="%{text}<br>score %{y:.3f}<extra>reference</extra>",
+            mode="markers+text",
+            name=REFERENCE,
+            showlegend=bool(data["reference"]),
+            marker={"color": PRUNED, "symbol": "star", "size": 11},
+            text=[words([f"near {member_title(r['nearest_to'])}"]) for r in data["reference"]],
+            textposition="bottom center",
+            customdata=[words([str(r["candidate"])]) for r in data["reference"]],
+            hovertemplate="%{customdata}<br>score %{y:.3f}<extra>reference</extra>",
         )
     )
+    if data["finals"]:
+        figure.add_trace(_finalists(data["finals"]))
     if data["has_rivals"]:
         figure.add_trace(_rivals(data["rivals"], cost.name))
     for name, colour in zip(MARKED, (FRONT, EFFICIENTNET), strict=True):
@@ -131,6 +168,7 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
                 yaxis="y2",
                 mode="markers+text",
                 name=name,
+                showlegend=bool(marks),
                 text=[label for label, _ in marks],
                 textposition="top center",
                 marker={"color": colour, "symbol": "line-ns-open", "size": 14, "line": {"color": colour, "width": 2}},
@@ -138,21 +176,45 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
             )
         )
     figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
-    return styled(figure, axis(cost.title, log=cost.log), axis(SCORE.title))
+    return styled(figure, axis(cost.title, log=cost.log), axis(SCORE.title), height=FRONT_HEIGHT)
+
+
+def _finalists(finals: list[dict[str, Any]]) -> Any:
+    """Held-out scores with their 95 % intervals, named in the chart; the page moves them when its axis changes."""
+    trace = go.Scatter(
+        x=[f["cost"] for f in finals],
+        y=[f["score"] for f in finals],
+        mode="markers+text",
+        name=FINALISTS,
+        marker={"color": FRONT, "symbol": "square", "size": 9},
+        text=[words([f["label"]]) for f in finals],
+        textposition=["top right", *["bottom left"] * (len(finals) - 1)],
+        cliponaxis=False,
+        customdata=[f["trial"] for f in finals],
+        hovertemplate="trial %{customdata}<br>score %{y:.3f} on held-out pictures<extra></extra>",
+    )
+    if all(f["low"] is not None for f in finals):
+        halves = [f["high"] - f["score"] for f in finals]
+        trace.update(error_y={"type": "data", "array": halves, "color": FRONT, "thickness": 2})
+    return trace
 
 
 def _rivals(rivals: list[dict[str, Any]], cost: str) -> Any:
-    """Measured points with the 95 % intervals of one score and of the step."""
+    """Held-out scores with their 95 % intervals, or those of one seed where there are no others yet; bars of the step, too."""
     trace = go.Scatter(
         x=[r[cost] for r in rivals],
-        y=[r["score"] for r in rivals],
-        mode="markers",
-        name="rivals (other families)",
+        y=[r["score"] if r["held_out_score"] is None else r["held_out_score"] for r in rivals],
+        mode="markers+text",
+        name="rival",
         marker={"color": EFFICIENTNET, "symbol": "star", "size": 13},
-        text=[words([r["candidate"]]) for r in rivals],
-        hovertemplate="%{text}<br>score %{y:.3f}<extra>rival</extra>",
+        text=[words([network_name(r["candidate"])]) for r in rivals],
+        textposition="bottom center",
+        customdata=[words([r["candidate"]]) for r in rivals],
+        hovertemplate="%{customdata}<br>score %{y:.3f}<extra>rival</extra>",
     )
-    halves = [r["score_half"] for r in rivals]
+    halves = [
+        r["score_half"] if r["held_out_low"] is None else r["held_out_high"] - r["held_out_score"] for r in rivals
+    ]
     if rivals and None not in halves:
         trace.update(error_y={"type": "data", "array": halves, "color": EFFICIENTNET, "thickness": 1})
     if cost == MEASURED:

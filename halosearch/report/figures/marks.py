@@ -11,15 +11,26 @@ from halosearch.report.figures.style import COMPLETE, PRUNED, words
 
 ONLY_PREDICTED = "predicted"
 """A complete trial whose step was not measured."""
+RANDOM = "random"
+"""A complete trial that was drawn evenly from the pool, before the search."""
 STATES = {
     "pruned": ("stopped early", PRUNED, "triangle-down-open", 8),
-    "complete": ("complete, not on the front", COMPLETE, "circle-open", 8),
-    ONLY_PREDICTED: ("complete, step predicted and not measured", COMPLETE, "square-open", 7),
+    RANDOM: ("drawn at random", COMPLETE, "circle-open", 8),
+    "complete": ("proposed by the search", COMPLETE, "circle", 8),
+    ONLY_PREDICTED: ("step predicted, not measured", COMPLETE, "square-open", 7),
 }
 
 
 Look = tuple[str, str, str, int]
 """Name in the legend, colour, symbol, size."""
+
+
+def by_origin(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Complete trials by who asked for them: drawn evenly, or proposed by the search."""
+    if rows.empty:
+        return {RANDOM: rows, "complete": rows}
+    even = rows["drawn_evenly"].astype(bool)
+    return {RANDOM: rows[even], "complete": rows[~even]}
 
 
 def points(rows: pd.DataFrame, x: str, look: Look, meta: dict[str, Any] | None = None) -> Any:

@@ -104,7 +104,9 @@ def draw_importance(found: dict[str, Any]) -> Any:
             hovertemplate="%{y}: chance gives %{x:.2f}<extra></extra>",
         )
     )
-    return styled(figure, axis("share of importance", rangemode="tozero"), axis(""), height=90 + 34 * len(dials))
+    return styled(
+        figure, axis("share of importance", rangemode="tozero"), axis("", type="category"), height=90 + 34 * len(dials)
+    )
 
 
 def draw_distribution(found: dict[str, Any]) -> Any:

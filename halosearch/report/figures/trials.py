@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from halosearch.report.columns import BY_NAME, DIALS, PARALLEL
-from halosearch.report.figures.marks import STATES, points
+from halosearch.report.figures.marks import STATES, by_origin, points
 from halosearch.report.figures.style import (
     COMPLETE,
     FRONT,
@@ -32,7 +32,7 @@ def prepare_slices(table: pd.DataFrame, front: list[int]) -> dict[str, Any]:
         "dials": [(column, words_of(table[column.name])) for column in dials],
         "groups": {
             "pruned": scored[scored["state"] == "pruned"],
-            "complete": scored[(scored["state"] == "complete") & ~scored["trial"].isin(front)],
+            **by_origin(scored[(scored["state"] == "complete") & ~scored["trial"].isin(front)]),
             "front": scored[scored["trial"].isin(front)],
         },
     }
