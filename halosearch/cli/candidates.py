@@ -42,9 +42,15 @@ def resolve_candidate(text: str, root: Path) -> Any:
     return parse_candidate(text)
 
 
-def show_candidate(text: str, root: Path, *, as_json: bool) -> None:
-    """Values, stages, counts, published facts; of a HaloNet also its canonical form."""
+def show_candidate(text: str, root: Path, *, as_json: bool, figure: Path | None = None) -> None:
+    """Values, stages, counts, published facts; of a HaloNet also its canonical form. `figure`: an SVG file for the drawing of its stages.
+
+    Raises:
+        UsageError: the file is no SVG.
+    """
     config = resolve_candidate(text, root)
+    if figure is not None:
+        _draw(config, figure)
     canonical = config.canonical() if isinstance(config, HaloNetConfig) else config
     family, cost = family_of(config), count(config)
     published, stages = family.published(config), family.stages(config)
@@ -77,6 +83,16 @@ def show_candidate(text: str, root: Path, *, as_json: bool) -> None:
             f"published: {params}top-1 {published.top1_percent} % on {published.data} "
             f"({published.source}; {published.confidence})"
         )
+
+
+def _draw(config: Any, figure: Path) -> None:
+    if figure.suffix.lower() != ".svg":
+        raise UsageError(f"{figure} is no SVG file", f"name it {figure.with_suffix('.svg')}")
+    from halosearch.files import write_text
+    from halosearch.report.figures.network import draw_network, standalone
+    from halosearch.report.network_rows import network_rows, rows_as_values
+
+    write_text(figure, standalone(draw_network(rows_as_values(network_rows(config)), candidate_text(config))))
 
 
 def cost_candidate(text: str, root: Path, *, as_json: bool, by_layer: bool, audited: bool, classes: int) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from halosearch.cli.options import Json, Root
-from halosearch.cli.output import put, put_json, say
+from halosearch.cli.last_words import say_answer
+from halosearch.cli.options import Json, Root, Verbose
+from halosearch.cli.output import put_json, say
 from halosearch.cli.running import (
     EXIT_BY_SIGNAL,
     StudyCommand,
@@ -52,13 +53,16 @@ class ExperimentOptions:
         bool, typer.Option("--dry-run", help="Say what it costs and what it could show; train nothing.")
     ] = False
     json: Json = ""
+    verbose: Verbose = False
     root: Root = Path()
 
 
 def run_experiment(options: ExperimentOptions) -> None:
     """The `experiment` command."""
     seconds = None if options.max_time is None else parse_duration(options.max_time, "--max-time")
-    command = StudyCommand(StudyOptions(ray=options.ray, json=options.json, root=options.root), {})
+    command = StudyCommand(
+        StudyOptions(ray=options.ray, json=options.json, verbose=options.verbose, root=options.root), {}
+    )
     place = command.place()
     if options.effect is not None and not options.dry_run:
         raise UsageError("--effect asks how many seeds a difference needs", "give --dry-run, too")
@@ -119,6 +123,4 @@ def _say(summary: dict[str, Any], folders: Folders, command: StudyCommand, *, fi
     if command.options.json == "document":
         put_json({**summary, "finished": finished, "report": str(folders.report / "index.html")})
     elif not command.options.json:
-        for sentence in summary["answer"]:
-            put(sentence)
-        put(f"report: {folders.report / 'index.html'}")
+        say_answer(summary, folders.report / "index.html", verbose=command.options.verbose)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from halosearch.cli.options import Json, Root
+from halosearch.cli.last_words import say_answer
+from halosearch.cli.options import Json, Root, Verbose
 from halosearch.cli.output import put, put_json
 from halosearch.errors import UsageError
 from halosearch.spec.quantities import parse_count
@@ -40,6 +41,7 @@ class FitOptions:
     ] = None
     output: Annotated[Path | None, typer.Option(help="Folder of the page (default: reports/law-SOURCE).")] = None
     json: Json = ""
+    verbose: Verbose = False
     root: Root = Path()
 
 
@@ -63,9 +65,7 @@ def fit_law_of(options: FitOptions) -> None:
     if options.json:
         put_json({**summary, "report": str(page)})
         return
-    for sentence in summary["answer"]:
-        put(sentence)
-    put(f"report: {page}")
+    say_answer(summary, page, verbose=options.verbose)
 
 
 def _fit_dial(options: FitOptions, dial: str) -> None:

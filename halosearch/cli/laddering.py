@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from halosearch.cli.experimenting import run_spec
-from halosearch.cli.options import Json, Root
+from halosearch.cli.options import Json, Root, Verbose
 from halosearch.cli.running import StudyCommand, StudyOptions, resolver
 from halosearch.errors import UsageError
 from halosearch.spec.quantities import parse_count, parse_duration
@@ -65,12 +65,15 @@ class LadderOptions:
         typer.Option(metavar="[ADDRESS]", help="Run on the Ray cluster at host:port, or on one started here."),
     ] = None
     json: Json = ""
+    verbose: Verbose = False
     root: Root = Path()
 
 
 def run_ladder(options: LadderOptions) -> None:
     """The `ladder` command."""
-    command = StudyCommand(StudyOptions(ray=options.ray, json=options.json, root=options.root), {})
+    command = StudyCommand(
+        StudyOptions(ray=options.ray, json=options.json, verbose=options.verbose, root=options.root), {}
+    )
     resolve, seconds = (
         resolver(command.place()),
         None if options.max_time is None else parse_duration(options.max_time, "--max-time"),

@@ -15,9 +15,10 @@ from halosearch.cli.experimenting import ExperimentOptions, run_experiment
 from halosearch.cli.fitting import FitOptions, fit_law_of
 from halosearch.cli.laddering import LadderOptions, run_ladder
 from halosearch.cli.modelling import ExportModelOptions, ModelOptions, export_model_of, train_model_of
-from halosearch.cli.options import Candidate, Json, Root, Study, study_names
+from halosearch.cli.options import Candidate, Json, Root, Study
 from halosearch.cli.output import open_closed_streams
 from halosearch.cli.rediscovering import RediscoverOptions, rediscover_members
+from halosearch.cli.reporting import ReportOptions, export_table, write_pages
 from halosearch.cli.running import StudyCommand, StudyOptions, run_or_forecast
 from halosearch.cli.signature import from_fields, with_study_fields
 from halosearch.cli.spaces import SpaceOptions, show_space
@@ -51,11 +52,16 @@ def options(
 
 
 @app.command()
-def show(candidate: Candidate, json: Json = "", root: Root = Path()) -> None:
+def show(
+    candidate: Candidate,
+    json: Json = "",
+    figure: Annotated[Path | None, typer.Option(help="Also draw its stages into this SVG file.")] = None,
+    root: Root = Path(),
+) -> None:
     """Show a candidate's dials, stages and published facts."""
     from halosearch.cli.candidates import show_candidate
 
-    show_candidate(candidate, root, as_json=bool(json))
+    show_candidate(candidate, root, as_json=bool(json), figure=figure)
 
 
 @app.command()
@@ -189,24 +195,10 @@ def predict(
 
 
 @app.command()
-def report(
-    study: Study,
-    other: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[OTHER]", help="A second study, to compare the first with.", autocompletion=study_names
-        ),
-    ] = None,
-    json: Json = "",
-    figures: Annotated[
-        str | None, typer.Option(help="Also write every chart for print, with the CSV behind it: svg, pdf, or svg,pdf.")
-    ] = None,
-    root: Root = Path(),
-) -> None:
-    """Write a study's HTML page anew from its record, or compare two studies."""
-    from halosearch.cli.reporting import write_pages
-
-    write_pages(study, other, root, as_json=bool(json), figures=figures)
+@from_fields(ReportOptions)
+def report(options: ReportOptions) -> None:
+    """Write a study's HTML page anew from its record, compare two studies, or write a site of all of them."""
+    write_pages(options)
 
 
 @app.command()
@@ -217,8 +209,6 @@ def export(
     root: Root = Path(),
 ) -> None:
     """Write the full table of a study's trials."""
-    from halosearch.cli.reporting import export_table
-
     export_table(study, root, format_, output)
 
 

@@ -20,6 +20,9 @@ Json = Annotated[
         show_default=False,
     ),
 ]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="End with every sentence of the answer instead of the shortest.")
+]
 Root = Annotated[Path, typer.Option("--dir", help="Folder that holds studies/ and reports/.")]
 
 

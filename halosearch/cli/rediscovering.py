@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from halosearch.cli.options import Json, Root
+from halosearch.cli.options import Json, Root, Verbose
 from halosearch.cli.output import put, say
 from halosearch.cli.running import EXIT_BY_SIGNAL, StudyCommand, StudyOptions, forecast_of, resolver, run_search
 from halosearch.errors import NothingUsableError
@@ -41,13 +41,19 @@ class RediscoverOptions:
     ] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; train and write nothing.")] = False
     json: Json = ""
+    verbose: Verbose = False
     root: Root = Path()
 
 
 def rediscover_members(options: RediscoverOptions) -> None:
     """The `rediscover` command: one study for each member, one after the other."""
     seconds = None if options.max_time is None else parse_duration(options.max_time, "--max-time")
-    command = StudyCommand(StudyOptions(ray=options.ray, force=options.force, json=options.json, root=options.root), {})
+    command = StudyCommand(
+        StudyOptions(
+            ray=options.ray, force=options.force, json=options.json, verbose=options.verbose, root=options.root
+        ),
+        {},
+    )
     resolve = resolver(command.place())
     from halosearch.run.rediscover import rediscovery_spec
 
@@ -80,6 +86,8 @@ def _say_all(options: RediscoverOptions) -> None:
 
     summary, page = write_rediscovery(options.root)
     if not options.json:
-        for sentence in summary["answer"]:
+        from halosearch.report.tops import rediscovery_top
+
+        for sentence in summary["answer"] if options.verbose else [rediscovery_top(summary)["sentence"]]:
             put(sentence)
         put(f"all members: {page}")

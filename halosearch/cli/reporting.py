@@ -2,20 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from halosearch.cli.output import put, put_bytes, put_json
+import typer
+
+from halosearch.cli.options import Json, Root, study_names
+from halosearch.cli.output import put, put_bytes, put_json, say
 from halosearch.errors import UsageError
 
 FORMATS = ("csv", "json", "parquet")
 
 
-def write_pages(study: str, other: str | None, root: Path, *, as_json: bool, figures: str | None) -> None:
-    """The `report` command: one study's page, or the comparison of two."""
-    kinds = _kinds(figures)
-    if other is not None:
-        _compare(study, other, root, as_json=as_json, kinds=kinds)
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What `report` was asked for."""
+
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STUDY]", help="A study's name, or the path of its folder.", autocompletion=study_names
+        ),
+    ] = None
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[OTHER]", help="A second study, to compare the first with.", autocompletion=study_names
+        ),
+    ] = None
+    json: Json = ""
+    figures: Annotated[
+        str | None, typer.Option(help="Also write every chart for print, with the CSV behind it: svg, pdf, or svg,pdf.")
+    ] = None
+    every: Annotated[
+        bool, typer.Option("--all", help="Write the pages of all studies, and reports/index.html over them.")
+    ] = False
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show the page at http://127.0.0.1 and follow the study while it runs.")
+    ] = False
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --serve; 0 takes a free one.")] = 8000
+    root: Root = Path()
+
+
+def write_pages(wanted: ReportOptions) -> None:
+    """The `report` command: one study's page, the comparison of two, the site of all, or a page that follows a study.
+
+    Raises:
+        UsageError: none of these was asked for, or several were.
+    """
+    kinds, study, root, as_json = _kinds(wanted.figures), wanted.study, wanted.root, bool(wanted.json)
+    if wanted.every:
+        if study is not None or wanted.serve or kinds:
+            raise UsageError("--all is for all studies and stands alone", "halosearch report --all")
+        _write_site(root, as_json=as_json)
+        return
+    if study is None:
+        raise UsageError("no study was named", "halosearch report STUDY, or halosearch report --all")
+    if wanted.serve:
+        if wanted.other is not None or kinds:
+            raise UsageError("--serve shows one study's page", f"halosearch report {study} --serve")
+        _serve(study, root, wanted.port)
+        return
+    if wanted.other is not None:
+        _compare(study, wanted.other, root, as_json=as_json, kinds=kinds)
         return
     from halosearch.report.reading import open_study, rewrite_report
 
@@ -35,6 +87,30 @@ def write_pages(study: str, other: str | None, root: Path, *, as_json: bool, fig
     put(str(page))
     for path in written:
         put(path)
+
+
+def _write_site(root: Path, *, as_json: bool) -> None:
+    from halosearch.report.site import write_site
+
+    rows, page = write_site(root, say)
+    if as_json:
+        put_json({"report": str(page), "studies": rows})
+        return
+    put(str(page))
+
+
+def _serve(study: str, root: Path, port: int) -> None:
+    """Until somebody stops it."""
+    from halosearch.report.reading import open_study
+    from halosearch.report.serving import HOST, serving
+
+    opened = open_study(root, study, experiments=True)
+    with serving(opened, port) as server:
+        put(f"http://{HOST}:{server.server_address[1]}/")
+        sys.stdout.flush()
+        say("it follows the study; Ctrl-C ends it")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def _kinds(figures: str | None) -> list[str]:

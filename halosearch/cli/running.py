@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from halosearch.cli.options import Json, Root
-from halosearch.cli.output import put, put_json, say
+from halosearch.cli.last_words import say_answer
+from halosearch.cli.options import Json, Root, Verbose
+from halosearch.cli.output import put_json, say
 from halosearch.errors import NothingUsableError, StoreError, UsageError
 from halosearch.record.folders import called
 
@@ -63,6 +64,7 @@ class StudyOptions:
     ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; train and write nothing.")] = False
     json: Json = ""
+    verbose: Verbose = False
     root: Root = Path()
 
 
@@ -279,13 +281,7 @@ def _end(
     elif json == "document":
         put_json({**summary, "finished": ended.finished, "report": str(ended.page)})
     elif json == "":
-        for sentence in summary["answer"]:
-            put(sentence)
-        front = summary["front"]
-        if len(front) > 1:
-            numbers = ", ".join(map(str, front))
-            put(f"The frontier of score against step time has {len(front)} candidates: trials {numbers}.")
-        put(f"report: {ended.page}")
+        say_answer(summary, ended.page, verbose=command.options.verbose)
     if ended.finished:
         say(f"next: halosearch frontier {name}")
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +184,15 @@ class Table:
         frozen = sorted((trial for trial in frozen if "id" in trial.user_attrs), key=lambda t: int(t.user_attrs["id"]))
         self._places = {int(t.user_attrs["id"]): (str(t.user_attrs["kind"]), t._trial_id) for t in frozen}
         return [_row(trial) for trial in frozen]
+
+    def last_change(self) -> datetime | None:
+        """When the last row ended; None before one has."""
+        ended = [
+            trial.datetime_complete
+            for study in self._call(self._storage.get_all_studies)
+            for trial in self._call(self._storage.get_all_trials, study._study_id, deepcopy=False)
+        ]
+        return max((moment for moment in ended if moment is not None), default=None)
 
     def append(self, row: Evaluation, distributions: Mapping[str, BaseDistribution]) -> None:
         """Write a decided row in one write."""

@@ -14,6 +14,7 @@ from halosearch.record.trials import to_json
 from halosearch.report.figures.comparison import draw_fronts
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
+from halosearch.report.tops import comparison_top
 from halosearch.report.trial_rows import flat_table
 from halosearch.report.wording import seconds_words
 from halosearch.report.worth import PROXY
@@ -232,7 +233,7 @@ def render(found: dict[str, Any]) -> str:
         title,
         {"figures": {"fronts": figure.to_plotly_json()}, "config": CONFIG},
         found=found,
-        heading=title,
-        static_front=base64_text(printed(figure, "svg")),
+        top=comparison_top(found),
+        static_front=base64_text(printed(figure, "svg", on_page=True)),
         cost_words=seconds_words if found["cost"] == "step_time_s" else "{:,.0f}".format,
     )

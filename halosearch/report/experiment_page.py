@@ -11,6 +11,7 @@ from halosearch.record.trials import to_json
 from halosearch.report.figures.experiment import draw_arms, draw_effects, prepare_effects
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
+from halosearch.report.tops import experiment_top
 
 
 def write_experiment(folder: Path, summary: dict[str, Any]) -> Path:
@@ -45,6 +46,7 @@ def render(summary: dict[str, Any]) -> str:
         summary["study"],
         {"figures": {name: figure.to_plotly_json() for name, figure in figures.items()}, "config": CONFIG},
         summary=summary,
-        charts=[(name, base64_text(printed(figure, "svg"))) for name, figure in figures.items()],
+        top=experiment_top(summary),
+        charts=[(name, base64_text(printed(figure, "svg", on_page=True))) for name, figure in figures.items()],
         provenance=to_json(summary["provenance"]),
     )

@@ -10,6 +10,7 @@ from halosearch.record.trials import to_json
 from halosearch.report.figures.law import draw_losses, draw_region
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
+from halosearch.report.tops import law_top
 
 
 def law_figures(summary: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +35,8 @@ def write_law(folder: Path, summary: dict[str, Any]) -> Path:
         "scaling law",
         {"figures": {name: figure.to_plotly_json() for name, figure in figures.items()}, "config": CONFIG},
         summary=summary,
-        charts=[(name, base64_text(printed(figure, "svg"))) for name, figure in figures.items()],
+        top=law_top(summary),
+        charts=[(name, base64_text(printed(figure, "svg", on_page=True))) for name, figure in figures.items()],
     )
     write_text(path, text)
     return path

@@ -8,11 +8,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from halosearch.families.known import parse_candidate
 from halosearch.files import write_text
 from halosearch.record.trials import to_json
+from halosearch.report.figures.network import draw_network
 from halosearch.report.figures.style import COMPLETE, EFFICIENTNET, FRONT, axis, styled
+from halosearch.report.network_rows import network_rows, rows_as_values
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
+from halosearch.report.tops import model_top
 from halosearch.report.wording import seconds_words
 
 
@@ -66,10 +70,11 @@ def write_model(folder: Path, about: Mapping[str, Any]) -> Path:
         "model.html.j2",
         folder.name,
         {"figures": {"curve": figure.to_plotly_json()}, "config": CONFIG},
-        name=folder.name,
+        top=model_top(folder.name, about),
+        network=draw_network(rows_as_values(network_rows(parse_candidate(about["job"]["candidate"])))),
         about=about,
         answer=model_answer(about),
-        curve=base64_text(printed(figure, "svg")),
+        curve=base64_text(printed(figure, "svg", on_page=True)),
         recipe=to_json(about["job"]),
     )
     write_text(folder / "index.html", text)

@@ -16,6 +16,7 @@ from halosearch.report.experiment_summary import measurements
 from halosearch.report.reading import open_study, summary_of
 from halosearch.report.rediscovery import LATER, rediscovery
 from halosearch.report.shell import page
+from halosearch.report.tops import rediscovery_top
 
 FOLDER = "rediscovery"
 STUDIES = "rediscover-*"
@@ -120,5 +121,5 @@ def write_rediscovery(root: Path) -> tuple[dict[str, Any], Path]:
     summary, folder = rediscovery_summary(root), root / "reports" / FOLDER
     write_text(folder / "rediscovery.json", to_json(summary) + "\n")
     path = folder / "index.html"
-    write_text(path, page("rediscovery.html.j2", "rediscovery", None, summary=summary))
+    write_text(path, page("rediscovery.html.j2", "rediscovery", None, summary=summary, top=rediscovery_top(summary)))
     return summary, path

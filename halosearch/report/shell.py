@@ -26,7 +26,7 @@ CONFIG = {
     "doubleClick": False,
 }
 """For every Plotly chart: nothing may be sent anywhere."""
-SCRIPTS = ("trials.js", "selection.js", "marks.js", "charts.js", "filters.js", "table.js", "page.js")
+SCRIPTS = ("trials.js", "selection.js", "marks.js", "charts.js", "filters.js", "table.js", "live.js", "page.js")
 
 
 def page(template: str, title: str, data: dict[str, Any] | None, **values: Any) -> str:

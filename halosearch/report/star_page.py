@@ -14,6 +14,7 @@ from halosearch.report.figures.star import draw_star
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.star_summary import star_summary
+from halosearch.report.tops import star_top
 from halosearch.spec.study import StudySpec
 
 COMPUTE = (
@@ -42,8 +43,9 @@ def write_star(
         summary["study"],
         {"figures": {name: figure.to_plotly_json() for name, figure in figures.items()}, "config": CONFIG},
         summary=summary,
+        top=star_top(summary),
         compute=COMPUTE,
-        charts=[(name, base64_text(printed(figure, "svg"))) for name, figure in figures.items()],
+        charts=[(name, base64_text(printed(figure, "svg", on_page=True))) for name, figure in figures.items()],
         provenance=to_json(summary["provenance"]),
     )
     write_text(folders.report / "index.html", text)

@@ -4,9 +4,11 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import markupsafe
 import pandas as pd
@@ -165,3 +167,63 @@ def test_the_shell_completes_commands_and_studies(place, typed, offered):
         check=False,
     )
     assert set(done.stdout.split()) == offered, done.stderr
+
+
+def test_the_site_has_a_row_and_a_page_for_every_study_and_says_which_cannot_be_read(place, monkeypatch, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(place / "studies" / name, tmp_path / "studies" / name)
+    shutil.copytree(ROOT / "studies" / "paper-hybrids", tmp_path / "studies" / "paper-hybrids")
+    (tmp_path / "studies" / "broken").mkdir()
+    (tmp_path / "studies" / "broken" / "study.yaml").write_text("name: broken\n")
+    done = here("report", "--all", "--json", cwd=tmp_path, monkeypatch=monkeypatch)
+    rows = {row["name"]: row for row in json.loads(done.stdout)["studies"]}
+    assert set(rows) == {"one", "two", "paper-hybrids", "broken"}
+    assert "cannot be read" in rows["broken"]["sentence"]
+    assert rows["broken"]["link"] is None
+    index = (tmp_path / "reports" / "index.html").read_text()
+    for name in ("one", "two", "paper-hybrids"):
+        assert f'href="{name}/index.html"' in index
+        assert (tmp_path / "reports" / rows[name]["link"]).exists()
+        assert rows[name]["date"].startswith("2026-")
+        assert str(markupsafe.escape(rows[name]["sentence"])) in index
+    assert "τ 0.58" in rows["one"]["trust"]
+    again = here("report", "--all", "--json", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert again.stdout == done.stdout
+    assert (tmp_path / "reports" / "index.html").read_text() == index
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no study was named"),
+        (["one", "--all"], "stands alone"),
+        (["one", "two", "--serve"], "one study's page"),
+        (["one", "--serve", "--figures", "svg"], "one study's page"),
+    ],
+)
+def test_what_report_cannot_do_together_is_one_sentence(place, monkeypatch, words, said):
+    done = here("report", *words, cwd=place, monkeypatch=monkeypatch)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_port_that_is_taken_is_one_sentence(place, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = here("report", "one", "--serve", "--port", port, cwd=place, monkeypatch=monkeypatch)
+    assert done.returncode == 4
+    assert f"port {port} of 127.0.0.1 cannot be used" in done.stderr
+
+
+def test_a_drawing_of_a_network_is_an_svg_file_of_its_own(place, monkeypatch, tmp_path):
+    file = tmp_path / "network.svg"
+    assert here("show", "one#24", "--figure", str(file), cwd=place, monkeypatch=monkeypatch).returncode == 0
+    drawn = ElementTree.fromstring(file.read_text())
+    words = [each.text for each in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert "stage 3: attention" in words
+    assert "1 block, 4×4, sees 4×4, 960 channels" in words
+    refused = here("show", "h0", "--figure", "network.png", cwd=place, monkeypatch=monkeypatch)
+    assert refused.returncode == 2
+    assert "network.svg" in refused.stderr

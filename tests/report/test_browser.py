@@ -122,7 +122,10 @@ def test_a_candidate_that_was_not_timed_stands_where_its_step_is_predicted(brows
     untimed = {t["trial"] for t in summary["trials"] if t["state"] == "complete" and t["step_time_s"] is None}
     assert len(untimed) == 20
     front = prepare_front(summary, flat_table(summary))
-    assert set(front["groups"]["predicted"]["trial"]) == untimed
+    drawn = {name: set(front["groups"][name]["trial"]) for name in ("predicted", "predicted-searched")}
+    assert drawn["predicted"] | drawn["predicted-searched"] == untimed
+    assert all(trial < 40 for trial in drawn["predicted"])  # drawn at random, before the search
+    assert all(trial >= 40 for trial in drawn["predicted-searched"])
     with Tab(browser, path, viewport={"width": 1280, "height": 900}) as tab:
         assert set(tab.front()) == set(summary["front"]) == set(front["front"]["trial"])
         chart = tab.page.locator("#front")

@@ -154,7 +154,7 @@ class Charts {
       }
       if (trace.name === "rival") Object.assign(trace, this.rivals());
       if (trace.name.startsWith("finalists")) trace.x = trace.customdata.map((number) => this.trials.across(axis, false)[this.trials.place.get(number)]);
-      if (trace.meta && trace.meta.state === "predicted") trace.visible = axis === MEASURED;
+      if (trace.meta && trace.meta.state.startsWith("predicted")) trace.visible = axis === MEASURED;
       if (trace.name.endsWith("(cost only)")) {
         const found = marks[trace.name] || [];
         Object.assign(trace, { x: found.map(([, value]) => value), y: found.map(() => 0.04), text: found.map(([name]) => name), visible: found.length > 0, showlegend: found.length > 0 });

@@ -12,6 +12,7 @@ const STYLES = {
   other: { colour: "#767676", symbol: "cross", size: 7, width: 1 },
   rival: { colour: "#009E73", symbol: "star", size: 13, width: 1 },
   predicted: { colour: "#0072B2", symbol: "square", size: 7, width: 1 }, // as in figures/marks.py
+  predictedSearched: { colour: "#0072B2", symbol: "square", size: 7, width: 1, filled: true },
 };
 const styleOf = (kind) => STYLES[kind] || STYLES.other;
 
@@ -93,6 +94,7 @@ class Overlay {
 
   // After Plotly has drawn: again only if its axes have moved.
   follow(selection) {
+    if (!this.plot._fullLayout || !this.holder.isConnected) return; // the page has been drawn anew
     const { width, height } = this.plot._fullLayout;
     const key = JSON.stringify([width, height, this.layers.map((layer) => this.axes(layer))]);
     if (key !== this.axesKey) this.paint(selection);
@@ -142,7 +144,7 @@ class Overlay {
           const cell = Math.round(py[i]) * width + Math.round(px[i]);
           if (taken[cell]) continue;
           taken[cell] = 1;
-          stamp(main && trials.isPredicted(name, i) ? "predicted" : KINDS[code], px[i], py[i]);
+          stamp(main && trials.isPredicted(name, i) ? trials.guess(i) : KINDS[code], px[i], py[i]);
         }
       }
     }
@@ -150,7 +152,7 @@ class Overlay {
     for (const i of selection.frontRows) {
       if (!inside(i)) continue;
       if (!main) big("front", px[i], py[i]); // Plotly draws the main chart's own
-      else if (trials.isPredicted(name, i)) big("predicted", px[i], py[i]);
+      else if (trials.isPredicted(name, i)) big(trials.guess(i), px[i], py[i]);
     }
     pen.globalAlpha = 1;
     this.hits.push({ px, py });

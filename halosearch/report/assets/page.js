@@ -43,7 +43,11 @@ function downloads(trials, selection, name) {
   on("csv-all", () => save(`${name}.csv`, "text/csv", trials.csv));
   on("json-all", () => save(`${name}.json`, "application/json", trials.jsonOf(all)));
   on("csv-selection", () => save(`${name}-selection.csv`, "text/csv", trials.csvOf(selection.mask)));
-  on("study-file", () => save("study.yaml", "application/yaml", read("study-yaml")));
+}
+
+function studyFile() {
+  const button = document.getElementById("study-file");
+  if (button) button.addEventListener("click", () => save("study.yaml", "application/yaml", read("study-yaml")));
 }
 
 // Links to sections scroll without touching the address, which holds the selection.
@@ -64,7 +68,7 @@ function sections() {
 function themes(charts) {
   const button = document.getElementById("theme"), root = document.documentElement;
   const order = ["auto", "light", "dark"];
-  let now = "auto";
+  let now = root.dataset.theme || "auto";
   const set = (theme) => {
     now = theme;
     if (theme === "auto") delete root.dataset.theme; else root.dataset.theme = theme;
@@ -73,11 +77,11 @@ function themes(charts) {
     charts.retheme();
   };
   button.addEventListener("click", () => set(order[(order.indexOf(now) + 1) % order.length]));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.retheme());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.retheme(), { signal: life.signal });
 }
 
 // Charts below the first screen are drawn when their section is first opened.
-function unfolding(charts, data) {
+async function unfolding(charts, data) {
   const busy = new Set();
   const openUp = async (section) => {
     if (!section.open || busy.has(section)) return;
@@ -96,9 +100,9 @@ function unfolding(charts, data) {
   const sections = [...document.querySelectorAll("section > details")];
   for (const section of sections) {
     section.addEventListener("toggle", () => openUp(section));
-    openUp(section);
   }
-  window.addEventListener("beforeprint", () => { for (const section of sections) section.open = true; });
+  window.addEventListener("beforeprint", () => { for (const section of sections) section.open = true; }, { signal: life.signal });
+  for (const section of sections) await openUp(section);
 }
 
 // The drawings of the trials that are pinned, beside those that are always there.
@@ -120,13 +124,13 @@ function drawings(selection) {
 async function drawAlone(data) {
   document.documentElement.classList.replace("plain", "live");
   await breath();
-  await library(read("plotly"));
+  if (!window.Plotly) await library(read("plotly"));
   const charts = new Charts(null, null, { curves: [], ...data }, () => {});
   for (const id of Object.keys(data.figures)) {
     const holder = document.getElementById(id);
     if (holder && !holder.closest("section > details:not([open])")) await charts.draw(id);
   }
-  unfolding(charts, data);
+  await unfolding(charts, data);
   themes(charts);
   document.documentElement.classList.add("drawn");
   document.documentElement.dataset.ready = "yes";
@@ -135,9 +139,18 @@ async function drawAlone(data) {
 const ADDRESS_AFTER_MS = 200; // browsers ignore addresses that change hundreds of times in a few seconds
 
 async function start() {
+  life.abort();
+  life = new AbortController();
+  const mine = life;
   copyButtons();
   sections();
-  if (!document.getElementById("data")) return;
+  studyFile();
+  if (!document.getElementById("data")) { // nothing to draw
+    document.documentElement.classList.replace("plain", "live");
+    themes({ retheme() {} });
+    document.documentElement.dataset.ready = "yes";
+    return;
+  }
   const data = JSON.parse(read("data"));
   if (data.csv === undefined) { await drawAlone(data); return; }
   const trials = new Trials(data.csv, data.columns);
@@ -148,6 +161,7 @@ async function start() {
 
   const update = () => {
     pending = 0;
+    if (mine !== life) return; // the page has been drawn anew since
     selection.refresh();
     filters.update();
     charts.update();
@@ -177,7 +191,7 @@ async function start() {
   document.documentElement.classList.replace("plain", "live");
   performance.mark("halosearch-filters");
   await breath();
-  await library(read("plotly"));
+  if (!window.Plotly) await library(read("plotly"));
   const axis = selection.axis;
   selection.axis = selection.defaultAxis;
   selection.refresh();
@@ -185,7 +199,6 @@ async function start() {
   if (axis !== selection.axis) { selection.axis = axis; selection.refresh(); charts.setAxis(); }
   document.documentElement.classList.add("drawn");
   performance.mark("halosearch-front");
-  unfolding(charts, data);
   themes(charts);
   window.addEventListener("hashchange", () => {
     if (location.hash && !location.hash.includes("=")) return;
@@ -194,7 +207,7 @@ async function start() {
     filters.search.value = selection.query;
     if (before !== selection.axis) charts.setAxis();
     update();
-  });
+  }, { signal: life.signal });
   performance.mark("halosearch-ready");
   // For the console and for tests: what is selected, as trial numbers.
   window.halosearch = {
@@ -203,10 +216,11 @@ async function start() {
     address: () => { address(); return location.hash; },
   };
   document.documentElement.dataset.ready = "yes";
+  await unfolding(charts, data);
 }
 
 const plainTable = document.getElementById("trials") && document.getElementById("trials").cloneNode(true);
-start().catch((error) => {
+start().then(() => { if (document.documentElement.dataset.live) follow(); }).catch((error) => {
   document.documentElement.className = "plain";
   if (plainTable) document.getElementById("trials").replaceWith(plainTable);
   const note = document.getElementById("broken");

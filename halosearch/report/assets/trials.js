@@ -125,6 +125,9 @@ class Trials {
     return this.risen;
   }
 
+  // What a trial at a predicted step is drawn as.
+  guess(i) { return KINDS[this.codes[i]] === "random" ? "predicted" : "predictedSearched"; }
+
   has(name) { return this.columns[name] !== undefined; }
 
   // The value of a column in words, as chips, tips and the table show it.

@@ -12,8 +12,9 @@ from halosearch.families.halonet.counts import count
 from halosearch.families.halonet.published import FAMILY
 from halosearch.families.known import member_title
 from halosearch.families.published import published_models
+from halosearch.record.evaluation import COMPLETE as COMPLETE_STATE
 from halosearch.report.columns import BY_NAME, SCORE
-from halosearch.report.figures.marks import ONLY_PREDICTED, STATES, by_origin, points
+from halosearch.report.figures.marks import ONLY_PREDICTED, PREDICTED_SEARCHED, RANDOM, STATES, by_origin, points
 from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, styled, words
 from halosearch.report.headline import network_name, ties
 
@@ -47,7 +48,8 @@ def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "ste
     groups = {"pruned": others[others["state"] == "pruned"] if len(others) else others}
     groups |= by_origin(others[others["state"] == "complete"] if len(others) else others)
     if len(guessed):
-        groups[ONLY_PREDICTED] = guessed.assign(**{MEASURED: guessed[PREDICTED]})
+        origin = by_origin(guessed.assign(**{MEASURED: guessed[PREDICTED]}))
+        groups |= {ONLY_PREDICTED: origin[RANDOM], PREDICTED_SEARCHED: origin[COMPLETE_STATE]}
     certain = summary["attainment"] if cost == MEASURED else None
     reference = summary["reference"]
     return {

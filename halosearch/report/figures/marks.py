@@ -11,13 +11,16 @@ from halosearch.report.figures.style import COMPLETE, PRUNED, words
 
 ONLY_PREDICTED = "predicted"
 """A complete trial whose step was not measured."""
+PREDICTED_SEARCHED = "predicted-searched"
+"""Such a trial that the search proposed."""
 RANDOM = "random"
 """A complete trial that was drawn evenly from the pool, before the search."""
 STATES = {
     "pruned": ("stopped early", PRUNED, "triangle-down-open", 8),
     RANDOM: ("drawn at random", COMPLETE, "circle-open", 8),
     "complete": ("proposed by the search", COMPLETE, "circle", 8),
-    ONLY_PREDICTED: ("step predicted, not measured", COMPLETE, "square-open", 7),
+    ONLY_PREDICTED: ("drawn at random, step predicted", COMPLETE, "square-open", 7),
+    PREDICTED_SEARCHED: ("proposed by the search, step predicted", COMPLETE, "square", 7),
 }
 
 
