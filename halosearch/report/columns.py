@@ -19,8 +19,8 @@ class Column:
 
 SCORE = Column("score", "score", log=False, kind="score")
 COSTS = (
-    Column("step_time_s", "training step of the full network (s)", log=True, kind="cost"),
-    Column("predicted_step_time_s", "predicted training step (s)", log=True, kind="cost"),
+    Column("step_time_s", "training step, full network", log=True, kind="cost"),
+    Column("predicted_step_time_s", "predicted training step", log=True, kind="cost"),
     Column("macs", "MACs", log=True, kind="cost"),
     Column("params", "parameters", log=False, kind="cost"),
     Column("activations", "activations (elements)", log=True, kind="cost"),

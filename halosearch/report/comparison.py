@@ -12,11 +12,11 @@ from halosearch.analysis.kendall import kendall_tau
 from halosearch.files import write_text
 from halosearch.record.trials import to_json
 from halosearch.report.figures.comparison import draw_fronts
+from halosearch.report.numbers import seconds_words
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.tops import comparison_top
 from halosearch.report.trial_rows import flat_table
-from halosearch.report.wording import seconds_words
 from halosearch.report.worth import PROXY
 
 NOT_INPUTS = (

@@ -11,11 +11,11 @@ from typing import Any
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
 from halosearch.families.known import HALONET, member_title
 from halosearch.record.evaluation import COMPLETE
+from halosearch.report.numbers import amount, duration, fraction, seconds_words
 
 Card = dict[str, str]
-TRUST = {"valid": "good", "failed": "poor", "unknown": "not shown yet"}
+TRUST = {"valid": "good", "failed": "poor", "unknown": "undecided"}
 """The verdict on the proxy, as a word."""
-FRACTIONS = {0.125: "⅛", 0.25: "¼", 0.5: "½", 0.75: "¾", 0.375: "⅜"}
 
 
 def headline(summary: dict[str, Any]) -> dict[str, Any]:
@@ -28,29 +28,6 @@ def headline(summary: dict[str, Any]) -> dict[str, Any]:
         "cards": [card for card in (_score(summary), _step(summary), _trust(summary), _cost(summary)) if card],
         "choice": _choice(summary),
     }
-
-
-def amount(value: float) -> str:
-    """A count with three digits and its unit apart: 20 M, 5.5 M, 704 M, 11.9 G."""
-    for scale, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= scale:
-            return f"{value / scale:.3g}{letter}"
-    return f"{value:g}"
-
-
-def fraction(share: float) -> str:
-    """A share of the width: ⅛."""
-    return FRACTIONS.get(share, f"{share:g}")
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 42 s, 9 min 21 s, 3 h 12 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def first_final(summary: dict[str, Any]) -> dict[str, Any] | None:
@@ -85,10 +62,10 @@ def measured_words(summary: dict[str, Any]) -> str:
     """What a score of this study is of."""
     preset, data = summary["spec"]["preset"], summary["data"]
     asked = len(data.get("dense", ())) + len(data.get("factors", ())) or None
-    things = "" if asked is None else f" and asked {asked} thing{'s' if asked > 1 else ''} about others"
+    things = "" if asked is None else f", asked for {asked} propert{'ies' if asked > 1 else 'y'} of others"
     return (
-        f"Scores are of a copy with {fraction(preset['width_multiplier'])} of the channels, trained on {preset['rungs'][-1]:,} pictures{things}: "
-        "0 is guessing, 1 is knowing everything."
+        f"Scores (no accuracies) are of copies with {fraction(preset['width_multiplier'])} of the channels, trained on {preset['rungs'][-1]:,} "
+        f"pictures{things}: 0 is guessing, 1 is all."
     )
 
 
@@ -104,11 +81,15 @@ def _subtitle(summary: dict[str, Any]) -> str:
     spec, device = summary["spec"], summary["provenance"]["device"]
     kind, _, model = device.get("device", "CPU" if spec["device"] == "cpu" else spec["device"]).partition(", ")
     where = f"a {kind} ({model})" if model else f"a {kind}"
-    data = "generated scenes" if "synthetic" in summary["data"]["description"] else summary["data"]["description"]
+    data = (
+        "generated pictures (scenes)"
+        if "synthetic" in summary["data"]["description"]
+        else summary["data"]["description"]
+    )
     tried = sum(summary["counts"].values())
     return (
-        f"Study {summary['study']}: {tried:,} of {summary['pool_size']:,} candidates tried, ±{100 * spec['budget']['tolerance']:g} % of the budget, "
-        f"on {where}; {data}"
+        f"Study {summary['study']}: {tried:,} of {summary['pool_size']:,} networks of {amount(spec['budget']['params'])} "
+        f"±{100 * spec['budget']['tolerance']:g} % parameters tried, on {where}; {data}"
     )
 
 
@@ -117,13 +98,13 @@ def _sentence(summary: dict[str, Any]) -> str:
     if first is None:
         return _unfinished(summary)
     trial, equal = trial_of(summary, first["trial"]), ties(summary)
-    said = f"Trial {first['trial']} scores best on pictures that nobody had looked at"
     rival = _rival(summary, first)
     if not equal:
-        return f"{said}{'' if len(summary['finals']) == 1 else ', beyond the noise'}.{rival}"
+        ahead = "" if len(summary["finals"]) == 1 else ", beyond the noise"
+        return f"Trial {first['trial']} has the best score on held-out pictures{ahead}.{rival}"
     faster = _faster(trial, [trial_of(summary, number) for number in equal])
-    names = f"trial{'s' if len(equal) > 1 else ''} {', '.join(map(str, equal))} cannot be told from it"
-    return f"{said}; {names}{faster}.{rival}"
+    names = " and ".join((", ".join(map(str, [first["trial"], *equal[:-1]])), str(equal[-1])))
+    return f"Trials {names} tie for the best score on held-out pictures{faster}.{rival}"
 
 
 def _rival(summary: dict[str, Any], first: dict[str, Any]) -> str:
@@ -150,9 +131,7 @@ def _faster(trial: dict[str, Any], equal: list[dict[str, Any]]) -> str:
     quick = min(timed, key=lambda each: each["step_time_s"], default=None)
     if quick is None or quick["step_time_high_s"] is None or quick["step_time_high_s"] >= trial["step_time_s"]:
         return ""
-    share = quick["step_time_s"] / trial["step_time_s"]
-    which = "and" if len(equal) == 1 else f"and trial {quick['trial']}"
-    return f" {which} trains in {share:.2f} of its time"
+    return f"; {quick['trial']} trains in {quick['step_time_s'] / trial['step_time_s']:.2f} of the time of {trial['trial']}"
 
 
 def _unfinished(summary: dict[str, Any]) -> str:
@@ -169,7 +148,7 @@ def _unfinished(summary: dict[str, Any]) -> str:
 def _score(summary: dict[str, Any]) -> Card | None:
     first, width = first_final(summary), fraction(summary["spec"]["preset"]["width_multiplier"])
     if first is not None:
-        span = "" if first["low"] is None else f"[{first['low']:.3f}, {first['high']:.3f}], "
+        span = "" if first["low"] is None else f"95 %: [{first['low']:.3f}, {first['high']:.3f}], "
         seeds = f"{first['seeds']} seed{'s' if first['seeds'] > 1 else ''}"
         beside = next((r for r in summary["rivals"] if r["held_out_score"] is not None), None)
         rival = "" if beside is None else f"; {network_name(beside['candidate'])} {beside['held_out_score']:.3f}"
@@ -195,10 +174,11 @@ def _step(summary: dict[str, Any]) -> Card | None:
     if trial["step_time_s"] is None:
         return None
     rival = next((r for r in summary["rivals"] if r["step_time_s"]), None)
-    note = f"full network, {summary['spec']['preset']['timing_batch']} pictures"
+    note = f"full network, batch of {summary['spec']['preset']['timing_batch']}"
     if rival is not None:
-        note = f"{trial['step_time_s'] / rival['step_time_s']:.2f} of {network_name(rival['candidate'])}'s; {note}"
-    return _card("Its training step", _seconds(trial["step_time_s"]), note, "training step")
+        times = f"×{rival['step_time_s'] / trial['step_time_s']:.2f}"
+        note += f"; {network_name(rival['candidate'])} {seconds_words(rival['step_time_s'])}, {times}"
+    return _card("Its training step", seconds_words(trial["step_time_s"]), note, "training step")
 
 
 def network_name(text: str) -> str:
@@ -218,8 +198,8 @@ def _trust(summary: dict[str, Any]) -> Card:
         word = "poor; searched anyway"
     if found is None:
         return _card("Trust in the ranking", word, "no network was trained twice yet", "Kendall τ")
-    asked = f"{VALID_TAU:g} on {VALID_PAIRS} is asked"
-    note = f"two trainings of {found['n']} networks agree by τ {found['tau']:.2f} [{found['low']:.2f}, {found['high']:.2f}]; {asked}"
+    asked = f"{VALID_TAU:g} on {VALID_PAIRS} networks would do"
+    note = f"two trainings of {found['n']} rank alike by τ {found['tau']:.2f} [{found['low']:.2f}, {found['high']:.2f}]; {asked}"
     return _card("Trust in the ranking", word, note, "Kendall τ")
 
 
@@ -227,17 +207,13 @@ def _cost(summary: dict[str, Any]) -> Card:
     spent, tried = summary["provenance"]["spent_seconds"], sum(summary["counts"].values())
     again = summary["provenance"]["evaluations"] - tried
     note = f"of one worker: {tried:,} network{'s' if tried != 1 else ''}" + (
-        f" and {again:,} further trainings" if again > 0 else ""
+        f" and {again:,} repeats and checks" if again > 0 else ""
     )
     return _card("It cost", duration(spent), note, "trial")
 
 
 def _card(label: str, value: str, note: str, term: str) -> Card:
     return {"label": label, "value": value, "note": note, "term": term}
-
-
-def _seconds(value: float) -> str:
-    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
 
 
 def _choice(summary: dict[str, Any]) -> list[str]:

@@ -14,10 +14,10 @@ from halosearch.record.trials import to_json
 from halosearch.report.figures.network import draw_network
 from halosearch.report.figures.style import COMPLETE, EFFICIENTNET, FRONT, axis, styled
 from halosearch.report.network_rows import network_rows, rows_as_values
+from halosearch.report.numbers import seconds_words
 from halosearch.report.printed import printed
 from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.tops import model_top
-from halosearch.report.wording import seconds_words
 
 
 def model_answer(about: Mapping[str, Any]) -> list[str]:

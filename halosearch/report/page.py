@@ -19,12 +19,13 @@ from halosearch.report.figures import figures
 from halosearch.report.figures.front import draw_front, half_noise, prepare_front, published_marks
 from halosearch.report.figures.network import draw_network
 from halosearch.report.figures.trials import CURVE_POINTS, prepare_curves
+from halosearch.report.numbers import seconds_words
 from halosearch.report.printed import printed
 from halosearch.report.rediscovery import SCALING
 from halosearch.report.sections import ACCURACY, accuracies, asked, choices, lines, named_trial, tested
 from halosearch.report.shell import CONFIG, base64_text, page
 from halosearch.report.trial_rows import csv_text, flat_table
-from halosearch.report.wording import answer_groups, seconds_words
+from halosearch.report.wording import answer_groups
 from halosearch.report.worth import images_words
 
 TABLE = (
@@ -125,6 +126,7 @@ def _render(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> str:
         pictures=pictures,
         accuracies=accuracies(summary),
         named=named_trial(summary),
+        named_candidate=next((t["candidate"] for t in summary["trials"] if t["trial"] == named_trial(summary)), ""),
         tested=tested(summary),
         taus=_taus(summary),
         columns=_shown_columns(table),

@@ -19,7 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
-from halosearch.report.figures.style import INK, short_number  # noqa: E402
+from halosearch.report.figures.style import INK  # noqa: E402
+from halosearch.report.numbers import short_number  # noqa: E402
 
 WIDTH = 6.3
 PIXELS_PER_INCH = 130

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from halosearch.report.headline import TRUST, amount, duration, ties, trial_of
+from halosearch.report.headline import TRUST, ties, trial_of
+from halosearch.report.numbers import amount, duration
 from halosearch.report.rediscovery import NOT_TESTED
 
 PART, ACCURACY = "part_", "accuracy_"

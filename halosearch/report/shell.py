@@ -14,9 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from halosearch import __version__
-from halosearch.report.figures.style import short_number
+from halosearch.report.numbers import seconds_words, short_number
 from halosearch.report.terms import GLOSSARY, TERMS, meaning
-from halosearch.report.wording import seconds_words
 
 CONFIG = {
     "displaylogo": False,

@@ -8,7 +8,8 @@ from typing import Any
 
 from halosearch.errors import HalosearchError
 from halosearch.files import write_text
-from halosearch.report.headline import TRUST, amount, duration
+from halosearch.report.headline import TRUST
+from halosearch.report.numbers import amount, duration
 from halosearch.report.reading import open_study, rewrite_report
 from halosearch.report.rediscovery_page import FOLDER, STUDIES, write_rediscovery
 from halosearch.report.shell import page

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from halosearch.analysis.verdicts import CONFIRMED, REFUTED, UNDECIDED
-from halosearch.report.headline import Card, amount, duration, fraction
+from halosearch.report.headline import Card
+from halosearch.report.numbers import amount, duration, fraction
 
 Top = dict[str, Any]
 """title, subtitle, sentence, cards."""

@@ -7,7 +7,8 @@ from typing import Any
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
 from halosearch.families.known import member_title
 from halosearch.record.evaluation import COMPLETE
-from halosearch.report.headline import first_final, fraction, ties, trial_of
+from halosearch.report.headline import first_final, ties, trial_of
+from halosearch.report.numbers import fraction, seconds_words
 from halosearch.report.rivals import rival_sentences
 from halosearch.report.worth import images_words, worth_sentences
 
@@ -61,13 +62,6 @@ def step_time_words(trial: dict[str, Any], summary: dict[str, Any]) -> str:
         f"{seconds_words(trial['step_time_s'])} [{seconds_words(trial['step_time_low_s'])}, {seconds_words(trial['step_time_high_s'])}] "
         f"per training step of {preset['timing_batch']} images"
     )
-
-
-def seconds_words(seconds: float | None) -> str:
-    """Seconds to three significant digits, in ms below one second."""
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def _recommended(summary: dict[str, Any]) -> list[str]:

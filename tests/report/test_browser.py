@@ -17,7 +17,7 @@ from benchmarks.report_trials import around, evidence, record
 from halosearch.families.halonet.notation import parse_candidate
 from halosearch.report.columns import BY_NAME
 from halosearch.report.figures.front import prepare_front
-from halosearch.report.figures.style import short_number
+from halosearch.report.numbers import short_number
 from halosearch.report.page import write_report
 from halosearch.report.summary import summarise
 from halosearch.report.trial_rows import flat_table
@@ -277,7 +277,7 @@ def test_the_address_restores_the_view(browser, tab, study):
         assert again.page.locator("#axis").input_value() == "macs"
         assert again.page.locator("#trials tr.pinned").count() == 1
         title = "document.querySelector('#front .js-plotly-plot').layout.xaxis.title.text"
-        assert again.page.evaluate(title) == "MACs"
+        assert again.page.evaluate(title) == "MACs (log scale)"
         again.go_to("#x=nonsense&r.nothing=1..2&state=%E0%A4&q")
         assert len(again.selected()) == 300
         assert again.complaints == []

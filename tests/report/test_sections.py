@@ -8,8 +8,9 @@ import pytest
 
 from benchmarks.report_trials import around, evidence
 from halosearch.families.known import FAMILIES, count, parse_candidate
-from halosearch.report.headline import amount, duration, headline, network_name, told_apart
+from halosearch.report.headline import headline, network_name, told_apart
 from halosearch.report.network_rows import network_rows
+from halosearch.report.numbers import amount, duration
 from halosearch.report.page import TITLES, render
 from halosearch.report.sections import asked, choices, lines
 from halosearch.report.sections import tested as statements
@@ -50,7 +51,7 @@ def test_parts_are_means_over_complete_trials_beside_the_named_one_and_the_rival
 
 def test_finalists_within_their_noise_tie_and_the_faster_is_named():
     said = headline(with_finals(0.01))
-    assert "trial 5 cannot be told from it" in said["sentence"]
+    assert said["sentence"].startswith("Trials 3 and 5 tie for the best score on held-out pictures")
     assert "within the noise" in said["choice"][0]
     apart = headline(with_finals(0.1))
     assert "beyond the noise" in apart["sentence"]
@@ -58,7 +59,7 @@ def test_finalists_within_their_noise_tie_and_the_faster_is_named():
     slow, quick = (next(t for t in SUMMARY["trials"] if t["trial"] == n) for n in (3, 5))
     for trial, step in ((slow, 1.0), (quick, 0.5)):
         trial |= {"step_time_s": step, "step_time_low_s": 0.9 * step, "step_time_high_s": 1.1 * step}
-    assert "trains in 0.50 of its time" in headline(with_finals(0.01))["sentence"]
+    assert "; 5 trains in 0.50 of the time of 3." in headline(with_finals(0.01))["sentence"]
     assert "its step takes 0.50 of the time" in headline(with_finals(0.01))["choice"][0]
 
 
@@ -81,8 +82,8 @@ def test_cards_say_the_numbers_of_the_summary_and_no_other():
     assert f"[{first['low']:.3f}, {first['high']:.3f}]" in card["note"]
     assert f"EfficientNet-B4 {summary['rivals'][0]['held_out_score']:.3f}" in card["note"]
     trial = next(t for t in summary["trials"] if t["trial"] == first["trial"])
-    ratio = trial["step_time_s"] / summary["rivals"][0]["step_time_s"]
-    assert f"{ratio:.2f} of EfficientNet-B4's" in cards["Its training step"]["note"]
+    ratio = summary["rivals"][0]["step_time_s"] / trial["step_time_s"]
+    assert f"×{ratio:.2f}" in cards["Its training step"]["note"]
     assert f"{summary['agreement']['tau']:.2f}" in cards["Trust in the ranking"]["note"]
     assert cards["It cost"]["value"] == duration(summary["provenance"]["spent_seconds"])
     assert "scores less" in summary["headline"]["sentence"] or "scores more" in summary["headline"]["sentence"]

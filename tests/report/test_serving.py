@@ -107,5 +107,5 @@ def test_a_page_that_follows_keeps_selection_pins_scroll_and_open_sections(tmp_p
         assert before < 30
         assert set(kept) <= set(now)
         assert page.evaluate("scrollY") == pytest.approx(700, abs=2)
-        assert "Trial 24" in page.locator("#sentence").inner_text()
+        assert "Trials 24 and 25" in page.locator("#sentence").inner_text()
         assert complaints == []

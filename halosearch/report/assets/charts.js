@@ -13,6 +13,9 @@ function logTicks(low, high) {
   return [];
 }
 
+const secondsWords = (value) => (value < 1 ? `${trimmed(1000 * value)} ms` : `${trimmed(value)} s`);
+const axisTitle = (column) => (column.log ? `${column.title} (log scale)` : column.title);
+
 // Plotly charts with the trials painted above them, brushing, tips.
 
 class Charts {
@@ -55,7 +58,8 @@ class Charts {
   fitTicks(layout) {
     const axis = layout.xaxis;
     const ticks = axis.type === "log" ? logTicks(10 ** axis.range[0], 10 ** axis.range[1]) : null;
-    layout.xaxis = { ...axis, tickmode: ticks ? "array" : "auto", tickvals: ticks || undefined, ticktext: ticks ? ticks.map(shortNumber) : undefined };
+    const words = this.selection.axis.endsWith("step_time_s") ? secondsWords : shortNumber;
+    layout.xaxis = { ...axis, tickmode: ticks ? "array" : "auto", tickvals: ticks || undefined, ticktext: ticks ? ticks.map(words) : undefined };
   }
 
   ink() { return getComputedStyle(document.documentElement).getPropertyValue("--soft").trim(); }
@@ -148,11 +152,11 @@ class Charts {
     const reference = this.data.reference;
     const marks = this.data.marks[axis] || {};
     plot.data.forEach((trace) => {
-      if (trace.name.startsWith("reference")) {
+      if (trace.name.startsWith("published one")) {
         trace.x = reference && reference[axis] !== null && reference[axis] !== undefined ? [reference[axis]] : [];
         trace.showlegend = trace.x.length > 0;
       }
-      if (trace.name === "rival") Object.assign(trace, this.rivals());
+      if (trace.name.startsWith("rival")) Object.assign(trace, this.rivals());
       if (trace.name.startsWith("finalists")) trace.x = trace.customdata.map((number) => this.trials.across(axis, false)[this.trials.place.get(number)]);
       if (trace.meta && trace.meta.state.startsWith("predicted")) trace.visible = axis === MEASURED;
       if (trace.name.endsWith("(cost only)")) {
@@ -161,7 +165,7 @@ class Charts {
       }
     });
     const layout = plot.layout;
-    layout.xaxis = { ...layout.xaxis, title: { text: column.title }, type: column.log ? "log" : "linear", range: this.reach(axis, column.log), autorange: false };
+    layout.xaxis = { ...layout.xaxis, title: { text: axisTitle(column) }, type: column.log ? "log" : "linear", range: this.reach(axis, column.log), autorange: false };
     this.fitTicks(layout);
     layout.datarevision = (layout.datarevision || 0) + 1;
     Plotly.react(plot, plot.data, layout, this.data.config);

@@ -107,6 +107,6 @@ class Filters {
     const missing = axis ? trials.state.reduce((sum, _, i) => sum + (selection.mask[i] && !trials.placed(axis.name, i) ? 1 : 0), 0) : 0;
     document.getElementById("status").textContent =
       `${selection.count.toLocaleString("en")} of ${trials.searched.toLocaleString("en")} trials; ${selection.front.size} of them on the front of score against ` +
-      `${axis ? axis.title : "cost"}${missing ? `; ${missing.toLocaleString("en")} have no value there` : ""}`;
+      `${axis ? axis.title : "cost"}${missing ? `; ${missing.toLocaleString("en")} without a value there` : ""}`;
   }
 }

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from halosearch.report.columns import BY_NAME, SCORE
-from halosearch.report.figures.style import COMPLETE, FRONT, axis, styled, words
+from halosearch.report.figures.style import COMPLETE, FRONT, axis, cost_axis, styled, words
 
 STYLES = ((FRONT, "diamond", "solid"), (COMPLETE, "square-open", "dash"))
 
@@ -28,4 +28,4 @@ def draw_fronts(found: dict[str, Any]) -> Any:
                 hovertemplate="%{text}<br>score %{y:.3f}<br>%{x:.4g}<extra>%{fullData.name}</extra>",
             )
         )
-    return styled(figure, axis(cost.title, log=cost.log), axis(SCORE.title))
+    return styled(figure, cost_axis(cost, [row["cost"] for rows in found["fronts"] for row in rows]), axis(SCORE.title))

@@ -15,17 +15,17 @@ from halosearch.families.published import published_models
 from halosearch.record.evaluation import COMPLETE as COMPLETE_STATE
 from halosearch.report.columns import BY_NAME, SCORE
 from halosearch.report.figures.marks import ONLY_PREDICTED, PREDICTED_SEARCHED, RANDOM, STATES, by_origin, points
-from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, styled, words
+from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, cost_axis, styled, words
 from halosearch.report.headline import network_name, ties
 
 MEASURED, PREDICTED = "step_time_s", "predicted_step_time_s"
 MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
-BAND = "best true score, 5 % to 95 %"
-FINALISTS, REFERENCE = "finalists, held-out pictures", "reference, not searched"
+BAND = "best without noise, 90 %"
+FINALISTS, REFERENCE = "finalists, held-out", "published one's nearest"
 RIVALS = "EfficientNet AA"
 RIVAL_COSTS = ("step_time_s", "params", "macs", "activations", "memory_bytes", "seconds", "images")
 """What is known of a rival."""
-FRONT_HEIGHT = 420
+FRONT_HEIGHT = 400
 REACH = 1.5
 """How far beyond the trials' own costs a published model is still marked, as a factor."""
 
@@ -151,7 +151,7 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
             name=REFERENCE,
             showlegend=bool(data["reference"]),
             marker={"color": PRUNED, "symbol": "star", "size": 11},
-            text=[words([f"near {member_title(r['nearest_to'])}"]) for r in data["reference"]],
+            text=[words([f"nearest to {member_title(r['nearest_to'])}"]) for r in data["reference"]],
             textposition="bottom center",
             customdata=[words([str(r["candidate"])]) for r in data["reference"]],
             hovertemplate="%{customdata}<br>score %{y:.3f}<extra>reference</extra>",
@@ -178,7 +178,14 @@ def draw_front(data: dict[str, Any], *, trials: bool = True) -> Any:
             )
         )
     figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
-    return styled(figure, axis(cost.title, log=cost.log), axis(SCORE.title), height=FRONT_HEIGHT)
+    return styled(figure, cost_axis(cost, _costs(data)), axis(SCORE.title), height=FRONT_HEIGHT)
+
+
+def _costs(data: dict[str, Any]) -> list[float]:
+    """All costs that are drawn."""
+    name, groups = data["cost"], [*data["groups"].values(), data["front"]]
+    found = [float(value) for rows in groups if len(rows) for value in rows[name]]
+    return [*found, *(float(each[name]) for each in (*data["reference"], *data["rivals"]))]
 
 
 def _finalists(finals: list[dict[str, Any]]) -> Any:
@@ -188,9 +195,9 @@ def _finalists(finals: list[dict[str, Any]]) -> Any:
         y=[f["score"] for f in finals],
         mode="markers+text",
         name=FINALISTS,
-        marker={"color": FRONT, "symbol": "square", "size": 9},
+        marker={"color": FRONT, "symbol": "circle-open", "size": 18, "line": {"width": 2}},
         text=[words([f["label"]]) for f in finals],
-        textposition=["top right", *["bottom left"] * (len(finals) - 1)],
+        textposition=["top right", *["bottom right"] * (len(finals) - 1)],
         cliponaxis=False,
         customdata=[f["trial"] for f in finals],
         hovertemplate="trial %{customdata}<br>score %{y:.3f} on held-out pictures<extra></extra>",

@@ -6,7 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from halosearch.report.figures.style import COMPLETE, EFFICIENTNET, FRONT, PRUNED, axis, short_number, styled
+from halosearch.report.figures.style import COMPLETE, EFFICIENTNET, FRONT, PRUNED, axis, log_axis, reach, styled
+from halosearch.report.numbers import short_number
 
 COLOURS = (COMPLETE, FRONT, EFFICIENTNET, "#CC79A7", "#8A6D00", PRUNED)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
@@ -44,7 +45,11 @@ def draw_losses(found: dict[str, Any]) -> Any:
             hovertemplate="%{x:.4g} parameters<br>loss %{y:.4f}<extra>forecast</extra>",
         )
     )  # fmt: skip
-    return styled(figure, axis("parameters", log=True), axis("loss", log=True))
+    return styled(
+        figure,
+        log_axis("parameters", min(row[0] for row in found["points"]), ahead["params"]),
+        log_axis("loss", *reach([*(row[2] for row in found["points"]), ahead["low"], ahead["high"]])),
+    )
 
 
 def _nearest(images: float, lengths: list[float]) -> float:

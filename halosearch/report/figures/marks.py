@@ -17,10 +17,10 @@ RANDOM = "random"
 """A complete trial that was drawn evenly from the pool, before the search."""
 STATES = {
     "pruned": ("stopped early", PRUNED, "triangle-down-open", 8),
-    RANDOM: ("drawn at random", COMPLETE, "circle-open", 8),
-    "complete": ("proposed by the search", COMPLETE, "circle", 8),
-    ONLY_PREDICTED: ("drawn at random, step predicted", COMPLETE, "square-open", 7),
-    PREDICTED_SEARCHED: ("proposed by the search, step predicted", COMPLETE, "square", 7),
+    RANDOM: ("random draw", COMPLETE, "circle-open", 8),
+    "complete": ("by the search", COMPLETE, "circle", 8),
+    ONLY_PREDICTED: ("random, step predicted", COMPLETE, "square-open", 7),
+    PREDICTED_SEARCHED: ("by the search, step predicted", COMPLETE, "square", 7),
 }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from halosearch.report.figures.law import COLOURS, SYMBOLS
-from halosearch.report.figures.style import axis, short_number, styled
+from halosearch.report.figures.style import log_axis, reach, styled
+from halosearch.report.numbers import short_number
 
 
 def draw_star(found: Mapping[str, Any]) -> Any:
@@ -34,4 +35,9 @@ def draw_star(found: Mapping[str, Any]) -> Any:
                     hovertemplate="%{x:.4g}: %{y:.4f}<extra></extra>",
                 )
             )  # fmt: skip
-    return styled(figure, axis(found["field"], log=True), axis("loss", log=True), height=380)
+    return styled(
+        figure,
+        log_axis(found["field"], *reach(p["value"] for p in found["points"])),
+        log_axis("loss", *reach(p["loss"] for p in found["points"])),
+        height=380,
+    )

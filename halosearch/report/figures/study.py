@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from halosearch.families.published import published_models
-from halosearch.report.figures.style import COMPLETE, EFFICIENTNET, FRONT, PRUNED, axis, styled, words
+from halosearch.report.figures.style import COMPLETE, EFFICIENTNET, FRONT, PRUNED, axis, log_axis, reach, styled, words
 
 TRAINED_ON = ("IN1k", "IN1k 100ep", "IN1k 150ep")
 """Rows of the published table that are shown: ImageNet-1k alone."""
@@ -195,4 +195,9 @@ def draw_published(data: dict[str, Any]) -> Any:
     figure.add_annotation(  # on a logarithmic axis Plotly wants the logarithm here, and only here
         x=math.log10(budget["params"]), y=0, yref="paper", yanchor="bottom", text="this budget", showarrow=False
     )
-    return styled(figure, axis("parameters", log=True), axis("ImageNet top-1 (%), as published"), height=520)
+    return styled(
+        figure,
+        log_axis("parameters", *reach(m["params"] for models in data["families"].values() for m in models)),
+        axis("ImageNet top-1 (%), as published"),
+        height=520,
+    )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from halosearch.report.columns import Column
+from halosearch.report.numbers import log_ticks, seconds_words, short_number
 
 FRONT, COMPLETE, EFFICIENTNET, PRUNED = "#D55E00", "#0072B2", "#009E73", "#767676"
 GRID = "rgba(128,128,128,0.25)"
@@ -23,6 +26,35 @@ def axis(title: str, *, log: bool = False, **more: Any) -> dict[str, Any]:
     }
 
 
+def log_axis(
+    title: str, low: float, high: float, words: Callable[[float], str] = short_number, **more: Any
+) -> dict[str, Any]:
+    """A logarithmic axis from low to high that has round numbers for labels; Plotly's own has one or none within a decade."""
+    ticks = log_ticks(low, high)
+    return axis(
+        f"{title} (log scale)",
+        log=True,
+        tickmode="array",
+        tickvals=ticks,
+        ticktext=[words(each) for each in ticks],
+        **more,
+    )
+
+
+def cost_axis(cost: Column, values: Iterable[float]) -> dict[str, Any]:
+    """The axis of a cost with labels in its unit; the page's script labels its own in the same way."""
+    known = [value for value in values if value > 0]
+    if not cost.log or not known:
+        return axis(cost.title, log=cost.log)
+    return log_axis(cost.title, *reach(known), seconds_words if cost.name.endswith("step_time_s") else short_number)
+
+
+def reach(values: Iterable[float]) -> tuple[float, float]:
+    """Smallest and largest."""
+    known = list(values)
+    return min(known), max(known)
+
+
 def styled(figure: Any, x: dict[str, Any], y: dict[str, Any], *, height: int = HEIGHT) -> Any:
     """The figure with the house's layout and these axes."""
     figure.update_layout(**layout(height), xaxis=x, yaxis=y)
@@ -36,8 +68,8 @@ def layout(height: int = HEIGHT) -> dict[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": INK, "size": 13},
-        "margin": {"l": 64, "r": 20, "t": 36, "b": 60},
-        "legend": {"orientation": "h", "y": -90 / height, "yanchor": "top"},
+        "margin": {"l": 56, "r": 16, "t": 24, "b": 40},
+        "legend": {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "font": {"size": 12}},
         "height": height,
         "hovermode": "closest",
     }
@@ -46,19 +78,3 @@ def layout(height: int = HEIGHT) -> dict[str, Any]:
 def words(lines: list[str]) -> str:
     """Lines of a hover label. Plotly reads a few HTML tags in labels, so nothing of a study may look like one."""
     return "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in lines)
-
-
-def short_number(value: float) -> str:
-    """Four digits and a letter for thousands: 20.91M. The page's script writes numbers the same way."""
-    for unit, scale, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
-        if abs(value) >= unit:
-            return f"{_plain(value / scale)}{letter}"
-    return _plain(value)
-
-
-def _plain(value: float) -> str:
-    """Four digits, without an exponent where JavaScript writes none."""
-    rounded = float(f"{value:.4g}")
-    if rounded == 0 or 1e-6 <= abs(rounded) < 1e21:
-        return f"{rounded:.10f}".rstrip("0").rstrip(".")
-    return re.sub(r"e([+-])0*(\d+)$", r"e\1\2", f"{rounded:.4g}")

@@ -11,15 +11,8 @@ from plotly.subplots import make_subplots
 
 from halosearch.report.columns import BY_NAME, DIALS, PARALLEL
 from halosearch.report.figures.marks import STATES, by_origin, points
-from halosearch.report.figures.style import (
-    COMPLETE,
-    FRONT,
-    PRUNED,
-    axis,
-    layout,
-    short_number,
-    styled,
-)
+from halosearch.report.figures.style import COMPLETE, FRONT, PRUNED, axis, layout, styled
+from halosearch.report.numbers import short_number
 
 CURVE_POINTS = 16
 
