@@ -112,7 +112,7 @@ def _rival(summary: dict[str, Any], first: dict[str, Any]) -> str:
     rival = next((r for r in summary["rivals"] if r["held_out_score"] is not None), None)
     if rival is None:
         return ""
-    name, trial = network_name(rival["candidate"]), trial_of(summary, first["trial"])
+    name, trial = rival["title"], trial_of(summary, first["trial"])
     name = name[0].upper() + name[1:]
     beside = {"score": rival["held_out_score"], "low": rival["held_out_low"], "high": rival["held_out_high"]}
     apart = told_apart(first, beside)
@@ -151,7 +151,7 @@ def _score(summary: dict[str, Any]) -> Card | None:
         span = "" if first["low"] is None else f"95 %: [{first['low']:.3f}, {first['high']:.3f}], "
         seeds = f"{first['seeds']} seed{'s' if first['seeds'] > 1 else ''}"
         beside = next((r for r in summary["rivals"] if r["held_out_score"] is not None), None)
-        rival = "" if beside is None else f"; {network_name(beside['candidate'])} {beside['held_out_score']:.3f}"
+        rival = "" if beside is None else f"; {beside['title']} {beside['held_out_score']:.3f}"
         note = f"{span}{width}-width copy, held-out pictures, {seeds}{rival}"
         return _card(f"Score of trial {first['trial']}", f"{first['score']:.3f}", note, "score")
     best = max((t for t in summary["trials"] if t["state"] == COMPLETE), key=lambda t: t["score"], default=None)
@@ -177,18 +177,8 @@ def _step(summary: dict[str, Any]) -> Card | None:
     note = f"full network, batch of {summary['spec']['preset']['timing_batch']}"
     if rival is not None:
         times = f"×{rival['step_time_s'] / trial['step_time_s']:.2f}"
-        note += f"; {network_name(rival['candidate'])} {seconds_words(rival['step_time_s'])}, {times}"
+        note += f"; {rival['title']} {seconds_words(rival['step_time_s'])}, {times}"
     return _card("Its training step", seconds_words(trial["step_time_s"]), note, "training step")
-
-
-def network_name(text: str) -> str:
-    """The name of a rival in a sentence: EfficientNet-B4; a HaloNet beside another family has none."""
-    head, _, dials = text.partition(":")
-    family, _, member = head.partition("-")
-    title = family.capitalize().replace("net", "Net")
-    if "=" in head:
-        return "the rival"
-    return f"{title}-{member.upper()}" if member else f"{title} ({dials})"
 
 
 def _trust(summary: dict[str, Any]) -> Card:

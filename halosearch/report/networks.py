@@ -7,7 +7,6 @@ from typing import Any
 from halosearch.families.known import config_of_dials, parse_candidate
 from halosearch.record.evaluation import COMPLETE
 from halosearch.report.evidence import Evidence
-from halosearch.report.headline import network_name
 from halosearch.report.network_rows import network_rows, rows_as_values
 
 MOST_DRAWN = 24
@@ -30,7 +29,7 @@ def networks(evidence: Evidence, summary: dict[str, Any]) -> list[dict[str, Any]
     ]
     beside = [
         {
-            "title": f"{network_name(rival['candidate'])}:",
+            "title": f"{rival['title']}:",
             "trial": None,
             "candidate": rival["candidate"],
             "timed": False,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from halosearch.errors import UsageError
-from halosearch.families.known import parse_candidate
+from halosearch.families.known import member_title, parse_candidate
 from halosearch.record.evaluation import COMPLETE, NETWORK, RIVAL, RIVAL_HELD_OUT, Evaluation
 from halosearch.record.trials import repeats
 from halosearch.report.finals import mean_with_interval
@@ -17,9 +17,25 @@ STATE = "rival"
 MEASURED = ("score", "step_time_s", "step_time_low_s", "step_time_high_s", "seconds", "images_per_s")
 
 
-def rivals(rows: Sequence[Evaluation], noise: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The rivals that have ended, in their order: costs, measurements, mean held-out score with its 95 % interval where noise is known."""
-    return [_rival(row, rows, noise) for row in rows if row.kind == RIVAL and row.runs]
+def rivals(rows: Sequence[Evaluation], noise: dict[str, Any] | None, member: str | None = None) -> list[dict[str, Any]]:
+    """The rivals that have ended, in their order: costs, measurements, mean held-out score with its 95 % interval where noise is known.
+
+    `member`: the published network that the study asks for, which is its first rival.
+    """
+    found = [_rival(row, rows, noise) for row in rows if row.kind == RIVAL and row.runs]
+    if found and member is not None:
+        found[0]["title"] = member_title(member)
+    return found
+
+
+def network_name(text: str) -> str:
+    """The name of a rival in a sentence: EfficientNet-B4; a HaloNet beside another family has none."""
+    head, _, dials = text.partition(":")
+    family, _, member = head.partition("-")
+    title = family.capitalize().replace("net", "Net")
+    if "=" in head:
+        return "the rival"
+    return f"{title}-{member.upper()}" if member else f"{title} ({dials})"
 
 
 def _rival(row: Evaluation, rows: Sequence[Evaluation], noise: dict[str, Any] | None) -> dict[str, Any]:
@@ -29,6 +45,7 @@ def _rival(row: Evaluation, rows: Sequence[Evaluation], noise: dict[str, Any] | 
     mean, low, high = mean_with_interval(scores, noise) if scores else (None, None, None)
     return {
         "candidate": row.candidate[NETWORK],
+        "title": network_name(row.candidate[NETWORK]),
         "image_size": parse_candidate(row.candidate[NETWORK]).image_size,
         "published_size": published_size(row.candidate[NETWORK]),
         "state": row.state,

@@ -56,7 +56,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             "finals": finals,
             "attainment": sure,
             "reference": _reference(evidence),
-            "rivals": rivals(evidence.rows, noise),
+            "rivals": rivals(evidence.rows, noise, evidence.spec.get("rediscover")),
             "data": evidence.data,
             "published": evidence.published,
             "prediction": evidence.prediction,

@@ -8,10 +8,11 @@ import pytest
 
 from benchmarks.report_trials import around, evidence
 from halosearch.families.known import FAMILIES, count, parse_candidate
-from halosearch.report.headline import headline, network_name, told_apart
+from halosearch.report.headline import headline, told_apart
 from halosearch.report.network_rows import network_rows
 from halosearch.report.numbers import amount, duration
 from halosearch.report.page import TITLES, render
+from halosearch.report.rivals import network_name
 from halosearch.report.sections import asked, choices, lines
 from halosearch.report.sections import tested as statements
 from halosearch.report.shell import dials_in, slug

@@ -16,7 +16,7 @@ from halosearch.record.evaluation import COMPLETE as COMPLETE_STATE
 from halosearch.report.columns import BY_NAME, SCORE
 from halosearch.report.figures.marks import ONLY_PREDICTED, PREDICTED_SEARCHED, RANDOM, STATES, by_origin, points
 from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, cost_axis, styled, words
-from halosearch.report.headline import network_name, ties
+from halosearch.report.headline import ties
 
 MEASURED, PREDICTED = "step_time_s", "predicted_step_time_s"
 MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
@@ -216,7 +216,7 @@ def _rivals(rivals: list[dict[str, Any]], cost: str) -> Any:
         mode="markers+text",
         name="rival",
         marker={"color": EFFICIENTNET, "symbol": "star", "size": 13},
-        text=[words([network_name(r["candidate"])]) for r in rivals],
+        text=[words([r["title"]]) for r in rivals],
         textposition="bottom center",
         customdata=[words([r["candidate"]]) for r in rivals],
         hovertemplate="%{customdata}<br>score %{y:.3f}<extra>rival</extra>",
