@@ -60,7 +60,7 @@ def evidence(size, seed=0, name="synthetic", share=(0.6, 0.33, 0.05, 0.02), even
         states[: min(even, size)] = "complete"
     trials = [record(number, rng, HaloNetSpace(), str(state)) for number, state in enumerate(states)]
     done = [trial.number for trial in trials if trial.state == "complete"]
-    untimed = done[len(done) - untimed :]
+    untimed = done[max(0, len(done) - untimed) :]
     trials = [without_step(trial) if trial.number in untimed else trial for trial in trials]
     return around(trials, name=name, even=even, seed=seed, **spec)
 

@@ -15,12 +15,12 @@ COST, SCORE = "step_time_s", "score"
 REFERENCE_MARGIN = 1.1
 
 
-def complete(trials: pd.DataFrame) -> pd.DataFrame:
-    """Rows that can be on a frontier: complete, with a score and a cost."""
+def complete(trials: pd.DataFrame, cost: str = COST) -> pd.DataFrame:
+    """Rows that can be on a frontier: complete, with a score and this cost."""
     if trials.empty:
         return trials
     rows = trials[(trials["state"] == "complete")]
-    return rows[np.isfinite(rows[SCORE].astype(float)) & np.isfinite(rows[COST].astype(float))]
+    return rows[np.isfinite(rows[SCORE].astype(float)) & np.isfinite(rows[cost].astype(float))]
 
 
 def front_mask(rows: pd.DataFrame, cost: str = COST) -> np.ndarray:
@@ -38,7 +38,7 @@ def undominated(scores: Sequence[float], costs: Sequence[float]) -> np.ndarray:
 
 def frontier(trials: pd.DataFrame, cost: str = COST) -> pd.DataFrame:
     """The undominated complete trials, fastest first."""
-    rows = complete(trials)
+    rows = complete(trials, cost)
     if rows.empty:
         return rows
     return rows[front_mask(rows, cost)].sort_values([cost, SCORE])

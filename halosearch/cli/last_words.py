@@ -30,9 +30,12 @@ def brief(summary: Mapping[str, Any]) -> list[str]:
         checked = summary["answer"][-1:] if "coefficients" in summary and "study" in summary else []
         return [top["sentence"], *_cards(top["cards"])[: MOST - 2 - len(checked)], *checked]
     said = summary["answer"][1 : 1 + len(summary["expectations"])]
-    room = MOST - 3
+    warnings = (
+        summary["answer"][2 + len(summary["expectations"]) :] if said else []
+    )  # changed after results, evaluations that failed
+    room = MOST - 3 - len(warnings)
     more = [f"and {len(said) - room + 1} more: the page, or --verbose"] if len(said) > room else []
-    return [top["sentence"], *said[: room - len(more)], *more, *_cards(top["cards"][-1:])]
+    return [top["sentence"], *said[: room - len(more)], *more, *warnings, *_cards(top["cards"][-1:])]
 
 
 def _study(summary: Mapping[str, Any]) -> list[str]:

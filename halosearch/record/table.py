@@ -190,6 +190,8 @@ class Table:
         ended = [
             trial.datetime_complete
             for study in self._call(self._storage.get_all_studies)
+            if study.study_name == self._name
+            or study.study_name.startswith(f"{self._name}: ")  # a database holds others, too
             for trial in self._call(self._storage.get_all_trials, study._study_id, deepcopy=False)
         ]
         return max((moment for moment in ended if moment is not None), default=None)

@@ -10,10 +10,11 @@ from typing import Any
 
 from halosearch.analysis.rank_agreement import VALID_PAIRS, VALID_TAU
 from halosearch.families.known import HALONET, member_title
-from halosearch.record.evaluation import COMPLETE
+from halosearch.record.evaluation import COMPLETE, RUNNING
 from halosearch.report.numbers import amount, duration, fraction, seconds_words
 
 Card = dict[str, str]
+NOISE_UNKNOWN = ", whether by more than the noise is not known"
 TRUST = {"valid": "good", "failed": "poor", "unknown": "undecided"}
 """The verdict on the proxy, as a word."""
 
@@ -41,13 +42,13 @@ def ties(summary: dict[str, Any]) -> list[int]:
     first = first_final(summary)
     if first is None:
         return []
-    return [other["trial"] for other in summary["finals"][1:] if not told_apart(first, other)]
+    return [other["trial"] for other in summary["finals"][1:] if told_apart(first, other) is False]
 
 
-def told_apart(first: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two means differ by more than the 95 % interval of their difference; without known noise nothing does."""
+def told_apart(first: dict[str, Any], other: dict[str, Any]) -> bool | None:
+    """Whether two means differ by more than the 95 % interval of their difference; None where the noise is not known."""
     if first["low"] is None or other["low"] is None:
-        return False
+        return None
     half = math.hypot(first["score"] - first["low"], other["score"] - other["low"])
     return bool(abs(first["score"] - other["score"]) > half)
 
@@ -79,17 +80,18 @@ def _title(summary: dict[str, Any]) -> str:
 
 def _subtitle(summary: dict[str, Any]) -> str:
     spec, device = summary["spec"], summary["provenance"]["device"]
-    kind, _, model = device.get("device", "CPU" if spec["device"] == "cpu" else spec["device"]).partition(", ")
-    where = f"a {kind} ({model})" if model else f"a {kind}"
+    kind, _, model = device.get("device", "CPU" if spec["device"] == "cpu" else "GPU").partition(", ")
+    where = f"a {kind} ({model})" if model else f"one {kind}"
     data = (
         "generated pictures (scenes)"
         if "synthetic" in summary["data"]["description"]
         else summary["data"]["description"]
     )
-    tried = sum(summary["counts"].values())
+    tried, limit = sum(summary["counts"].values()), spec["budget"]["max_macs"]
+    macs = "" if limit is None else f" and at most {amount(limit)} MACs"
     return (
         f"Study {summary['study']}: {tried:,} of {summary['pool_size']:,} networks of {amount(spec['budget']['params'])} "
-        f"±{100 * spec['budget']['tolerance']:g} % parameters tried, on {where}; {data}"
+        f"±{100 * spec['budget']['tolerance']:g} % parameters{macs} tried, on {where}; {data}"
     )
 
 
@@ -100,7 +102,8 @@ def _sentence(summary: dict[str, Any]) -> str:
     trial, equal = trial_of(summary, first["trial"]), ties(summary)
     rival = _rival(summary, first)
     if not equal:
-        ahead = "" if len(summary["finals"]) == 1 else ", beyond the noise"
+        known = first["low"] is not None
+        ahead = "" if len(summary["finals"]) == 1 else ", beyond the noise" if known else NOISE_UNKNOWN
         return f"Trial {first['trial']} has the best score on held-out pictures{ahead}.{rival}"
     faster = _faster(trial, [trial_of(summary, number) for number in equal])
     names = " and ".join((", ".join(map(str, [first["trial"], *equal[:-1]])), str(equal[-1])))
@@ -116,9 +119,8 @@ def _rival(summary: dict[str, Any], first: dict[str, Any]) -> str:
     name = name[0].upper() + name[1:]
     beside = {"score": rival["held_out_score"], "low": rival["held_out_low"], "high": rival["held_out_high"]}
     apart = told_apart(first, beside)
-    said = (
-        "cannot be told from it" if not apart else "scores more" if beside["score"] > first["score"] else "scores less"
-    )
+    said = "scores more" if beside["score"] > first["score"] else "scores less"
+    said = "cannot be told from it" if apart is False else said + (NOISE_UNKNOWN if apart is None else "")
     if not rival["step_time_s"] or not trial["step_time_s"]:
         return f" {name} {said}."
     times = rival["step_time_s"] / trial["step_time_s"]
@@ -140,7 +142,8 @@ def _unfinished(summary: dict[str, Any]) -> str:
         ended = ", ".join(f"{n} {state}" for state, n in summary["counts"].items()) or "no trial"
         return f"No network has given a usable result yet: {ended}."
     best = max(done, key=lambda trial: (trial["score"], -trial["trial"]))
-    if summary["validation"]["verdict"] == "failed" and summary["forced"] is None:
+    searched = any(not trial["drawn_evenly"] for trial in done)
+    if summary["validation"]["verdict"] == "failed" and not searched:
         return "Scores of these networks do not rank them: two trainings of the same ones disagree, so nothing was searched."
     return f"So far trial {best['trial']} scores best, from one seed; no score on held-out pictures yet."
 
@@ -194,7 +197,8 @@ def _trust(summary: dict[str, Any]) -> Card:
 
 
 def _cost(summary: dict[str, Any]) -> Card:
-    spent, tried = summary["provenance"]["spent_seconds"], sum(summary["counts"].values())
+    spent, counts = summary["provenance"]["spent_seconds"], summary["counts"]
+    tried = sum(counts.values()) - counts.get(RUNNING, 0)
     again = summary["provenance"]["evaluations"] - tried
     note = f"of one worker: {tried:,} network{'s' if tried != 1 else ''}" + (
         f" and {again:,} repeats and checks" if again > 0 else ""
@@ -214,7 +218,11 @@ def _choice(summary: dict[str, Any]) -> list[str]:
     trial, sentences = trial_of(summary, first["trial"]), list[str]()
     for final in summary["finals"][1:]:
         other = trial_of(summary, final["trial"])
-        if told_apart(first, final):
+        apart = told_apart(first, final)
+        if apart is None:
+            sentences.append(f"Trial {final['trial']} scores {final['score']:.3f}{NOISE_UNKNOWN}.")
+            continue
+        if apart:
             sentences.append(f"Trial {final['trial']} scores {final['score']:.3f}: less, beyond the noise.")
             continue
         gap = first["score"] - final["score"]

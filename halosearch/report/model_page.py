@@ -71,7 +71,9 @@ def write_model(folder: Path, about: Mapping[str, Any]) -> Path:
         folder.name,
         {"figures": {"curve": figure.to_plotly_json()}, "config": CONFIG},
         top=model_top(folder.name, about),
-        network=draw_network(rows_as_values(network_rows(parse_candidate(about["job"]["candidate"])))),
+        network=draw_network(
+            rows_as_values(network_rows(parse_candidate(about["job"]["candidate"]), classes=about["job"]["classes"]))
+        ),
         about=about,
         answer=model_answer(about),
         curve=base64_text(printed(figure, "svg", on_page=True)),

@@ -8,6 +8,7 @@ from typing import Any
 
 from halosearch.families.halonet.config import ATTENTION, HaloNetConfig
 from halosearch.families.known import Config, family_of, layers_of
+from halosearch.families.layers import IMAGENET_CLASSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ class NetworkRow:
     step_time: float | None
 
 
-def network_rows(config: Config, timed: Iterable[Mapping[str, Any]] = ()) -> list[NetworkRow]:
+def network_rows(
+    config: Config, timed: Iterable[Mapping[str, Any]] = (), classes: int = IMAGENET_CLASSES
+) -> list[NetworkRow]:
     """Rows in the order of the forward pass, `timed` being the parts of a trial's step as the record has them."""
     stages = {f"stages.{stage['stage'] - 1}": stage for stage in family_of(config).stages(config)}
     params, macs, sides = dict[str, int](), dict[str, int](), dict[str, tuple[int, int]]()
-    for layer in layers_of(config):
+    for layer in layers_of(config, classes):
         if not int(layer.repeat):
             continue
         place = _place(layer.block)

@@ -11,7 +11,7 @@ FRACTIONS = {0.125: "⅛", 0.25: "¼", 0.5: "½", 0.75: "¾", 0.375: "⅜"}
 def amount(value: float) -> str:
     """A count with three digits and its unit apart: 20 M, 5.5 M, 704 M, 11.9 G."""
     for scale, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= scale:
+        if float(f"{value / scale:.3g}") >= 1:
             return f"{value / scale:.3g}{letter}"
     return f"{value:g}"
 

@@ -13,7 +13,7 @@ import yaml
 from halosearch.families.published import published_models
 from halosearch.files import write_text
 from halosearch.record.trials import to_json
-from halosearch.report.columns import COLUMNS
+from halosearch.report.columns import BY_NAME, COLUMNS
 from halosearch.report.examples import examples
 from halosearch.report.figures import figures
 from halosearch.report.figures.front import draw_front, half_noise, prepare_front, published_marks
@@ -108,7 +108,8 @@ OF_TRIALS = ("networks", "dials", "course", "trials")
 
 
 def _render(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> str:
-    front = draw_front(prepare_front(summary, table))
+    prepared = prepare_front(summary, table)
+    front = draw_front(prepared)
     parts, pictures = asked(summary, table), examples(summary["spec"])
     there = [id for id in TITLES if id not in OF_TRIALS or summary["trials"]]
     return page(
@@ -131,6 +132,7 @@ def _render(summary: dict[str, Any], table: pd.DataFrame, csv: str) -> str:
         taus=_taus(summary),
         columns=_shown_columns(table),
         shown=_plain_rows(summary),
+        front_words=f"Score against {BY_NAME[prepared['cost']].title}: {len(prepared['front'])} trials on the front",
         static_front=base64_text(printed(front, "svg", on_page=True)),
         curve_points=CURVE_POINTS,
         scaling=SCALING,

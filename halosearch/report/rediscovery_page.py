@@ -14,6 +14,7 @@ from halosearch.files import write_text
 from halosearch.record.trials import to_json
 from halosearch.report.experiment_summary import measurements
 from halosearch.report.reading import open_study, summary_of
+from halosearch.report.redaction import redacted
 from halosearch.report.rediscovery import LATER, rediscovery
 from halosearch.report.shell import page
 from halosearch.report.tops import rediscovery_top
@@ -37,7 +38,7 @@ def rediscovery_summary(root: Path) -> dict[str, Any]:
         try:
             summary = summary_of(open_study(root, path.name))
         except HalosearchError as error:
-            left_out.append(f"{path.name}: {error}")
+            left_out.append(f"{path.name}: {redacted(str(error))}")
             continue
         if not summary["spec"].get("rediscover"):
             continue

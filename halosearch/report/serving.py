@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from halosearch.errors import EnvironmentFault
 from halosearch.record.folders import Folders
@@ -64,18 +66,24 @@ def handler_of(page: LivePage) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             """The page at /, what it is a page of at /version."""
-            host = self.headers.get("Host", "").rpartition(":")[0]
-            if host not in (
-                HOST,
-                "localhost",
-            ):  # a name of somebody's that leads here would read the page through a browser
+            with contextlib.suppress(ConnectionError):  # a tab that was closed
+                self._answer()
+
+        def _answer(self) -> None:
+            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+            known = {"/": (page.text, "text/html"), "/version": (page.version, "text/plain")}
+            wanted = known.get(urlsplit(self.path).path)
+            if host not in (HOST, "localhost"):  # somebody's name that leads here would read the page through a browser
                 self.send_error(HTTPStatus.FORBIDDEN)
-            elif self.path.partition("?")[0] == "/":
-                self._send(page.text(), "text/html; charset=utf-8")
-            elif self.path.partition("?")[0] == "/version":
-                self._send(page.version(), "text/plain; charset=utf-8")
-            else:
+            elif wanted is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
+            else:
+                try:
+                    text = wanted[0]()
+                except Exception as error:  # noqa: BLE001  # a record that is damaged just now; the next look may find it whole
+                    self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, type(error).__name__)
+                else:
+                    self._send(text, f"{wanted[1]}; charset=utf-8")
 
         def _send(self, text: str, kind: str) -> None:
             content = text.encode()

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from halosearch.errors import HalosearchError
 from halosearch.files import write_text
 from halosearch.report.headline import TRUST
 from halosearch.report.numbers import amount, duration
 from halosearch.report.reading import open_study, rewrite_report
+from halosearch.report.redaction import redacted
 from halosearch.report.rediscovery_page import FOLDER, STUDIES, write_rediscovery
 from halosearch.report.shell import page
 from halosearch.report.tops import rediscovery_top, top_of
@@ -44,8 +44,8 @@ def _row(root: Path, name: str) -> dict[str, Any]:
     try:
         opened = open_study(root, name, experiments=True)
         summary, written = rewrite_report(opened)
-    except HalosearchError as error:
-        return _entry(name, "", f"It cannot be read: {error}.")
+    except Exception as error:  # noqa: BLE001  # one damaged study takes no other from the site
+        return _entry(name, "", f"It cannot be read: {redacted(str(error))} ({type(error).__name__}).")
     top = top_of(summary)
     found = _entry(name, top["title"], top["sentence"])
     last = opened.table.last_change()
@@ -82,4 +82,6 @@ def _trust(summary: dict[str, Any]) -> str:
     if "coefficients" in summary:
         return f"{summary['rows']} losses, to {amount(summary['sizes'][-1])} parameters"
     done = summary["trainings"]
+    if not done["planned"]:
+        return "timed in the same rounds"
     return f"{summary['spec']['experiment']['seeds']} seeds, {done['done']} of {done['planned']} trainings"

@@ -12,6 +12,7 @@ from halosearch.analysis.frontier import complete, frontier, hypervolume_history
 from halosearch.analysis.importance import importance
 from halosearch.analysis.rough_step_times import costed, step_seconds
 from halosearch.families.known import candidate_text, config_of_dials, count, nearest_member, search_of
+from halosearch.record.evaluation import TRIAL
 from halosearch.record.trials import Trial, anchor_of, reference_of
 from halosearch.report.evidence import Evidence
 from halosearch.report.finals import final_scores, front_certainty, mean_scores
@@ -184,10 +185,11 @@ def _failures(trials: list[Trial]) -> list[dict[str, Any]]:
 def _provenance(evidence: Evidence) -> dict[str, Any]:
     anchor = anchor_of(evidence.rows) or {}
     spec = evidence.spec
-    lasted = (row.result.get("seconds") for row in evidence.rows)
+    lasted = [trial.result.get("seconds") for trial in evidence.trials]  # a rung's own contain those of the rungs below
+    lasted += [row.result.get("seconds") for row in evidence.rows if row.kind != TRIAL]
     spent = [
-        float(seconds) for seconds in lasted if isinstance(seconds, (int, float))
-    ]  # of trainings; timings have a dict
+        float(each) for each in lasted if isinstance(each, (int, float))
+    ]  # of trainings; timings have a dict there
     return {
         "halosearch": spec["halosearch"],
         "space_hash": spec["space_hash"],

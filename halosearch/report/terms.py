@@ -41,8 +41,20 @@ TERMS: dict[str, str] = {
     "df": "Channels of the last layer before the classifier; 0 is none.",
     "heads": "Attention heads of the four stages; “published” is 4, 8, 8, 8, and “width” grows with the channels.",
     "conv": "How many early stages use convolutions instead of attention.",
-    "w": "Width multiplier of all channels.",
-    "d": "Depth multiplier of all stages.",
+    "w": "Width: in HaloNets and ResNets the base width (64 as published), in EfficientNets a multiplier of all channels.",
+    "d": "Depth multiplier of all stages of an EfficientNet.",
+    "rqk": "Channels of queries and keys over the stage's width.",
+    "kinds": "What each stage does: a is attention, c convolution.",
+    "depths": "Blocks of every stage.",
+    "mask": "Every position sees only so many neighbours a side, within its window.",
+    "down": "How attention stages shrink the map: strided queries, or attention and an average behind it (pooled).",
+    "pos": "How attention knows places: relative embeddings, absolute ones, or none.",
+    "act": "The activation function.",
+    "se": "Squeeze-excite: channels weighted by the mean of the whole map.",
+    "finalist": "A trial of the front that was trained again with further seeds and scored on held-out pictures.",
+    "knee": "The trial of the front where more score begins to cost much more.",
+    "anchor": "One fixed network that is timed in the same rounds as every other; ratios to it do not hang on how busy the machine was.",
+    "ICC": "Intraclass correlation: the share of the differences between scores that is the networks' own; the rest is the seed's.",
 }  # fmt: skip
 """By the word as pages write it."""
 GLOSSARY = tuple(TERMS)

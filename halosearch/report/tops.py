@@ -37,11 +37,10 @@ def experiment_top(summary: Mapping[str, Any]) -> Top:
     counts = {word: sum(each["verdict"] == word for each in found) for word in (CONFIRMED, REFUTED, UNDECIDED)}
     said = [f"{n} {word}" for word, n in counts.items() if n]
     expected = f"{len(found)} expectation{'s' if len(found) != 1 else ''}"
-    sentence = (
-        f"Of {expected}, written before the run: {', '.join(said)}."
-        if found
-        else "Nothing was expected; effects are shown."
-    )
+    when = "changed after results were there" if summary["changes"] else "written before the run"
+    sentence = f"Of {expected}, {when}: {', '.join(said)}." if found else "Nothing was expected; effects are shown."
+    if spec["experiment"]["ladder"]:  # one without a law yet
+        sentence = summary["answer"][0]
     cards = (
         [_card(word.capitalize(), str(n), _named(found, word)) for word, n in counts.items() if n or word == UNDECIDED]
         if found
@@ -62,9 +61,12 @@ def _named(found: Iterable[Mapping[str, Any]], verdict: str) -> str:
 
 def _trainings(summary: Mapping[str, Any], arms: str) -> str:
     preset, done = summary["spec"]["preset"], summary["trainings"]
+    if not done["planned"]:
+        timed = f"training steps of {preset['timing_batch']} pictures in the same rounds"
+        return f"Experiment {summary['study']}: {len(summary['arms'])} arms, {timed}"
     images = f"{preset['rungs'][-1]:,} pictures of {summary['data']['description']}"
-    copies = f"copies of {fraction(preset['width_multiplier'])} of the width, {images}; " if done["planned"] else ""
-    return f"Experiment {summary['study']}: {arms}; {copies}{done['done']} of {done['planned']} trainings done"
+    copies = f"copies of {fraction(preset['width_multiplier'])} of the width, {images}"
+    return f"Experiment {summary['study']}: {arms}; {copies}; {done['done']} of {done['planned']} trainings done"
 
 
 def _cost(summary: Mapping[str, Any]) -> Card:
@@ -107,7 +109,7 @@ def _law_sentence(summary: Mapping[str, Any]) -> str:
         return "Neither parameters nor images say more of the largest budget's loss than a constant does."
     free = [name for name, ends in summary["intervals"].items() if None in (ends["low"], ends["high"])]
     loose = f" These losses do not hold {', '.join(free)} from both sides: no slope is to be quoted." if free else ""
-    return f"Of four forms, one with {named[summary['form']]} misses the largest budget, left out of the fit, by least.{loose}"
+    return f"Of {len(summary['missed'])} forms, one with {named[summary['form']]} misses the largest budget, left out of the fit, by least.{loose}"
 
 
 def _ends(ends: Mapping[str, Any]) -> str:
@@ -202,7 +204,7 @@ def model_top(name: str, about: Mapping[str, Any]) -> Top:
         "sentence": f"It gets {100 * last['top1']:.1f} % of the scored pictures right after {last['epoch']} epochs.",
         "cards": [
             _card("Top-1", f"{100 * last['top1']:.2f} %", "the last epoch, not the best; one seed"),
-            _card("Parameters", f"{about['params']:,}", f"{about['macs']:,} MACs", "parameters"),
+            _card("Parameters", f"{about['params']:,}", f"{about['macs']:,} MACs, {about['job']['classes']} classes"),
             _card(
                 "Recipe", recipe["name"], f"{recipe['optimizer']}, batch {recipe['batch']}, seed {about['job']['seed']}"
             ),

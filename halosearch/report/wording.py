@@ -69,13 +69,15 @@ def _recommended(summary: dict[str, Any]) -> list[str]:
     first = first_final(summary)
     if first is None:
         return []
-    trial, others = trial_of(summary, first["trial"]), ties(summary)
+    trial, others, more = trial_of(summary, first["trial"]), ties(summary), len(summary["finals"]) > 1
     interval = "" if first["low"] is None else f" [{first['low']:.3f}, {first['high']:.3f}]"
     apart = (
         f"trial{'s' if len(others) > 1 else ''} {', '.join(map(str, others))} cannot be told from it"
         if others
+        else "whether the other finalists score less by more than the noise is not known"
+        if more and first["low"] is None
         else "the other finalists score less"
-        if len(summary["finals"]) > 1
+        if more
         else "it was the only finalist"
     )
     return [

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.report_trials import around, evidence, record
 from halosearch.families.halonet.notation import parse_candidate
 from halosearch.report.columns import BY_NAME
-from halosearch.report.figures.front import prepare_front
+from halosearch.report.figures.front import BAND, prepare_front
 from halosearch.report.numbers import short_number
 from halosearch.report.page import write_report
 from halosearch.report.summary import summarise
@@ -440,6 +440,33 @@ def test_published_models_stand_on_the_axis_of_their_cost_alone(tab, study):
     tab.page.select_option("#axis", "step_time_s")
     tab.settled()
     assert not [name for name, visible, _, x in tab.page.evaluate(names) if visible and x]
+
+
+def test_the_band_belongs_to_the_measured_step_and_the_whole_selection(tab):
+    plot = "document.querySelector('#front .js-plotly-plot')"
+    shown = f"{plot}.data.filter(t => t.name.startsWith({json.dumps(BAND)})).map(t => t.visible !== false)"
+    assert tab.page.evaluate(shown) == [True, True]
+    tab.page.select_option("#axis", "macs")
+    tab.settled()
+    assert tab.page.evaluate(shown) == [False, False]
+    tab.page.select_option("#axis", "step_time_s")
+    tab.page.fill("#search", "conv=1")
+    tab.settled()
+    assert tab.page.evaluate(shown) == [False, False]
+
+
+def test_importance_is_drawn(tab):
+    bars = (
+        "[...document.querySelectorAll('#importance .bars path')].filter(bar => bar.getBoundingClientRect().width > 0)"
+    )
+    assert tab.page.evaluate(f"{bars}.length") > 3
+
+
+def test_printed_words_stay(browser, study):
+    with Tab(browser, study[0], viewport={"width": 1280, "height": 900}) as tab:
+        tab.page.emulate_media(media="print")
+        assert tab.page.locator(".cards .term").first.is_visible()
+        assert tab.page.locator("#theme").is_hidden()
 
 
 @pytest.mark.parametrize(

@@ -86,3 +86,14 @@ def test_the_verdicts_of_an_experiment_are_counted_as_they_are_listed(tmp_path):
         if named:
             assert cards[verdict]["value"] == str(len(named))
             assert cards[verdict]["note"] == "; ".join(named)
+
+
+def test_an_experiment_that_was_changed_or_timed_only_says_so(tmp_path):
+    opened = open_study(ROOT, "studies/paper-window", experiments=True)
+    summary, _ = rewrite_report(replace(opened, folders=Folders(opened.folders.study, tmp_path)))
+    assert "written before the run" in top_of(summary)["sentence"]
+    changed = summary | {"changes": [{"after_results": 5, "before": {}}]}
+    assert "changed after results were there" in top_of(changed)["sentence"]
+    assert "written before" not in top_of(changed)["sentence"]
+    timed = summary | {"trainings": {"done": 0, "planned": 0}}
+    assert "trainings" not in top_of(timed)["subtitle"]

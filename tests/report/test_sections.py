@@ -64,6 +64,40 @@ def test_finalists_within_their_noise_tie_and_the_faster_is_named():
     assert "its step takes 0.50 of the time" in headline(with_finals(0.01))["choice"][0]
 
 
+def test_without_known_noise_nothing_is_said_to_tie():
+    unknown = with_finals(0.01)
+    unknown["finals"] = [final | {"low": None, "high": None} for final in unknown["finals"]]
+    said = headline(unknown)
+    assert "whether by more than the noise is not known" in said["sentence"]
+    assert "tie" not in said["sentence"]
+    assert "within the noise" not in " ".join(said["choice"])
+    assert not any("cannot be told" in role for row in choices(unknown) for role in row["roles"])
+
+
+def test_a_study_that_timed_nothing_begins_with_the_cost_that_it_knows():
+    summary = summarise(evidence(40, even=20, untimed=40))
+    trials = summary["trials"]
+    for trial in trials:
+        trial["predicted_step_time_s"] = None
+    page = render(summary)
+    done = [t for t in trials if t["state"] == "complete"]
+    front = [
+        a["trial"]
+        for a in done
+        if not any(
+            b["score"] >= a["score"] and b["macs"] <= a["macs"] and (b["score"], b["macs"]) != (a["score"], a["macs"])
+            for b in done
+        )
+    ]
+    assert f'alt="Score against MACs: {len(front)} trials on the front"' in page
+
+
+def test_what_it_cost_counts_a_rung_once():
+    study = evidence(12, share=(1, 0, 0, 0), even=12)
+    spent = summarise(study)["provenance"]["spent_seconds"]
+    assert spent == pytest.approx(sum(t.result["seconds"] for t in study.trials), abs=0.1)
+
+
 def test_means_of_equal_networks_are_told_apart_as_rarely_as_they_say():
     rng = np.random.default_rng(0)
     half = 1.96 * 0.02 / 2**0.5

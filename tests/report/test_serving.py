@@ -61,6 +61,7 @@ def test_only_this_machine_under_its_own_name_is_answered_and_nothing_is_written
         assert status == 200
         assert "connect-src 'self';" in page
         assert asked(port, "/version", f"localhost:{port}")[0] == 200
+        assert asked(port, "/version", "localhost")[0] == 200
         assert asked(port, "/", f"somewhere.example:{port}")[0] == 403
         assert asked(port, "/../studies/one/study.yaml", f"127.0.0.1:{port}")[0] == 404
     assert not (tmp_path / "reports").exists()

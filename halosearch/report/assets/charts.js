@@ -118,7 +118,7 @@ class Charts {
       : { visible: false };
     const names = plot.data.map((trace) => trace.name);
     const place = names.indexOf("front");
-    const band = names.map((name, k) => (name.startsWith("best true score") ? k : -1)).filter((k) => k >= 0);
+    const band = names.map((name, k) => (name.startsWith("best without noise") ? k : -1)).filter((k) => k >= 0);
     const shown = timed && !selection.filtered;
     const key = JSON.stringify([axis, rows, shown]);
     if (key === this.frontKey) return;
@@ -134,10 +134,9 @@ class Charts {
   // Rivals on the chosen axis; their bars are of the score, and of the step where that is measured.
   rivals() {
     const { trials } = this, axis = this.selection.axis;
-    const rows = trials.number.map((_, i) => i).filter((i) => trials.state[i] === RIVAL && trials.placed(axis, trials.columns[axis][i]));
-    const at = (name) => rows.map((i) => trials.columns[name][i]);
+    const rows = trials.number.map((_, i) => i).filter((i) => trials.state[i] === RIVAL && !Number.isNaN(trials.heights[i]));
     const cell = (name) => rows.map((i) => Number(trials.text[name][i]));
-    const x = at(axis);
+    const x = rows.map((i) => (trials.placed(axis, trials.columns[axis][i]) ? trials.columns[axis][i] : null)); // in the order of their names
     const bars = axis === MEASURED
       ? { type: "data", symmetric: false, color: "#009E73", thickness: 1,
           array: cell("step_time_high_s").map((high, k) => high - x[k]), arrayminus: cell("step_time_low_s").map((low, k) => x[k] - low) }

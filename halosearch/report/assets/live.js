@@ -9,15 +9,20 @@ const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
 async function follow() {
   for (;;) {
     await pause(ASK_MS);
-    try {
-      const said = await fetch("version", { cache: "no-store" });
-      const version = await said.text();
-      if (!said.ok || version === document.documentElement.dataset.live) continue;
-      await takeOver(await (await fetch("./", { cache: "no-store" })).text());
-    } catch (error) {
-      if (!(error instanceof TypeError)) { location.reload(); return; } // a TypeError: the server is gone, and the page stays as it is
-    }
+    const text = await news();
+    if (text === null) continue;
+    try { await takeOver(text); } catch { location.reload(); return; }
   }
+}
+
+// The page as it is now; null where it is as it was, or where the server does not answer.
+async function news() {
+  try {
+    const said = await fetch("version", { cache: "no-store" });
+    if (!said.ok || (await said.text()) === document.documentElement.dataset.live) return null;
+    const page = await fetch("./", { cache: "no-store" });
+    return page.ok ? await page.text() : null;
+  } catch { return null; }
 }
 
 async function takeOver(text) {

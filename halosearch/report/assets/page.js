@@ -101,7 +101,13 @@ async function unfolding(charts, data) {
   for (const section of sections) {
     section.addEventListener("toggle", () => openUp(section));
   }
-  window.addEventListener("beforeprint", () => { for (const section of sections) section.open = true; }, { signal: life.signal });
+  // Paper cannot wait for a chart: sections whose charts are not drawn stay folded.
+  const shut = new Set();
+  const whole = (section) => [...section.querySelectorAll(".chart")].every((holder) => !data.figures[holder.id] || charts.drawn.has(holder.id));
+  window.addEventListener("beforeprint", () => {
+    for (const section of sections.filter((one) => !one.open && whole(one))) { section.open = true; shut.add(section); }
+  }, { signal: life.signal });
+  window.addEventListener("afterprint", () => { for (const section of shut) section.open = false; shut.clear(); }, { signal: life.signal });
   for (const section of sections) await openUp(section);
 }
 

@@ -13,7 +13,7 @@ from halosearch.families.halonet.published import FAMILY
 from halosearch.families.known import member_title
 from halosearch.families.published import published_models
 from halosearch.record.evaluation import COMPLETE as COMPLETE_STATE
-from halosearch.report.columns import BY_NAME, SCORE
+from halosearch.report.columns import BY_NAME, COSTS, SCORE
 from halosearch.report.figures.marks import ONLY_PREDICTED, PREDICTED_SEARCHED, RANDOM, STATES, by_origin, points
 from halosearch.report.figures.style import EFFICIENTNET, FRONT, PRUNED, axis, cost_axis, styled, words
 from halosearch.report.headline import ties
@@ -23,18 +23,23 @@ MARKED = ("H0-H7 (cost only)", "EfficientNet (cost only)")
 BAND = "best without noise, 90 %"
 FINALISTS, REFERENCE = "finalists, held-out", "published one's nearest"
 RIVALS = "EfficientNet AA"
-RIVAL_COSTS = ("step_time_s", "params", "macs", "activations", "memory_bytes", "seconds", "images")
-"""What is known of a rival."""
 FRONT_HEIGHT = 400
 REACH = 1.5
 """How far beyond the trials' own costs a published model is still marked, as a factor."""
 
 
-def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "step_time_s") -> dict[str, Any]:
-    """Trials by state, the front of score against `cost` (cheapest first), band and reference where they belong to that cost.
+def main_cost(table: pd.DataFrame) -> str:
+    """The cost that the front begins with: the measured step, or the first that is known where no step was measured."""
+    known = (column.name for column in COSTS if column.name in table and table[column.name].notna().any())
+    return next(known, MEASURED)
+
+
+def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str | None = None) -> dict[str, Any]:
+    """Trials by state, the front of score against `cost` (cheapest first; default `main_cost`), band and reference where they belong to it.
 
     On the axis of measured steps, trials whose step is only predicted stand where it is predicted, drawn as such.
     """
+    cost = main_cost(table) if cost is None else cost
     guessed = only_predicted(table) if cost == MEASURED else table.iloc[:0]
     if len(guessed):
         table = table.assign(**{MEASURED: table[MEASURED].fillna(table[PREDICTED])})
@@ -60,9 +65,9 @@ def prepare_front(summary: dict[str, Any], table: pd.DataFrame, cost: str = "ste
         "front": front,
         "half_noise": half_noise(summary),
         "finals": _finals(summary, known, cost),
-        "rivals": [r for r in summary["rivals"] if r["score"] is not None and r[cost] is not None]
-        if cost in RIVAL_COSTS
-        else [],
+        "rivals": [
+            r for r in summary["rivals"] if r["score"] is not None
+        ],  # with or without this cost: the page moves them
         "reference": [reference]
         if reference and reference.get("score") is not None and reference.get(cost) is not None
         else [],
@@ -83,12 +88,11 @@ def _finals(summary: dict[str, Any], known: pd.DataFrame, cost: str) -> list[dic
     return [
         {
             **final,
-            "cost": float(at[final["trial"]]),
+            "cost": None if at.get(final["trial"]) is None else float(at[final["trial"]]),
             "label": f"{final['trial']}"
             + (" recommended" if not place else " ties" if final["trial"] in equal else ""),
         }
         for place, final in enumerate(summary["finals"])
-        if final["trial"] in at
     ]
 
 
@@ -185,7 +189,10 @@ def _costs(data: dict[str, Any]) -> list[float]:
     """All costs that are drawn."""
     name, groups = data["cost"], [*data["groups"].values(), data["front"]]
     found = [float(value) for rows in groups if len(rows) for value in rows[name]]
-    return [*found, *(float(each[name]) for each in (*data["reference"], *data["rivals"]))]
+    return [
+        *found,
+        *(float(each[name]) for each in (*data["reference"], *data["rivals"]) if each.get(name) is not None),
+    ]
 
 
 def _finalists(finals: list[dict[str, Any]]) -> Any:
@@ -211,7 +218,7 @@ def _finalists(finals: list[dict[str, Any]]) -> Any:
 def _rivals(rivals: list[dict[str, Any]], cost: str) -> Any:
     """Held-out scores with their 95 % intervals, or those of one seed where there are no others yet; bars of the step, too."""
     trace = go.Scatter(
-        x=[r[cost] for r in rivals],
+        x=[r.get(cost) for r in rivals],
         y=[r["score"] if r["held_out_score"] is None else r["held_out_score"] for r in rivals],
         mode="markers+text",
         name="rival",
@@ -232,12 +239,14 @@ def _rivals(rivals: list[dict[str, Any]], cost: str) -> Any:
 
 
 def _bars(rows: pd.DataFrame, colour: str = FRONT) -> dict[str, Any]:
-    empty = rows.empty
+    if rows.empty:
+        return {"type": "data", "symmetric": False, "array": [], "arrayminus": [], "color": colour, "thickness": 1}
+    low, middle, high = (rows[name].astype(float) for name in ("step_time_low_s", MEASURED, "step_time_high_s"))
     return {
         "type": "data",
         "symmetric": False,
-        "array": [] if empty else (rows["step_time_high_s"] - rows[MEASURED]).fillna(0.0).tolist(),
-        "arrayminus": [] if empty else (rows[MEASURED] - rows["step_time_low_s"]).fillna(0.0).tolist(),
+        "array": (high - middle).fillna(0.0).tolist(),
+        "arrayminus": (middle - low).fillna(0.0).tolist(),
         "color": colour,
         "thickness": 1,
     }
