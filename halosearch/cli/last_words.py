@@ -27,8 +27,7 @@ def brief(summary: Mapping[str, Any]) -> list[str]:
         return _study(summary)
     top = top_of(summary)
     if "coefficients" in summary or "dials" in summary:
-        checked = summary["answer"][-1:] if "coefficients" in summary and "study" in summary else []
-        return [top["sentence"], *_cards(top["cards"])[: MOST - 2 - len(checked)], *checked]
+        return [top["sentence"], *_cards(top["cards"])][: MOST - 1]
     said = summary["answer"][1 : 1 + len(summary["expectations"])]
     warnings = (
         summary["answer"][2 + len(summary["expectations"]) :] if said else []

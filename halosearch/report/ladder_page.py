@@ -28,7 +28,8 @@ def write_ladder(
     if not any(row.kind == ARM and row.state == COMPLETE for row in rows):
         write_experiment(folders.report, arms)
         return arms
-    more = [*ladder_words(spec, rows), *check_of(spec, rows, forecasts_in(facts))]
+    checked = check_of(spec, rows, forecasts_in(facts))
+    more = [*ladder_words(spec, rows), *checked]
     try:
         law = law_summary(losses_of(spec, rows, spec.name), [spec.name], cooled=True)
     except UsageError as error:
@@ -36,5 +37,6 @@ def write_ladder(
         write_experiment(folders.report, arms)
         return arms
     law |= {"study": spec.name, "trainings": arms["trainings"], "arms": arms["arms"], "answer": [*law["answer"], *more]}
+    law |= {"checked": checked, "provenance": arms["provenance"]}
     write_law(folders.report, law)
     return law

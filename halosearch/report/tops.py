@@ -89,6 +89,13 @@ def law_top(summary: Mapping[str, Any]) -> Top:
     cards.append(
         _card("It expects a loss of", f"{ahead['loss']:.4f}", f"[{ahead['low']:.4f}, {ahead['high']:.4f}] {target}")
     )
+    if summary.get(
+        "checked"
+    ):  # a ladder's largest budget, trained after it was forecast; its first sentence is the verdict
+        verdict = summary["checked"][0]
+        cards.append(
+            _card("the forecast, checked", verdict.rstrip(".").rpartition(": ")[2], verdict.rpartition(": ")[0])
+        )
     return {
         "title": "How does the loss fall with size and images?",
         "subtitle": f"Scaling law of {', '.join(summary['sources'])}: {summary['rows']:,} losses, {len(summary['sizes'])} sizes, "

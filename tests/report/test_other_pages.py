@@ -75,6 +75,7 @@ def test_a_law_s_card_does_not_quote_what_its_interval_leaves_open(tmp_path):
     top, _ = study("ladder", tmp_path)
     assert "not held" in [card["value"] for card in top["cards"]]
     assert "no slope is to be quoted" in top["sentence"]
+    assert top["cards"][-1]["value"] == "the forecast did not hold"
 
 
 def test_the_verdicts_of_an_experiment_are_counted_as_they_are_listed(tmp_path):
