@@ -18,8 +18,8 @@ FEWEST_DRAWS, MOST_NUMBERS = 400, 4_000_000
 
 def final_scores(trials: list[Trial], rows: Sequence[Evaluation], noise: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The finalists, best first: mean score over further seeds on images that the search never saw, 95 % interval where noise is known."""
-    found = []
-    for trial in trials:
+    found, finalists = [], {row.trial for row in rows if row.kind == HELD_OUT}
+    for trial in (each for each in trials if each.number in finalists):
         done = [row.result for row in repeats(rows, HELD_OUT, trial.number)]
         if done:
             scores = [float(result["score"]) for result in done]

@@ -104,7 +104,8 @@ class Filters {
       return button;
     }));
     const axis = trials.shown.find((one) => one.name === selection.axis);
-    const missing = axis ? trials.state.reduce((sum, _, i) => sum + (selection.mask[i] && !trials.placed(axis.name, trials.across(axis.name, false)[i]) ? 1 : 0), 0) : 0;
+    const cost = axis && trials.across(axis.name, false);
+    const missing = axis ? trials.state.reduce((sum, _, i) => sum + (selection.mask[i] && !trials.placed(axis.name, cost[i]) ? 1 : 0), 0) : 0;
     document.getElementById("status").textContent =
       `${selection.count.toLocaleString("en")} of ${trials.searched.toLocaleString("en")} trials; ${selection.front.size} of them on the front of score against ` +
       `${axis ? axis.title : "cost"}${missing ? `; ${missing.toLocaleString("en")} without a value there` : ""}`;
