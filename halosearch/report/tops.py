@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from halosearch.analysis.rediscovery import IMPROVED
 from halosearch.analysis.verdicts import CONFIRMED, REFUTED, UNDECIDED
 from halosearch.report.headline import Card
 from halosearch.report.numbers import amount, duration, fraction
@@ -156,8 +157,7 @@ def rediscovery_top(summary: Mapping[str, Any]) -> Top:
             verdicts.setdefault(each["id"], []).append(f"{member['member']} {each['verdict']}")
     cards = [_card(f"{id}: {STATEMENT[id]}", "; ".join(said), "") for id, said in verdicts.items()]
     cards += [_card(f"{each['id']}: {STATEMENT[each['id']]}", each["verdict"], "") for each in summary["over_all"]]
-    found = [member for member in members if _verdict(member, "R2") == "passed"]
-    sentence = "No published model was asked for here yet." if not members else _found_sentence(members, found)
+    sentence = "No published model was asked for here yet." if not members else _found_sentence(members)
     return {
         "title": "Are the published models found again?",
         "subtitle": f"By searches that were not told of them: {asked or 'none yet'}",
@@ -166,13 +166,25 @@ def rediscovery_top(summary: Mapping[str, Any]) -> Top:
     }
 
 
-def _found_sentence(members: list[dict[str, Any]], found: list[dict[str, Any]]) -> str:
-    names = ", ".join(member["member"] for member in found) or "none"
+def _found_sentence(members: list[dict[str, Any]]) -> str:
+    said = "; ".join(f"{member['member']} {_outcome(member)}" for member in members)
     unsure = [member["member"] for member in members if _verdict(member, "R0") != "passed"]
-    doubt = (
-        f" That the proxy ranks is not shown for {', '.join(unsure)}, so all of it is weak evidence." if unsure else ""
+    doubt = f" That the proxy ranks is not shown for {', '.join(unsure)}, so it is weak evidence." if unsure else ""
+    return f"{said}.{doubt}"
+
+
+def _outcome(member: Mapping[str, Any]) -> str:
+    """What became of R2, by the margin that was fixed before the run."""
+    found = next(each for each in member["statements"] if each["id"] == "R2")
+    if found["verdict"] == "passed":
+        return "is beaten by another network" if found["why"].startswith(IMPROVED) else "is found again"
+    return (
+        "is not reached"
+        if found["verdict"] == "failed"
+        else "was not decided upon"
+        if found["verdict"] == "undecided"
+        else "was not compared yet"
     )
-    return f"Found again or beaten, by the margin fixed before: {names} of {len(members)}.{doubt}"
 
 
 def _verdict(member: Mapping[str, Any], statement: str) -> str:

@@ -98,3 +98,19 @@ def test_an_experiment_that_was_changed_or_timed_only_says_so(tmp_path):
     assert "written before" not in top_of(changed)["sentence"]
     timed = summary | {"trainings": {"done": 0, "planned": 0}}
     assert "trainings" not in top_of(timed)["subtitle"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "why", "said"),
+    [
+        ("passed", "improved under this proxy: best found minus member +0.1", "H0 is beaten by another network."),
+        ("passed", "rediscovered: best found minus member +0.001", "H0 is found again."),
+        ("failed", "search failed: best found minus member -0.1", "H0 is not reached."),
+        ("undecided", "", "H0 was not decided upon."),
+        ("not tested", "", "H0 was not compared yet."),
+    ],
+)
+def test_what_became_of_a_member_is_said_as_it_was_judged(verdict, why, said):
+    statements = [{"id": "R0", "verdict": "passed", "why": ""}, {"id": "R2", "verdict": verdict, "why": why}]
+    top = rediscovery_top({"members": [{"member": "H0", "statements": statements}], "over_all": []})
+    assert top["sentence"] == said
