@@ -13,7 +13,7 @@ from halosearch.analysis.law_choice import check_losses, check_trainings, choose
 from halosearch.analysis.scaling_law import Law, Losses, bootstrap, forecast, profile_intervals
 from halosearch.analysis.scaling_region import joint_region
 
-DRAWS = 400
+DRAWS, BAND_POINTS = 400, 12
 
 
 def law_summary(
@@ -63,6 +63,7 @@ def law_summary(
         "region": joint_region(data, law),
         "points": [list(map(float, row)) for row in zip(data.params_R, data.images_R, data.loss_R, strict=True)],
         "curves": _curves(data, law),
+        "band": _band(data, law, draws),
     }
     return found | {"answer": _answer(found)}
 
@@ -76,6 +77,13 @@ def _curves(data: Losses, law: Law) -> list[dict[str, Any]]:
         {"images": n, "params": params.tolist(), "loss": law.predict(params, np.full(len(params), n)).tolist()}
         for n in shown
     ]
+
+
+def _band(data: Losses, law: Law, draws: Sequence[Law]) -> list[list[float]]:
+    """(parameters, 2.5 % and 97.5 % of the law) for the longest length, from the fits to drawn rows; no noise of one training is in it."""
+    params = np.geomspace(data.params_R.min(), 2 * data.params_R.max(), BAND_POINTS)
+    longest = float(data.images_R.max())
+    return [[float(n), *forecast(draws, law, float(n), longest, len(data.loss_R))[1:]] for n in params]
 
 
 def _answer(found: dict[str, Any]) -> list[str]:

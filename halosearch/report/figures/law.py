@@ -33,6 +33,13 @@ def draw_losses(found: dict[str, Any]) -> Any:
                 hovertemplate="%{x:.4g} parameters<br>loss %{y:.4f}<extra></extra>",
             )
         )  # fmt: skip
+    for place, name in ((1, f"95 % of the law, {short_number(lengths[-1])} images"), (2, "upper end")):
+        figure.add_trace(
+            go.Scatter(
+                x=[row[0] for row in found["band"]], y=[row[place] for row in found["band"]], mode="lines", name=name,
+                line={"color": PRUNED, "width": 1, "dash": "dot"}, showlegend=place == 1, hoverinfo="skip",
+            )
+        )  # fmt: skip
     ahead = found["forecast"]
     figure.add_trace(
         go.Scatter(
