@@ -24,7 +24,7 @@ def headline(summary: dict[str, Any]) -> dict[str, Any]:
     return {
         "title": _title(summary),
         "subtitle": _subtitle(summary),
-        "sentence": _sentence(summary),
+        "sentence": _statements(summary) + _sentence(summary),
         "measured": measured_words(summary),
         "cards": [card for card in (_score(summary), _step(summary), _trust(summary), _cost(summary)) if card],
         "choice": _choice(summary),
@@ -93,6 +93,13 @@ def _subtitle(summary: dict[str, Any]) -> str:
         f"Study {summary['study']}: {tried:,} of {summary['pool_size']:,} networks of {amount(spec['budget']['params'])} "
         f"±{100 * spec['budget']['tolerance']:g} % parameters{macs} tried, on {where}; {data}"
     )
+
+
+def _statements(summary: dict[str, Any]) -> str:
+    """Of a study that asks for a published member, the verdicts on R0 to R3."""
+    if not summary["spec"].get("rediscover"):
+        return ""
+    return ", ".join(f"{each['id']} {each['verdict']}" for each in summary["rediscovery"][:4]) + ". "
 
 
 def _sentence(summary: dict[str, Any]) -> str:
