@@ -566,9 +566,10 @@ def test_a_chart_that_fails_leaves_the_others_and_a_page_that_fails_leaves_its_p
         with Tab(browser, page, wait=False) as tab:
             if broken:
                 tab.page.wait_for_selector("#broken", state="visible")
-                assert tab.page.locator("figure img").is_visible()
+                assert tab.page.locator("#static-front img").is_visible()
                 assert tab.page.locator("#trials tbody tr").count() == 100
             else:
                 tab.page.wait_for_selector("html[data-ready=yes]")
+                tab.unfold()
                 assert "could not be drawn" in tab.page.locator("#parallel").inner_text()
                 assert tab.page.locator("#slices svg").count() > 0
