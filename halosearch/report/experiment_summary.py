@@ -44,9 +44,7 @@ def experiment_summary(
             "source": experiment.source,
             "published": experiment.published,
             "arms": [_arm(experiment, place, measured, ended) for place in range(len(names))],
-            "expectations": [
-                _plain(verdict) | {"detectable": detectable(verdict, len(verdicts))} for verdict in verdicts
-            ],
+            "expectations": [plain_verdict(verdict, len(verdicts)) for verdict in verdicts],
             "trainings": {"done": len(ended), "planned": len(names) * trainings_of(experiment)},
             "failures": [
                 {"arm": names[r.trial], "seed": r.repeat, "reason": r.reason} for r in ended if r.state != COMPLETE
@@ -108,7 +106,8 @@ def _arm(experiment: Experiment, place: int, measured: Measured, ended: Sequence
     }
 
 
-def _plain(verdict: Verdict) -> dict[str, Any]:
+def plain_verdict(verdict: Verdict, comparisons: int) -> dict[str, Any]:
+    """One of so many verdicts as plain JSON values, in the direction of its text, with what could have been seen."""
     each = verdict.expectation
     values = {f.name: getattr(verdict, f.name) for f in fields(verdict) if f.name != "expectation"}
     values["differences"] = list(verdict.differences)
@@ -120,7 +119,8 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
             for n, end in zip(("low", "effect", "high"), ends, strict=True)
         }
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-    return {"text": each.text, "metric": each.metric, "bound": bound, "margin": each.margin, **finite}
+    seen = {"detectable": detectable(verdict, comparisons)}
+    return {"text": each.text, "metric": each.metric, "bound": bound, "margin": each.margin, **finite, **seen}
 
 
 def answer(summary: Mapping[str, Any]) -> list[str]:

@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -195,6 +197,33 @@ def test_ray_s_workers_give_the_loss_curve_of_one_process_in_two_parts(data, tmp
     assert [row["train_loss"] for row in two] == pytest.approx([row["train_loss"] for row in one], rel=1e-4)
     refused = halosearch(*words, "--name", "two", "--seed", 1, "--ray", cwd=tmp_path, check=2)
     assert "begun with another seed" in error_of(refused)
+
+
+@pytest.mark.slow
+def test_a_ray_worker_that_is_killed_on_the_way_changes_nothing(data, tmp_path):
+    words = ["train-model", CANDIDATE, "--data", data, "--epochs", 8, "--batch", 8, "--device", "cpu", "--ray"]
+    line = [sys.executable, "-m", "halosearch", *map(str, words), "--name", "killed"]
+    about = tmp_path / "models" / "killed" / "model.json"
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while not (about.exists() and json.loads(about.read_text()).get("epochs")):
+            assert running.poll() is None, running.stderr.read()[-3000:]
+            time.sleep(0.05)
+        family = psutil.Process(running.pid).children(recursive=True)
+        workers = [each for each in family if "RayTrainWorker" in " ".join(each.cmdline())]
+        assert len(workers) == 2
+        assert not json.loads(about.read_text())["finished"]
+        workers[1].kill()
+        said, errors = running.communicate(timeout=240)
+    assert running.returncode == 0, errors[-3000:]
+    assert "top-1 after 8 epochs" in said
+    halosearch(*words, "--name", "whole", cwd=tmp_path, check=0)
+    killed, whole = (
+        json.loads((tmp_path / "models" / name / "model.json").read_text()) for name in ("killed", "whole")
+    )
+    strip = lambda about: [{k: v for k, v in row.items() if k != "seconds"} for row in about["epochs"]]  # noqa: E731
+    assert strip(killed) == strip(whole)
+    kept, other = (torch.load(tmp_path / "models" / name / "weights.pt") for name in ("killed", "whole"))
+    assert all(torch.equal(kept[name], each) for name, each in other.items())
 
 
 def test_the_command_trains_says_what_it_scores_and_goes_on(data, tmp_path, monkeypatch):
