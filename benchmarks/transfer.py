@@ -4,8 +4,9 @@
 
 Every seed trains one small HaloNet at 32 pixels, then goes on with its weights at 48 pixels with a window of 10 instead of 6, once with the
 relative embeddings interpolated and once with embeddings of nought; beside them is the larger network from scratch with as many images at
-48 pixels, and, for its price with seeds 0 to 2 only, one with as many images in all. Everything is `halosearch train-model`'s: killed and started again it goes on
-(models/transfer-ARM-SEED), and seeds may be shared among processes. The page is written when all seeds that were named are done.
+48 pixels, and, for its price with seeds 0 to 2 only, one with as many images in all. Everything is `halosearch train-model`'s: killed and
+started again it goes on (models/transfer-ARM-SEED), and seeds may be shared among processes. The page is written when all seeds that were
+named are done.
 
 What is expected stands in EXPECT and was committed before the first training. Rates: the default from scratch, a quarter of it for weights
 that were trained before, chosen beforehand and not tuned.
