@@ -21,6 +21,7 @@ class Recipe:
     """AdamW with warm-up, a constant part and a linear cooldown over the last share of every rung.
 
     Rates are per step for `batch` images; `warmup_steps` of them rise linearly. `norm_batches` settle batch norm before a score.
+    `randaugment`: magnitude of 31 of the augmentation that pictures get, 0 for none.
     """
 
     batch: int = 64
@@ -32,6 +33,7 @@ class Recipe:
     warmup_steps: int = 8
     cooldown: float = 0.2
     norm_batches: int = 8
+    randaugment: int = 0
 
     def steps(self, images: int) -> int:
         """Optimiser steps that show `images` images."""

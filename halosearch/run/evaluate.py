@@ -22,6 +22,7 @@ from halosearch.families.known import Config, parse_candidate, twin_of
 from halosearch.proxy.checkpoint import remove
 from halosearch.proxy.data.dataset import HELD_OUT as HELD_OUT_IMAGES
 from halosearch.proxy.data.dataset import TEST, DataRequest, Dataset
+from halosearch.proxy.data.randaugment import augmented
 from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.training import DivergedError, Trainer, TrainingJob, TrainingResult, TrainingStoppedError
@@ -210,6 +211,7 @@ def _train(
     own = {name: type(getattr(settings.recipe, name))(value) for name, value in row.candidate.get(RECIPE, {}).items()}
     recipe = replace(settings.recipe, **own)
     recipe = replace(recipe, learning_rate=recipe.learning_rate * row.rate)
+    data = augmented(data, recipe.randaugment)
     split, images = TEST, settings.data.test_images
     if row.kind in (HELD_OUT, RIVAL_HELD_OUT, ARM):
         split, images = HELD_OUT_IMAGES, data.size(HELD_OUT_IMAGES)

@@ -15,6 +15,8 @@ from halosearch.analysis.expectations import parse_expectation
 from halosearch.errors import UsageError
 from halosearch.families.known import HALONET, count, parse_candidate
 from halosearch.families.search_space import SearchSpace
+from halosearch.proxy.data.difficulty import DIFFICULTIES
+from halosearch.proxy.data.randaugment import randaugment
 from halosearch.record.evaluation import ARM, STEP_TIMES
 from halosearch.record.folders import Folders, find_study, folders_of
 from halosearch.record.table import Table
@@ -142,10 +144,28 @@ def _spec(values: Mapping[str, Any], said: Mapping[str, Any], resolve_device: Re
     experiment = experiment_of({**values, **{key: said[key] for key in ("seeds",) if key in said}})
     device = resolve_device(str(said.get("device") or values.get("device") or "auto"))
     preset = preset_of(values, device)
+    _check_augmentation(experiment, str(said.get("data") or values.get("data") or preset.scenes))
     configs = [parse_candidate(arm.network) for arm in experiment.arms]
     space = preset_space(HALONET, preset, {"s": sorted({config.image_size for config in configs})})
     known = {**values, **said, "device": device, "budget": {"params": count(configs[0]).params}}
     return study_of(experiment, preset, space, known)
+
+
+def _check_augmentation(experiment: Experiment, data: str) -> None:
+    """Say before the first training that an arm's augmentation cannot be had.
+
+    Raises:
+        UsageError: it is asked for on scenes.
+        EnvironmentFault: torchvision cannot be imported.
+    """
+    for arm in experiment.arms:
+        if magnitude := int(arm.recipe.get("randaugment", 0)):
+            if data in DIFFICULTIES:
+                raise UsageError(
+                    f"the arm {arm.name!r} asks for RandAugment on scenes, whose targets say where things were before",
+                    "data: a folder of pictures",
+                )
+            randaugment(magnitude)
 
 
 def study_of(experiment: Experiment, preset: Preset, space: SearchSpace, values: Mapping[str, Any]) -> StudySpec:

@@ -21,9 +21,10 @@ RECIPE: dict[str, tuple[float, float]] = {
     "warmup_steps": (1, 1e6),
     "cooldown": (0.01, 0.99),
     "batch": (2, 65_536),
+    "randaugment": (0, 31),
 }
 """What an arm may change of the training recipe, and between which values."""
-WHOLE = ("warmup_steps", "batch")
+WHOLE = ("warmup_steps", "batch", "randaugment")
 EXAMPLE = "for example arms: {small: {b: 4, h: 1}, large: {b: 8, h: 2}, rival: efficientnet-b0}"
 
 

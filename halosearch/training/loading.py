@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data.picture_kinds import Pictures
+from halosearch.proxy.data.randaugment import randaugment, torchvision_transforms
 from halosearch.training.recipe import ModelRecipe
 
 ASPECT = (3 / 4, 4 / 3)
 FEW, UNREADABLE_SHARE = 16, 0.1
 LEAST = 2
 """Pictures of a part: batch norm needs two."""
-RANDAUGMENT_OPERATIONS = 2
 
 
 class Loaded(NamedTuple):
@@ -123,27 +123,6 @@ def random_box(
     w, h = min(float(width), np.sqrt(area * aspect)), min(float(height), np.sqrt(area / aspect))
     left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
     return (left, top, left + w, top + h), bool(rng.random() < 0.5)
-
-
-def randaugment(magnitude: int) -> Any:
-    """Torchvision's RandAugment of two operations.
-
-    Raises:
-        EnvironmentFault: torchvision cannot be imported.
-    """
-    transforms = torchvision_transforms()
-    return transforms.RandAugment(RANDAUGMENT_OPERATIONS, magnitude, num_magnitude_bins=32)
-
-
-def torchvision_transforms() -> Any:
-    """The module torchvision.transforms.v2.
-
-    Raises:
-        EnvironmentFault: torchvision is not installed or cannot be imported.
-    """
-    from halosearch.families.foreign import import_optional
-
-    return import_optional("torchvision.transforms.v2", "RandAugment, mixup and cutmix come from it; or set them to 0")
 
 
 def mixing(recipe: ModelRecipe, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:

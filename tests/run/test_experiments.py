@@ -56,6 +56,15 @@ def test_there_are_experiments_of_the_paper():
     assert all(stems.count(stem) == 2 for stem in stems), "each has a form for a CPU and one for a GPU"
 
 
+def test_an_arm_with_randaugment_is_of_pictures_and_is_refused_on_scenes(tmp_path):
+    values = FILE | {"arms": {"rival": "efficientnet-b0:s=64", "plain": {"recipe.randaugment": 9}}}
+    with pytest.raises(UsageError, match="asks for RandAugment on scenes"):
+        resolved(tmp_path, values)
+    (tmp_path / "photos").mkdir()
+    spec, _, _ = resolved(tmp_path, values | {"data": str(tmp_path / "photos")})
+    assert {arm.name: arm.recipe for arm in spec.experiment.arms}["plain"] == {"randaugment": 9}
+
+
 def test_arms_are_the_base_with_what_they_say_and_nothing_else():
     arms = {arm.name: arm for arm in experiment_of(FILE).arms}
     assert list(arms) == ["b=4,h=1", "b=8,h=0", "rival", "plain"]
