@@ -323,3 +323,27 @@ def test_more_blocks_than_a_launch_takes_are_attended_in_parts(monkeypatch):
     whole = sdpa._attended(q, k, v)
     monkeypatch.setattr(sdpa, "MOST_BLOCKS", 9)
     assert torch.allclose(sdpa._attended(q, k, v), whole, atol=1e-14)
+
+
+def test_key_features_that_are_kept_between_calls_change_nothing(monkeypatch):
+    """Other inputs, fewer images, inference first, another geometry between, room for one only: as with new ones."""
+    geometry = (9, 9, 4, 1, 1)
+    calls = [make(*geometry, seed=seed) for seed in (1, 2)]
+    fewer = [each[:1].detach().requires_grad_() if each.dim() == 4 else each for each in calls[1]]
+
+    def result(inputs):
+        return torch.autograd.grad(run(inputs, *geometry[2:], "tiled").square().sum(), inputs)
+
+    alone = []
+    for inputs in (*calls, fewer):
+        monkeypatch.setattr(fused.tiled, "_BUFFERS", fused.tiled._Buffers())
+        alone.append(result(inputs))
+    for room in (fused.tiled.KEPT_BYTES, 0):
+        monkeypatch.setattr(fused.tiled, "KEPT_BYTES", room)
+        monkeypatch.setattr(fused.tiled, "_BUFFERS", fused.tiled._Buffers())
+        with torch.inference_mode():
+            run(calls[0], *geometry[2:], "tiled")
+        for inputs, expected in zip((*calls, fewer), alone, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(result(inputs), expected, strict=True))
+            run(make(7, 7, 7, 0, 1), 7, 0, 1, "tiled")
+        assert len(fused.tiled._BUFFERS.kept) == (1 if room == 0 else 2)

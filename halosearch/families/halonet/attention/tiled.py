@@ -8,6 +8,8 @@ Legend as in `moves`; M queries and K keys of a cut, F features, Z cuts of all h
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +26,8 @@ KEPT_SCORES = 1 << 23
 """Weights kept for backward at most (32 MiB in float32); the explicit form keeps more of them, for whole windows."""
 CHUNK_SCORES = 1 << 22
 """Scores of the images whose windows are gathered at a time."""
+KEPT_BYTES = 1 << 26
+"""Of key features that a thread keeps between calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,20 +188,49 @@ class _KeyFeatures:
     """[k, one-hot row, one-hot column] of the windows' keys, in one buffer whose constant part is written once."""
 
     def __init__(self, q: Tensor, layer: Layer, exact: torch.dtype) -> None:
-        rows, columns, self.layer, self.exact = layer.rows, layer.columns, layer, exact
-        self.channels = q.shape[3] // layer.heads
-        chunk = layer.chunks(q.shape[0])[0].stop
-        shape = (chunk, rows.blocks, columns.blocks, layer.heads, rows.window, columns.window)
-        self.buffer = torch.zeros(*shape, layer.features(self.channels), dtype=exact, device=q.device)
-        row_features = self.buffer[..., self.channels : self.channels + rows.window]
-        row_features.diagonal(dim1=4, dim2=6).fill_(1)
-        self.buffer[..., self.channels + rows.window :].diagonal(dim1=5, dim2=6).fill_(1)
+        self.layer, self.channels = layer, q.shape[3] // layer.heads
+        self.buffer = _BUFFERS.of(layer, self.channels, layer.chunks(q.shape[0])[0].stop, exact, q.device)
 
     def of(self, k: Tensor) -> Tensor:
         """(Z, K, F) of a chunk's keys; the next call overwrites it."""
         filled = self.buffer[: k.shape[0]]
         filled[..., : self.channels].copy_(moves.windows(k, self.layer.heads, self.layer.rows, self.layer.columns))
         return filled.view(-1, self.layer.keys, filled.shape[-1])
+
+
+class _Buffers(threading.local):
+    """Buffers of key features from call to call, for every thread its own: writing their zeros anew was a tenth of a step.
+
+    A buffer is overwritten by the next call that asks for it. Those that were asked for longest ago are let go where all would come to
+    more than `KEPT_BYTES`.
+    """
+
+    def __init__(self) -> None:
+        self.kept = OrderedDict[tuple[Layer, int, torch.dtype, torch.device], Tensor]()
+
+    def of(self, layer: Layer, channels: int, chunk: int, exact: torch.dtype, device: torch.device) -> Tensor:
+        """(at least `chunk`, I, J, G, X, Y, F) with ones in place."""
+        key = (layer, channels, exact, device)
+        found = self.kept.pop(key, None)
+        if found is None or found.shape[0] < chunk:
+            found = _with_ones(layer, channels, chunk, exact, device)
+        self.kept[key] = found
+        while len(self.kept) > 1 and sum(each.nbytes for each in self.kept.values()) > KEPT_BYTES:
+            self.kept.popitem(last=False)
+        return found
+
+
+def _with_ones(layer: Layer, channels: int, chunk: int, exact: torch.dtype, device: torch.device) -> Tensor:
+    rows, columns = layer.rows, layer.columns
+    shape = (chunk, rows.blocks, columns.blocks, layer.heads, rows.window, columns.window)
+    with torch.inference_mode(mode=False):  # it is written to again, also where gradients are wanted
+        buffer = torch.zeros(*shape, layer.features(channels), dtype=exact, device=device)
+        buffer[..., channels : channels + rows.window].diagonal(dim1=4, dim2=6).fill_(1)
+        buffer[..., channels + rows.window :].diagonal(dim1=5, dim2=6).fill_(1)
+    return buffer
+
+
+_BUFFERS = _Buffers()
 
 
 def _values(v: Tensor, layer: Layer) -> Tensor:
