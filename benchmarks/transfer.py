@@ -28,7 +28,7 @@ SMALL = "s=32,b=4,h=1,rv=1,rb=1,depths=1-1-1-1"
 LARGE = "s=48,b=6,h=2,rv=1,rb=1,depths=1-1-1-1"
 BEFORE, AFTER = 3, 1
 """Epochs at 32 and at 48 pixels."""
-RATE = 2e-3
+RATE, BATCH = 2e-3, 128
 EXPECT = (
     "score(interpolated) > score(scratch)",
     "score(interpolated) > score(zero)",
@@ -57,7 +57,7 @@ def name_of(arm, seed):
 def train(arm, seed, data, root, tell=print):
     """One arm with one seed, or what is left of it; returns its model.json."""
     candidate, epochs, share, embeddings = arms()[arm]
-    said = {"epochs": epochs, "crop": 0.5, "learning_rate": RATE * share, "ema": 0.0}
+    said = {"epochs": epochs, "batch": BATCH, "crop": 0.5, "learning_rate": RATE * share, "ema": 0.0}
     asked = ModelRequest(
         parse_candidate(candidate), data, root, name_of(arm, seed), "short", said, None, seed,
         None if embeddings is None else root / MODELS / name_of(FIRST, seed), embeddings or "interpolated",
@@ -73,7 +73,9 @@ def document_of(models):
     first = next(iter(next(iter(models.values())).values()))
     return {
         "data": first["data"],
-        "recipe": recipe_of("short", parse_candidate(LARGE), {"crop": 0.5, "ema": 0.0, "epochs": AFTER}).model_dump(),
+        "recipe": recipe_of(
+            "short", parse_candidate(LARGE), {"crop": 0.5, "ema": 0.0, "epochs": AFTER, "batch": BATCH}
+        ).model_dump(),
         "expect": list(EXPECT),
         "arms": {
             arm: {
