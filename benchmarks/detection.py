@@ -264,9 +264,23 @@ def kept_rows(path):
     lines = path.read_text().splitlines() if path.exists() else []
     found = []
     for line in lines:
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(line))
+        with contextlib.suppress(ValueError, KeyError):
+            row = json.loads(line)
+            key_of(row)
+            found.append(row)
     return found
+
+
+def key_of(row):
+    """What tells a row from others."""
+    return row["arm"], row["seed"], row["images"], row["held_out"]
+
+
+def append(path, row):
+    """A line of its own, also behind a torn one; one write, for processes may share the file."""
+    torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size
+    with path.open("a") as file:
+        file.write(("\n" if torn else "") + json.dumps(row) + "\n")
 
 
 def main():
@@ -285,17 +299,16 @@ def main():
         [(torch.ones(1), torch.tensor([0]), torch.tensor([[0.0, 0, 8, 8]]))],
     )
     pictures, path = Pictures(held_out=arguments.held_out), arguments.root / "detection.jsonl"
+    held_out = pictures.scenes.size(HELD_OUT)
     seeds, images = [int(each) for each in arguments.seeds.split(",")], arguments.images // BATCH * BATCH
     for seed in seeds:
         for arm in ARMS:
-            if not any((row["arm"], row["seed"], row["images"]) == (arm, seed, images) for row in kept_rows(path)):
+            if (arm, seed, images, held_out) not in map(key_of, kept_rows(path)):
                 row = train(arm, seed, images, pictures, device)
                 print(f"{arm}, seed {seed}: AP {row['ap']:.4f}, {row['seconds']:.0f} s", flush=True)
-                with path.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-    rows = [row for row in kept_rows(path) if row["seed"] in seeds and row["images"] == images]
-    order = list(ARMS)
-    rows.sort(key=lambda row: (row["seed"], order.index(row["arm"])))
+                append(path, row)
+    known = {key_of(row): row for row in kept_rows(path)}
+    rows = [known[arm, seed, images, held_out] for seed in seeds for arm in ARMS]
     costs = {arm: count(parse_candidate(text), CLASSES) for arm, text in ARMS.items()}
     document = {
         "provenance": where,

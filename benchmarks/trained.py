@@ -19,7 +19,9 @@ from benchmarks.recording import HERE, provenance, table, write
 def row_of(about):
     """A model's line."""
     job, last = about["job"], about["epochs"][-1]
-    scored = int(about["data"].split(" to train, ")[1].split(" scored")[0].replace(",", ""))
+    scored = last.get("scored") or int(
+        about["data"].split(" to train, ")[1].split(" scored")[0].replace(",", "")
+    )  # older records
     ends = binomtest(round(last["top1"] * scored), scored).proportion_ci(0.95, "wilson")
     recipe = job["recipe"]
     return [
@@ -57,11 +59,16 @@ def page_of(models, words):
                     "recipe",
                     "seed",
                     "top-1 after the last epoch",
-                    "minutes of training",
+                    "minutes of steps",
                 ],
                 [row_of(about) for about in models.values()],
             ),
-            "The interval is that of the scored pictures alone; one seed each. The last epoch, not the best: the scored pictures chose nothing.",
+            "The interval is that of the scored pictures alone; one seed each. The last epoch, not the best: the scored pictures chose nothing. "
+            + (
+                "Minutes leave scoring out."
+                if all(about.get("runs") for about in models.values())
+                else "Minutes are of steps alone: scoring and the reading of pictures are left out."
+            ),
             "Top-1 by epoch:",
             table(["epoch", *models], curves),
         ]
@@ -76,6 +83,8 @@ def main():
     parser.add_argument("--folder", default=HERE, help="where the page and results/ go")
     arguments = parser.parse_args()
     models = {path.name: json.loads((path / "model.json").read_text()) for path in arguments.models}
+    if len({(about["data"], about["job"]["data"]) for about in models.values()}) > 1:
+        parser.error("the models were trained on different data, and are not to be compared")
     device = torch.device("cpu")
     where = provenance(device)
     where["command"] = (

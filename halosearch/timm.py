@@ -18,7 +18,7 @@ from halosearch.families.backbone import STRIDES, Backbone
 from halosearch.families.building_blocks import Classifier
 from halosearch.families.foreign import import_optional
 from halosearch.families.known import HALONET, build, parse_candidate, search_of
-from halosearch.training.exporting import DEVIATION, MEAN, load_model
+from halosearch.training.exporting import DEVIATION, MEAN, crop_of, load_model
 from halosearch.training.transfer import begin_from
 
 IMAGENET_CLASSES = 1000
@@ -28,8 +28,17 @@ class Features(nn.Module):
     """Maps as timm gives them: a list from fine to coarse, with `feature_info`."""
 
     def __init__(self, network: Classifier, out_indices: tuple[int, ...]) -> None:
-        """`out_indices`: which of the four maps; negative ones count from the end."""
+        """`out_indices`: which of the four maps; negative ones count from the end.
+
+        Raises:
+            UsageError: there is no such map.
+        """
         super().__init__()
+        wrong = next((index for index in out_indices if not -len(STRIDES) <= index < len(STRIDES)), None)
+        if wrong is not None:
+            raise UsageError(
+                f"there is no map {wrong}", f"out_indices from 0 to {len(STRIDES) - 1}, or negative from the end"
+            )
         places = sorted(index % len(STRIDES) for index in out_indices)
         self.backbone = Backbone(network, tuple(STRIDES[place] for place in places))
         kind = import_optional("timm.models").FeatureInfo
@@ -83,7 +92,8 @@ def halosearch(
     side = int(network.config.image_size)  # type: ignore[union-attr,arg-type]
     found = Features(network, out_indices) if features_only else network
     found.default_cfg = found.pretrained_cfg = {  # type: ignore[assignment]
-        "input_size": (3, side, side), "mean": (MEAN,) * 3, "std": (DEVIATION,) * 3, "crop_pct": 1.0, "interpolation": "bilinear",
+        "input_size": (3, side, side), "crop_pct": 1.0 if folder is None else crop_of(Path(folder)), "interpolation": "bilinear",
+        "mean": (MEAN,) * 3, "std": (DEVIATION,) * 3,
         "num_classes": classes, "first_conv": "stem.0.0", "classifier": "head",
     }  # fmt: skip
     return found

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from halosearch.training.job import Progress
 
 SAY_EVERY_S = 15.0
+MOST_SEED = 2**63 - 1
 DATA = (
     "Class folders (with train and val, or without), CIFAR files, archives of ILSVRC-2012, shards, parquet, or hf:NAME."
 )
@@ -39,7 +40,10 @@ class ModelOptions:
     accumulate: Annotated[int | None, typer.Option(min=1, help="Parts that a step's gradients are summed over.")] = None
     optimizer: Annotated[str | None, typer.Option(help="sgd or adamw.")] = None
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate (default: by the batch).")] = None
+    momentum: Annotated[float | None, typer.Option(help="Of sgd.")] = None
     weight_decay: Annotated[float | None, typer.Option(help="Decay of matrices.")] = None
+    clip: Annotated[float | None, typer.Option(help="Largest norm of a step's gradient; 0 for any.")] = None
+    final_rate: Annotated[float | None, typer.Option(help="Share of the peak rate at the end.")] = None
     warmup_epochs: Annotated[float | None, typer.Option(help="Epochs of rising rate.")] = None
     label_smoothing: Annotated[float | None, typer.Option(help="Share of the target that all classes get.")] = None
     randaugment: Annotated[
@@ -53,6 +57,10 @@ class ModelOptions:
     dropout: Annotated[float | None, typer.Option(help="Before the classifier.")] = None
     ema: Annotated[float | None, typer.Option(help="Decay of averaged weights by step; 0 for none.")] = None
     crop: Annotated[float | None, typer.Option(help="Least share of a picture that a training crop keeps.")] = None
+    flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="Mirror images; not for digits or text.")] = None
+    test_crop: Annotated[
+        float | None, typer.Option(help="Share of the shorter side that is looked at when scoring.")
+    ] = None
     layer_decay: Annotated[float | None, typer.Option(help="Factor on the rate from each stage to the one before.")] = (
         None
     )
@@ -63,7 +71,7 @@ class ModelOptions:
     embeddings: Annotated[
         str, typer.Option(help="With --init: position embeddings of another window, interpolated or zero.")
     ] = "interpolated"
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = 0
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of weights, order and augmentation.")] = 0
     loader_workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes that read pictures (default: none on a CPU, else one per core)."),
@@ -83,7 +91,8 @@ class ModelOptions:
 
 RECIPE_OPTIONS = (
     "epochs", "batch", "accumulate", "optimizer", "learning_rate", "weight_decay", "warmup_epochs", "label_smoothing", "randaugment",
-    "mixup", "cutmix", "stochastic_depth", "dropout", "ema", "crop", "layer_decay", "frozen", "precision",
+    "mixup", "cutmix", "stochastic_depth", "dropout", "ema", "crop", "layer_decay", "frozen", "precision", "momentum", "clip", "final_rate",
+    "flip", "test_crop",
 )  # fmt: skip
 
 
@@ -94,25 +103,16 @@ def train_model_of(options: ModelOptions) -> None:
         raise UsageError(f"--embeddings {options.embeddings} is unknown", "--embeddings interpolated, or zero")
     from halosearch.cli.candidates import resolve_candidate
     from halosearch.cli.running import EXIT_BY_SIGNAL, catch_signals
-    from halosearch.container import cores
     from halosearch.cost.devices import resolve_device
     from halosearch.run.driver import Control
     from halosearch.run.model import Listening, ModelRequest, train_model
-    from halosearch.training.loop import DivergedError, StoppedError
+    from halosearch.training.job import DivergedError, StoppedError
     from halosearch.training.world import together, world_here
 
-    world = world_here()
-    name = options.device
-    if world.size > 1 and resolve_device(name).type == "cuda":
-        name = f"cuda:{world.local_rank}"  # a GPU for each process
-    device = resolve_device(name)
-    workers = options.loader_workers
-    if workers is None:
-        workers = 0 if device.type == "cpu" else max(1, cores() // world.size)
     asked = ModelRequest(
         resolve_candidate(options.candidate, options.root), options.data, options.root, options.name, options.recipe,
         {key: getattr(options, key) for key in RECIPE_OPTIONS}, options.image_size, options.seed, options.init,
-        options.embeddings, workers,
+        options.embeddings, options.loader_workers, options.candidate if "#" in options.candidate else "",
     )  # fmt: skip
     if options.ray is not None:
         from halosearch.cli.running import HERE
@@ -123,8 +123,13 @@ def train_model_of(options: ModelOptions) -> None:
                 "--max-time is not watched on Ray's workers", "leave it out; Ctrl-C, and the same line goes on"
             )
         address = None if options.ray == HERE else options.ray
-        _say_results(train_on_ray(asked, options.workers, address, str(device)), options)
+        _say_results(train_on_ray(asked, options.workers, address, options.device), options)
         return
+    world = world_here()
+    name = options.device
+    if world.size > 1 and resolve_device(name).type == "cuda":
+        name = f"cuda:{world.local_rank}"  # a GPU for each process
+    device = resolve_device(name)
     control = Control(deadline=None if seconds is None else time.monotonic() + seconds)
     received = catch_signals(control, say)
     telling = Listening(say, _Progress(leads=world.leads), control.stop_now)

@@ -25,17 +25,31 @@ def model_answer(about: Mapping[str, Any]) -> list[str]:
     job, last = about["job"], about["epochs"][-1]
     recipe = job["recipe"]
     sentences = [
-        f"{job['candidate']} ({about['params']:,} parameters, {about['macs']:,} MACs) scores {100 * last['top1']:.2f} % top-1 after "
-        f"{last['epoch']} epochs of {about['data']}: the last epoch, not the best.",
+        f"{job['candidate']} ({about['params']:,} parameters, {about['macs']:,} MACs) scores {100 * last['top1']:.2f} % top-1 on "
+        f"{last['scored']:,} pictures after {last['epoch']} epochs of {about['data']}: the last epoch, not the best.",
         f"Recipe {recipe['name']}: {recipe['optimizer']}, batch {recipe['batch']}, peak rate {recipe['learning_rate']:.3g}, seed {job['seed']}; "
-        f"{seconds_words(about['seconds'])} in training steps. One seed: how far another would differ is not known from it.",
+        f"{seconds_words(about['seconds'])} of steps and reading{_where(about)}. One seed: how far another would differ is not known from it.",
     ]
+    if about.get("chosen"):
+        sentences.append(
+            f"{about['chosen']} was chosen by a study: where that searched on some of these pictures, scoring them again flatters it."
+        )
     if about["unreadable"]:
         name, reason = about["unreadable"][0]
         sentences.append(
             f"{len(about['unreadable'])} pictures could not be read and were left out; the first: {name} ({reason})."
         )
     return sentences
+
+
+def _where(about: Mapping[str, Any]) -> str:
+    """By how many processes on what, as far as that is recorded."""
+    runs = about.get("runs", [])
+    places = dict.fromkeys(
+        f"{run['processes']} process{'es' if run['processes'] > 1 else ''} on {run['device']} in {run['precision']}"
+        for run in runs
+    )
+    return f", by {', then '.join(places)}" if places else ""
 
 
 def draw_curve(about: Mapping[str, Any]) -> Any:

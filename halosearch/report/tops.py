@@ -227,7 +227,7 @@ def model_top(name: str, about: Mapping[str, Any]) -> Top:
             _card(
                 "Recipe", recipe["name"], f"{recipe['optimizer']}, batch {recipe['batch']}, seed {about['job']['seed']}"
             ),
-            _card("It cost", duration(about["seconds"]), "in training steps"),
+            _card("It cost", duration(about["seconds"]), "steps and reading; scoring not counted"),
         ],
     }
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from halosearch import __version__
+from halosearch.container import cores
 from halosearch.errors import EnvironmentFault, UsageError
 from halosearch.families.building_blocks import Classifier, ResidualBlock
 from halosearch.families.known import Config, build, candidate_text, count
@@ -23,7 +24,16 @@ from halosearch.report.model_page import write_model
 from halosearch.training.job import ModelJob, Progress
 from halosearch.training.loop import ModelTrainer
 from halosearch.training.recipe import ModelRecipe, recipe_of
-from halosearch.training.transfer import INTERPOLATED, WEIGHTS, begin_from, fingerprint_of, read_weights
+from halosearch.training.scoring import is_bfloat16
+from halosearch.training.transfer import (
+    HEAD,
+    INTERPOLATED,
+    WEIGHTS,
+    begin_from,
+    classes_of,
+    fingerprint_of,
+    read_weights,
+)
 from halosearch.training.world import World
 
 MODELS = "models"
@@ -32,7 +42,10 @@ ABOUT, CHECKPOINT, LOG = "model.json", "checkpoint.pt", "log.csv"
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What is asked for. `recipe`: its name; `said`: what of it was said otherwise; `init`: weights to begin from."""
+    """What is asked for. `recipe`: its name; `said`: what of it was said otherwise; `init`: weights to begin from.
+
+    `loader_workers`: None for as many as the place has room for. `chosen`: the study's trial that the candidate is, if it is one.
+    """
 
     config: Config
     data: str
@@ -44,7 +57,8 @@ class ModelRequest:
     seed: int = 0
     init: Path | None = None
     embeddings: str = INTERPOLATED
-    loader_workers: int = 0
+    loader_workers: int | None = 0
+    chosen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +92,13 @@ def train_model(asked: ModelRequest, device: torch.device, world: World, listeni
     if world.leads:
         for words in begun.words():
             listening.tell(words)
+    readers = asked.loader_workers
+    if readers is None:
+        readers = 0 if device.type == "cpu" else max(1, cores() // world.size)
     trainer = ModelTrainer(
-        begun.job, begun.network, begun.source, device, folder / CHECKPOINT, world, asked.loader_workers,
-        listening.should_stop, listening.look, lambda progress: _epoch(folder, about, progress, world),
+        begun.job, begun.network, begun.source, device, folder / CHECKPOINT, world, readers, listening.should_stop,
+        lambda progress: _run(folder, about, progress, world, device), listening.look,
+        lambda progress: _epoch(folder, about, progress, world),
     )  # fmt: skip
     progress, kept = trainer.run()
     if world.leads:
@@ -125,10 +143,12 @@ def begin_model(asked: ModelRequest, world: World) -> Begun:
     source = open_pictures(asked.data)
     torch.manual_seed(asked.seed)
     network = build(config, len(source.classes))
-    _let_out(network, recipe)
+    let_out(network, recipe)
     begun = moved = ""
     if asked.init is not None:
         weights = read_weights(asked.init)
+        if classes_of(asked.init) not in (None, source.classes):
+            weights = {name: each for name, each in weights.items() if not name.startswith(HEAD)}
         moved = begin_from(network, weights, embeddings=asked.embeddings).words()
         begun = f"{fingerprint_of(weights)}-{asked.embeddings}"
     job = ModelJob(
@@ -137,10 +157,13 @@ def begin_model(asked: ModelRequest, world: World) -> Begun:
     if world.leads:
         _begin(folder, job, source, config, write=True)
     world.wait()
-    return Begun(folder, _begin(folder, job, source, config, write=False), job, network, source, moved)
+    about = _begin(folder, job, source, config, write=False)
+    if asked.chosen:
+        about["chosen"] = asked.chosen
+    return Begun(folder, about, job, network, source, moved)
 
 
-def _let_out(network: Classifier, recipe: ModelRecipe) -> None:
+def let_out(network: Classifier, recipe: ModelRecipe) -> None:
     """Dropout and stochastic depth of the recipe, rising with depth."""
     network.dropout = recipe.dropout
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
@@ -201,6 +224,17 @@ def _results(progress: Progress) -> dict[str, Any]:
         "seconds": progress.seconds,
         "unreadable": [list(pair) for pair in sorted(progress.unreadable.items())],
     }
+
+
+def _run(folder: Path, about: dict[str, Any], progress: Progress, world: World, device: torch.device) -> None:
+    """Note where and by whom the training is begun or gone on with; the job says nothing of it."""
+    if world.leads:
+        recipe = about["job"]["recipe"]
+        about["runs"] = [*about.get("runs", []), {
+            "from_step": progress.step, "device": str(device), "precision": "bfloat16" if is_bfloat16(device, recipe["precision"]) else "float32",
+            "processes": world.size, "torch": torch.__version__, "halosearch": __version__,
+        }]  # fmt: skip
+        _write(folder, about, progress)
 
 
 def _epoch(folder: Path, about: dict[str, Any], progress: Progress, world: World) -> None:

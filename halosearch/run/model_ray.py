@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from halosearch.errors import EnvironmentFault, HalosearchError
+from halosearch.errors import EnvironmentFault, HalosearchError, UsageError
 from halosearch.files import write_text
 from halosearch.run.engines.joining import Refused, connect
 from halosearch.run.engines.ray_client import Cluster
 from halosearch.run.model import Listening, ModelRequest, about_of, begin_model, folder_of, train_model
-from halosearch.training.loop import DivergedError
+from halosearch.training.job import DivergedError
 from halosearch.training.world import World
 
 MOST_FAILURES = 5
@@ -45,11 +45,15 @@ def train_on_ray(asked: ModelRequest, workers: int, address: str | None, device:
         return about_of(folder)
     refused_file = folder / REFUSED
     refused_file.unlink(missing_ok=True)
+    if device != "auto" and torch.device(device).type not in ("cpu", "cuda"):
+        raise UsageError(f"device {device!r} is not supported", "--device cpu, or cuda")
     gpu = device.startswith("cuda")
     try:
         connect(Cluster(address, asked.name, gpus=int(gpu)), workers + 1)
     except Refused as refused:
         raise EnvironmentFault(refused.sentence, refused.hint) from refused
+    if device == "auto":  # what the workers have, not the machine that this is typed on
+        gpu = ray.cluster_resources().get("GPU", 0) >= workers  # type: ignore[no-untyped-call]
     trainer = TorchTrainer(
         _on_worker,
         train_loop_config={"asked": asked},

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from halosearch.training.transfer import WEIGHTS, read_weights
 SAFETENSORS, TORCH, ONNX = "safetensors", "torch", "onnx"
 FORMATS = (SAFETENSORS, TORCH, ONNX)
 FILES = {SAFETENSORS: "model.safetensors", TORCH: "model.pt2", ONNX: "model.onnx"}
-CONFIG, CARD = "config.json", "README.md"
+CONFIG, CARD, TRAINED = "config.json", "README.md", "model.json"
 OPSET = 20
 """The newest that torch 2.13's exporter writes without conversion."""
 MEAN, DEVIATION = 0.5, 64 / 255
@@ -38,6 +39,12 @@ class Exported:
 
     path: Path
     difference: float | None
+
+
+def crop_of(folder: Path) -> float:
+    """Share of the shorter side that was looked at when the model of the folder was scored."""
+    about = _about(folder)
+    return float(about.get("crop_pct", about.get("job", {}).get("recipe", {}).get("test_crop", 1.0)))
 
 
 def load_model(folder: Path) -> Classifier:
@@ -57,9 +64,9 @@ def _weights_in(folder: Path) -> dict[str, Tensor]:
     return read_weights(named if named.is_file() else folder)
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def _about(folder: Path, names: tuple[str, ...] = (CONFIG, TRAINED)) -> dict[str, Any]:
     """Candidate, classes and what else is known, of either kind of folder."""
-    for name in (CONFIG, "model.json"):
+    for name in names:
         file = folder / name
         if file.is_file():
             try:
@@ -84,7 +91,7 @@ def export_model(source: Path, target: Path, formats: Sequence[str], command: st
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise UsageError(f"there is no format {', '.join(unknown) or 'named'}", f"formats are {', '.join(FORMATS)}")
-    about = _about(source)
+    about = _about(source, (TRAINED,))
     if not about.get("finished", True) or not (source / WEIGHTS).is_file():
         raise UsageError(
             f"the training of {source.name} has not ended", "let it run to its end first: the line that began it"
@@ -95,19 +102,24 @@ def export_model(source: Path, target: Path, formats: Sequence[str], command: st
     network = build(config, classes, explicit=True)  # the form of plain operators, which exporters can follow
     network.load_state_dict(weights)
     network.eval()
-    target.mkdir(parents=True, exist_ok=True)
     images = probe(config.image_size)
-    found = []
-    if SAFETENSORS in formats:
-        found.append(Exported(_safetensors(weights, about, target / FILES[SAFETENSORS]), None))
-    if TORCH in formats or ONNX in formats:
-        program = _program(network, images)
-        if TORCH in formats:
-            found.append(_torch(program, network, images, target / FILES[TORCH]))
-        if ONNX in formats:
-            found.append(_onnx(program, network, images, target / FILES[ONNX]))
-    _describe(about, target, found, command)
-    return found
+    target.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target, prefix=".export-") as name:  # nothing of it is seen before all of it holds
+        made, found = Path(name), []
+        if SAFETENSORS in formats:
+            found.append(Exported(_safetensors(weights, about, made / FILES[SAFETENSORS]), None))
+        if TORCH in formats or ONNX in formats:
+            program = _program(network, images)
+            if TORCH in formats:
+                found.append(_torch(program, network, images, made / FILES[TORCH]))
+            if ONNX in formats:
+                found.append(_onnx(program, network, images, made / FILES[ONNX]))
+        _describe(about, made, found, command)
+        for each in FILES.values():  # of an earlier export, perhaps of another model
+            (target / each).unlink(missing_ok=True)
+        for path in sorted(made.iterdir()):
+            path.replace(target / path.name)
+    return [replace(each, path=target / each.path.name) for each in found]
 
 
 def _check_packages(formats: Sequence[str]) -> None:
@@ -127,6 +139,9 @@ def _safetensors(weights: Mapping[str, Tensor], about: Mapping[str, Any], path: 
     save = import_optional("safetensors.torch").save_file
     metadata = {"format": "pt", "candidate": str(about["candidate"]), "halosearch": str(about["halosearch"])}
     save({name: each.contiguous() for name, each in weights.items()}, path, metadata)
+    again = read_weights(path)
+    if set(again) != set(weights) or not all(torch.equal(again[name], each) for name, each in weights.items()):
+        raise EnvironmentFault(f"{path.name} does not hold the tensors that were written", "see that the disk is well")
     return path
 
 
@@ -197,6 +212,7 @@ def _describe(about: Mapping[str, Any], target: Path, found: Sequence[Exported],
         "input_size": [3, side, side],
         "mean": [MEAN] * 3,
         "std": [DEVIATION] * 3,
+        "crop_pct": about.get("job", {}).get("recipe", {}).get("test_crop", 1.0),
         "halosearch": about["halosearch"],
     }
     write_text(target / CONFIG, json.dumps(config, indent=2) + "\n")
@@ -215,7 +231,7 @@ def card(about: Mapping[str, Any], found: Sequence[Exported], command: str) -> s
         "## Trained on",
         f"{about.get('data', '?')}, at {job.get('image_size', '?')} pixels, {last.get('epoch', '?')} epochs, seed {job.get('seed', '?')}.",
         "## Scores",
-        _scores(last),
+        _scores(last) + (f" The candidate was chosen by a study, as {about['chosen']}." if about.get("chosen") else ""),
         "## Recipe",
         "```json\n" + json.dumps(recipe, indent=2) + "\n```",
         "## Files",
@@ -238,6 +254,6 @@ def _scores(last: Mapping[str, Any]) -> str:
     if "top1" not in last:
         return "None recorded."
     return (
-        f"Top-1 {100 * last['top1']:.2f} %, top-5 {100 * last['top5']:.2f} %, cross-entropy {last['test_loss']:.4f} on the pictures kept for "
-        "scoring, after the last epoch. One training; how far another seed would differ is not known from it."
+        f"Top-1 {100 * last['top1']:.2f} %, top-5 {100 * last['top5']:.2f} %, cross-entropy {last['test_loss']:.4f} on {last['scored']:,} "
+        "pictures kept for scoring, after the last epoch. One training; how far another seed would differ is not known from it."
     )

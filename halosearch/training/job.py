@@ -8,6 +8,16 @@ from typing import Any
 from halosearch.training.recipe import ModelRecipe
 
 
+class StoppedError(Exception):
+    """Training was asked to stop; its checkpoint is written."""
+
+
+class DivergedError(Exception):
+    """The loss is no longer a number; `hint` is the way out."""
+
+    hint = "a lower --learning-rate, or a longer --warmup-epochs, under another --name"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelJob:
     """What is trained: the network of `candidate` at `image_size`, by a recipe, with a seed, begun from `init` (a fingerprint, or "")."""

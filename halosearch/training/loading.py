@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +20,7 @@ from halosearch.proxy.data.randaugment import randaugment, torchvision_transform
 from halosearch.training.recipe import ModelRecipe
 
 ASPECT = (3 / 4, 4 / 3)
-FEW, UNREADABLE_SHARE = 16, 0.1
+UNREADABLE_SHARE = 0.1
 LEAST = 2
 """Pictures of a part: batch norm needs two."""
 
@@ -49,10 +51,13 @@ class Place:
         """All pictures in the epoch's order."""
         return np.random.default_rng([self.seed, epoch]).permutation(self.size)
 
-    def part(self, order: np.ndarray, step: int, part: int) -> np.ndarray:
-        """Indices of one of the equal parts of a step."""
+    def part(self, order: np.ndarray, step: int, part: int) -> list[tuple[int, int]]:
+        """Indices of one of the equal parts of a step, and how often each was in the step before: a batch may be more than all pictures."""
         own = np.resize(order[step * self.batch : (step + 1) * self.batch], self.batch)
-        return np.split(own, self.parts)[part]
+        again = np.arange(self.batch) // self.size
+        return [
+            (int(a), int(b)) for a, b in zip(*(np.split(each, self.parts)[part] for each in (own, again)), strict=True)
+        ]
 
 
 class TrainingPictures(Dataset[tuple[Tensor, int] | tuple[str, str]]):
@@ -65,27 +70,28 @@ class TrainingPictures(Dataset[tuple[Tensor, int] | tuple[str, str]]):
             EnvironmentFault: RandAugment is asked for and torchvision is not there.
         """
         self.pictures, self.recipe, self.image_size, self.seed = pictures, recipe, image_size, seed
-        self._randaugment = randaugment(recipe.randaugment) if recipe.randaugment else None
+        if recipe.randaugment:
+            randaugment(recipe.randaugment)
 
     def __len__(self) -> int:
         """Pictures of an epoch."""
         return len(self.pictures)
 
     def __getitem__(self, key: Any) -> tuple[Tensor, int] | tuple[str, str]:
-        """The picture of (epoch, index)."""
-        epoch, index = key
+        """The picture of (epoch, index, how often it was in the same step before)."""
+        epoch, index, again = key
         try:
             image = self.pictures.picture(index)
         except Exception as error:  # noqa: BLE001  # decoders raise many kinds; the file is named and left out
             return self.pictures.name(index), f"{type(error).__name__}: {error}"
-        rng = np.random.default_rng([self.seed, epoch, index])
+        rng = np.random.default_rng([self.seed, epoch, index, *([again] if again else [])])
         box, mirrored = random_box(rng, image.size, self.recipe.crop)
         image = image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
         if mirrored and self.recipe.flip:
             image = ImageOps.mirror(image)
-        if self._randaugment is not None:
-            torch.manual_seed(int(rng.integers(2**62)))
-            image = self._randaugment(image)
+        if self.recipe.randaugment:  # made here: a process that reads beside imports torchvision itself
+            torch.default_generator.manual_seed(int(rng.integers(2**62)))
+            image = randaugment(self.recipe.randaugment)(image)
         return to_tensor(image), self.pictures.label(index)
 
 
@@ -158,7 +164,7 @@ def collate(items: Sequence[tuple[Any, Any]]) -> Loaded:
 
 @dataclass(frozen=True, slots=True)
 class EpochKeys:
-    """(epoch, index) of every picture, a list for each part of each step from `first` on; made as they are asked for."""
+    """(epoch, index, how often before in the step) of every picture, a list for each part of each step from `first` on."""
 
     place: Place
     epoch: int
@@ -170,7 +176,7 @@ class EpochKeys:
         order = self.place.order(self.epoch)
         for step in range(self.first, self.place.steps):
             for part in self.parts:
-                yield [(self.epoch, int(index)) for index in self.place.part(order, step, part)]
+                yield [(self.epoch, index, again) for index, again in self.place.part(order, step, part)]
 
     def __len__(self) -> int:
         """Lists."""
@@ -197,10 +203,48 @@ class ScoreKeys:
         return -(-len(range(self.rank, self.size, self.world)) // self.batch)
 
 
-def loader(data: Dataset[Any], batches: EpochKeys | ScoreKeys, workers: int, *, pinned: bool) -> DataLoader[Any]:
-    """Batches of these keys, read by so many processes beside (0: in this one)."""
-    more: dict[str, Any] = {"multiprocessing_context": "forkserver", "prefetch_factor": 2} if workers else {}
-    return DataLoader(data, batch_sampler=batches, num_workers=workers, collate_fn=collate, pin_memory=pinned, **more)
+class ReadersLostError(Exception):
+    """A process that reads pictures ended; `scoring`: those to score."""
+
+    def __init__(self, words: str, *, scoring: bool) -> None:
+        super().__init__(words)
+        self.scoring = scoring
+
+
+def loaded(data: Dataset[Any], batches: EpochKeys | ScoreKeys, workers: int, *, pinned: bool) -> Iterator[Loaded]:
+    """Batches of these keys, read by so many processes beside (0: in this one).
+
+    Raises:
+        ReadersLostError: one of them ended.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imported once, not by every reader of every epoch
+    more: dict[str, Any] = {
+        "multiprocessing_context": context,
+        "prefetch_factor": 2,
+        "worker_init_fn": _undisturbed,
+    }
+    found = DataLoader(
+        data,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pinned,
+        **(more if workers else {}),
+    )
+    try:
+        yield from found
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ReadersLostError(str(error).splitlines()[0], scoring=isinstance(batches, ScoreKeys)) from error
+
+
+def _undisturbed(worker: int) -> None:
+    """What is meant for the training reaches its readers, too: they end with it, not before."""
+    del worker
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def check_batch(batch: int, parts: int) -> None:
@@ -221,15 +265,15 @@ def check_batch(batch: int, parts: int) -> None:
         )
 
 
-def check_readable(unreadable: Mapping[str, str], size: int) -> None:
+def check_readable(unreadable: Mapping[str, str], size: int, which: str = "") -> None:
     """Refuse to go on where a good part of the pictures cannot be read: the disk may be gone.
 
     Raises:
-        EnvironmentFault: more than a tenth of them, and more than a few.
+        EnvironmentFault: more than a tenth of them, and more than one.
     """
-    if len(unreadable) > max(FEW, UNREADABLE_SHARE * size):
+    if len(unreadable) > max(1, UNREADABLE_SHARE * size):
         name, reason = next(iter(unreadable.items()))
         raise EnvironmentFault(
-            f"{len(unreadable):,} pictures cannot be read, the first: {name} ({reason})",
+            f"{len(unreadable):,} pictures {which}cannot be read, the first: {name} ({reason})",
             "see that the data is all there; the same line goes on from the last checkpoint",
         )

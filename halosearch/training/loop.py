@@ -6,62 +6,42 @@ depth leave out. A step has (processes times accumulated parts) equal parts, so 
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from halosearch.errors import EnvironmentFault
 from halosearch.families.building_blocks import Classifier
 from halosearch.proxy import checkpoint
 from halosearch.proxy.data.pictures import Source
 from halosearch.proxy.scoring import to_float
-from halosearch.training.job import ModelJob, Progress
+from halosearch.training.job import DivergedError, ModelJob, Progress, StoppedError
 from halosearch.training.loading import (
     LEAST,
     EpochKeys,
     Loaded,
     Place,
+    ReadersLostError,
     ScoredPictures,
     TrainingPictures,
     check_batch,
     check_readable,
-    loader,
+    loaded,
     mixing,
 )
-from halosearch.training.optimizer import averaged, keep_frozen, make_optimizer
+from halosearch.training.optimizer import Averaged, keep_frozen, make_optimizer
 from halosearch.training.scoring import autocast, score_network
 from halosearch.training.world import World
 
 LOOK_EVERY = 20
 """Steps between two readings of the loss: reading one makes a GPU wait."""
-
-
-_UNSYNCED: dict[str, Any] = {
-    "forward_sync_buffers"
-    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
-    else "broadcast_buffers": False
-}
-"""Statistics are averaged after every step instead (torch 2.13 renamed the flag)."""
-
-
-class StoppedError(Exception):
-    """Training was asked to stop; its checkpoint is written."""
-
-
-class DivergedError(Exception):
-    """The loss is no longer a number; `hint` is the way out."""
-
-    hint = "a lower --learning-rate, or a longer --warmup-epochs"
 
 
 def _quiet(*anything: object) -> None:
@@ -80,6 +60,7 @@ class ModelTrainer:
     world: World = field(default_factory=World)
     loader_workers: int = 0
     should_stop: Callable[[], bool] = lambda: False
+    on_begin: Callable[[Progress], None] = _quiet
     on_look: Callable[[Progress, float, float], None] = _quiet
     on_epoch: Callable[[Progress], None] = _quiet
     save_every_s: float = 60.0
@@ -91,36 +72,51 @@ class ModelTrainer:
         Raises:
             StoppedError: `should_stop` became true; the checkpoint holds the state.
             DivergedError: NaN or infinite loss.
+            EnvironmentFault: data or processes are not what is needed; the last checkpoint stands.
         """
         running = _Running(self)
         progress = running.resume()
-        if self.world.any_of(progress.step != int(self.world.first(progress.step))):
+        if self.world.any_of(progress.step != int(self.world.first(progress.step)))[0]:
             raise EnvironmentFault(
                 "processes stand at different steps: not all of them see the same models/",
                 "put it where all machines see it",
             )
-        saved = self.clock()
-        recipe, steps = self.job.recipe, running.place.steps
-        while progress.step < recipe.epochs * steps:
-            epoch = progress.step // steps
+        self.on_begin(progress)
+        try:
+            self._epochs(running, progress)
+        except ReadersLostError as error:
+            if not self.should_stop():
+                raise EnvironmentFault(
+                    f"a process that reads pictures ended: {error}", "the same line goes on; or with --loader-workers 0"
+                ) from error
+            if not error.scoring:
+                running.save(progress)
+            raise StoppedError from error
+        return progress, running.kept()
+
+    def _epochs(self, running: _Running, progress: Progress) -> None:
+        """What is left of them. `seconds` are those of steps and of reading their pictures, not of scoring and saving."""
+        steps, saved = running.place.steps, self.clock()
+        last = self.job.recipe.epochs * steps
+        while progress.step < last:
+            epoch, mark = progress.step // steps, self.clock()
             for parts in running.batches(epoch, progress.step % steps):
-                began = self.clock()
                 running.step(progress, parts)
-                progress.seconds += self.clock() - began
-                epoch_ends = progress.step % steps == 0
-                if progress.step % LOOK_EVERY == 0 or epoch_ends:
+                epoch_ends, look = progress.step % steps == 0, progress.step % LOOK_EVERY == 0
+                due = stop = False
+                if look or epoch_ends or self.world.size == 1 or self.device.type != "cuda":
+                    due, stop = self.world.any_of(self.clock() - saved > self.save_every_s, self.should_stop())
+                if look or epoch_ends or due or stop:
                     running.look(progress)
-                due = self.world.any_of(self.clock() - saved > self.save_every_s)
-                stop = self.world.any_of(self.should_stop())
+                progress.seconds += self.clock() - mark
                 if epoch_ends:
                     running.end_epoch(progress, epoch)
                 if due or stop or epoch_ends:
-                    running.look(progress)
                     running.save(progress)
                     saved = self.clock()
-                if stop and progress.step < recipe.epochs * steps:
+                if stop and progress.step < last:
                     raise StoppedError
-        return progress, running.kept()
+                mark = self.clock()
 
 
 class _Running:
@@ -135,14 +131,12 @@ class _Running:
         network = trainer.network.to(trainer.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Classifier = network
         self.optimizer, self.rates = make_optimizer(network, recipe)
-        self.wrapped: nn.Module = network
-        if self.world.size > 1:
-            ids = [trainer.device.index or 0] if trainer.device.type == "cuda" else None
-            self.wrapped = DistributedDataParallel(network, device_ids=ids, **_UNSYNCED)
-        self.averaged = averaged(network, recipe.ema) if recipe.ema else None
+        self.wrapped = self.world.shared(network, trainer.device)
+        self.averaged = Averaged(network, recipe.ema) if recipe.ema else None
         self.pictures = TrainingPictures(trainer.source.train, recipe, job.image_size, job.seed)
         self.mixing = mixing(recipe, job.classes)
         self.losses: list[Tensor] = []
+        self.failed = dict[str, str]()
         self.looked = (trainer.clock(), 0)
 
     def batches(self, epoch: int, first: int) -> Iterator[list[Loaded]]:
@@ -151,7 +145,7 @@ class _Running:
         parts = tuple(self.world.rank * self.recipe.accumulate + k for k in own)
         keys = EpochKeys(self.place, epoch, first, parts)
         pinned = self.trainer.device.type == "cuda"
-        found = iter(loader(self.pictures, keys, self.trainer.loader_workers, pinned=pinned))
+        found = loaded(self.pictures, keys, self.trainer.loader_workers, pinned=pinned)
         for _ in range(first, self.place.steps):
             yield [next(found) for _ in own]
 
@@ -165,7 +159,8 @@ class _Running:
         total = torch.zeros((), device=self.trainer.device)
         for place, part in enumerate(parts):
             progress.unreadable |= dict(part.unreadable)
-            check_readable(progress.unreadable, self.place.size)
+            self.failed |= dict(part.unreadable)  # not those of an earlier start, which may be back
+            check_readable(self.failed, self.place.size // self.world.size)
             number = self.world.rank * self.recipe.accumulate + place
             torch.manual_seed(seed_of(self.trainer.job.seed, progress.step, number))
             last = place == len(parts) - 1
@@ -181,7 +176,7 @@ class _Running:
         # Batch norm's statistics are those of all processes' parts: every process scores, and keeps, the same network.
         self.world.mean_into([each for each in self.network.buffers() if each.is_floating_point()])
         if self.averaged is not None:
-            self.averaged.update_parameters(self.network)
+            self.averaged.follow(self.network, progress.step)
         self.losses.append(total)
         progress.step += 1
 
@@ -229,7 +224,6 @@ class _Running:
         """Score what is kept, and add the epoch's row; all losses have been looked at."""
         scored, unreadable = self.score()
         progress.unreadable |= unreadable
-        progress.unreadable = self.world.joined(progress.unreadable)
         progress.epochs.append(
             {
                 "epoch": epoch + 1,
@@ -245,11 +239,20 @@ class _Running:
         self.trainer.on_epoch(progress)
 
     def score(self) -> tuple[dict[str, float], dict[str, str]]:
-        """Of all pictures to score, by the weights that are kept; and what could not be read."""
+        """Of all pictures to score, by the weights that are kept; and what could not be read, by any process.
+
+        Raises:
+            EnvironmentFault: that is a good part of them.
+        """
         trainer = self.trainer
         best = self.network if self.averaged is None else self.averaged.module
         pictures = ScoredPictures(trainer.source.test, self.recipe.test_crop, trainer.job.image_size)
-        return score_network(best, pictures, trainer.device, self.recipe.precision, self.world, trainer.loader_workers)
+        found, own = score_network(
+            best, pictures, trainer.device, self.recipe.precision, self.world, trainer.loader_workers
+        )
+        unreadable = self.world.joined(own)
+        check_readable(unreadable, len(pictures), "to score ")
+        return found, unreadable
 
     def kept(self) -> dict[str, Tensor]:
         """The weights that are handed on."""
@@ -258,6 +261,7 @@ class _Running:
 
     def save(self, progress: Progress) -> None:
         """Keep everything; the leading process writes it."""
+        progress.unreadable = self.world.joined(progress.unreadable)
         if not self.world.leads:
             return
         state = {

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from halosearch.errors import UsageError
@@ -49,16 +49,25 @@ def _level(name: str, depth: int) -> int:
     return int(stage[1]) + 1 if stage else depth
 
 
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """Averaged weights and statistics; the first steps count more, for they are soon forgotten."""
+class Averaged(AveragedModel):
+    """Averaged weights and statistics; the first steps count more, for they are soon forgotten. No step waits for the device."""
 
-    def average(old: Tensor, new: Tensor, count: Any) -> Tensor:
-        if not old.is_floating_point():
-            return new
-        steps = float(count)
-        return old.lerp(new, 1 - min(decay, (1 + steps) / (10 + steps)))
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        """A copy of the network as it is."""
+        super().__init__(network, use_buffers=True)
+        self.decay = decay
 
-    return AveragedModel(network, avg_fn=average, use_buffers=True)
+    @torch.no_grad()
+    def follow(self, network: nn.Module, steps: int) -> None:
+        """Go a little towards the network, after so many earlier steps; to it at the first."""
+        mine, theirs = ([*each.parameters(), *each.buffers()] for each in (self.module, network))
+        share = 1.0 if not steps else 1 - min(self.decay, (1 + steps) / (10 + steps))
+        pairs = list(zip(mine, theirs, strict=True))
+        moving = [(a, b) for a, b in pairs if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in moving], [b for _, b in moving], share)
+        for a, b in pairs:
+            if not a.is_floating_point():
+                a.copy_(b)
 
 
 def keep_frozen(network: Classifier, stages: int) -> None:

@@ -18,8 +18,8 @@ RANDAUGMENT = {"h0": 6, "h1": 8, "h2": 10, "h3": 14, "h4": 17, "h5": 19, "h6": 2
 WARM_SHARE = 0.2
 """Share of a training that warm-up takes at most, where its length was not said."""
 Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ModelRecipe(Frozen):

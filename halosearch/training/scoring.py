@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from halosearch.errors import EnvironmentFault
 from halosearch.proxy.scoring import to_float
-from halosearch.training.loading import Loaded, ScoredPictures, ScoreKeys, loader
+from halosearch.training.loading import Loaded, ScoredPictures, ScoreKeys, loaded
 from halosearch.training.world import World
 
 TOP = 5
@@ -28,10 +28,10 @@ def score_network(
     sums = torch.zeros(4, dtype=torch.float64, device=device)
     unreadable: dict[str, str] = {}
     batches = ScoreKeys(len(pictures), world.rank, world.size, BATCH)
-    for loaded in loader(pictures, batches, workers, pinned=False):
-        unreadable |= dict(loaded.unreadable)
-        if len(loaded.labels):
-            sums += _sums(network, loaded, device, precision)
+    for part in loaded(pictures, batches, workers, pinned=False):
+        unreadable |= dict(part.unreadable)
+        if len(part.labels):
+            sums += _sums(network, part, device, precision)
     loss, first, among, count = world.summed(sums).tolist()
     if not count:
         raise EnvironmentFault(
@@ -41,11 +41,11 @@ def score_network(
     return found, unreadable
 
 
-def _sums(network: nn.Module, loaded: Loaded, device: torch.device, precision: str) -> Tensor:
+def _sums(network: nn.Module, part: Loaded, device: torch.device, precision: str) -> Tensor:
     """Summed loss, right ones, right ones among five, images."""
     with autocast(device, precision):
-        logits = network(to_float(loaded.images, device)).float()
-    labels = loaded.labels.to(device)
+        logits = network(to_float(part.images, device)).float()
+    labels = part.labels.to(device)
     best = logits.topk(min(TOP, logits.shape[1])).indices == labels[:, None]
     loss = F.cross_entropy(logits, labels, reduction="sum")
     count = torch.full_like(loss, len(labels))
@@ -53,6 +53,10 @@ def _sums(network: nn.Module, loaded: Loaded, device: torch.device, precision: s
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bfloat16 where it is asked for, or by itself on CUDA."""
-    on = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, torch.bfloat16, enabled=on)
+    """In bfloat16 where that is so."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_bfloat16(device, precision))
+
+
+def is_bfloat16(device: torch.device, precision: str) -> bool:
+    """Where it is asked for, or by itself on CUDA."""
+    return precision == "bfloat16" or (precision == "auto" and device.type == "cuda")

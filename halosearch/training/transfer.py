@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return found
 
 
+def classes_of(path: Path) -> tuple[str, ...] | None:
+    """Names of the classes that weights were trained for, where a model's or an export's folder says them; else None."""
+    folder = path if path.is_dir() else path.parent
+    for name in ("model.json", "config.json"):
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))["classes"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        return tuple(found)
+    return None
+
+
 def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
     """Sixteen hexadecimal digits that change with any weight."""
     digest = hashlib.sha256()
@@ -77,7 +90,7 @@ def begin_from(network: nn.Module, weights: Mapping[str, Tensor], *, embeddings:
     """Put weights into a network whose windows, image size or classes may differ.
 
     Relative embeddings of another window are interpolated linearly between their ends, as in the paper (section on transfer), or set to
-    nought. A classifier of other classes begins anew.
+    nought. A classifier that the weights have not, or of another number of classes, begins anew.
 
     Raises:
         UsageError: any other tensor is missing or of another shape: the networks differ in more than that.

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from halosearch.errors import EnvironmentFault
+
+_UNSYNCED: dict[str, Any] = {
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    else "broadcast_buffers": False
+}
+"""Statistics are averaged after every step instead (torch 2.13 renamed the flag)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,13 @@ class World:
     def leads(self) -> bool:
         """Whether this process writes files and talks."""
         return self.rank == 0
+
+    def shared(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """The network whose gradients are averaged over all processes."""
+        if self.size == 1:
+            return network
+        ids = [device.index or 0] if device.type == "cuda" else None
+        return DistributedDataParallel(network, device_ids=ids, **_UNSYNCED)
 
     def summed(self, values: Tensor) -> Tensor:
         """The sum over all processes."""
@@ -63,15 +80,15 @@ class World:
         assert found[0] is not None
         return float(found[0])
 
-    def any_of(self, flag: bool) -> bool:
-        """Whether it is true in any process: all of them stop together, or none does."""
+    def any_of(self, *flags: bool) -> tuple[bool, ...]:
+        """Whether each is true in any process: all of them stop together, or none does."""
         if self.size == 1:
-            return flag
-        found = torch.tensor([float(flag)])
+            return flags
+        found = torch.tensor([float(flag) for flag in flags])
         if dist.get_backend() == "nccl":
             found = found.cuda(self.local_rank)
         dist.all_reduce(found)
-        return bool(found.item() > 0)
+        return tuple(each > 0 for each in found.tolist())
 
 
 def world_here() -> World:
@@ -84,11 +101,17 @@ def world_here() -> World:
     if words["WORLD_SIZE"] is None:
         return World()
     try:
-        return World(int(words["RANK"] or 0), int(words["WORLD_SIZE"]), int(words["LOCAL_RANK"] or 0))
+        found = World(int(words["RANK"] or 0), int(words["WORLD_SIZE"]), int(words["LOCAL_RANK"] or 0))
     except ValueError as error:
         raise EnvironmentFault(
             f"RANK, WORLD_SIZE or LOCAL_RANK is no number: {words}", "start it by torchrun"
         ) from error
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if found.size > 1 and name not in os.environ]
+    if missing:
+        raise EnvironmentFault(
+            f"WORLD_SIZE is {found.size} and {missing[0]} is not said", "start it by torchrun, or unset WORLD_SIZE"
+        )
+    return found
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from scipy.io import savemat
 
 from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data.dataset import DataRequest
+from halosearch.proxy.data.decoding import read_image
 from halosearch.proxy.data.picture_kinds import AnyPictures
 from halosearch.proxy.data.pictures import open_pictures
 from halosearch.proxy.data.sources import open_data
@@ -229,6 +230,78 @@ def test_greys_of_twelve_bits_are_as_bright_as_they_are(tmp_path):
     found = open_pictures(str(tmp_path))
     assert "read as 12 bits" in found.description
     assert np.asarray(found.train.picture(0)).max() > 200
+
+
+def test_greys_of_twelve_bits_in_tars_tables_and_datasets_are_as_bright_as_in_a_folder(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in CLASSES:
+            (tmp_path / "folder" / split / name).mkdir(parents=True)
+            for n in range(4):
+                image = Image.fromarray(rng.integers(0, 4096, (20, 20)).astype(np.uint16))
+                image.save(tmp_path / "folder" / split / name / f"{n}.png")
+    wanted = open_pictures(str(tmp_path / "folder"))
+    for make in (shards, parquet):
+        found = open_pictures(str(make(tmp_path / "folder", tmp_path / make.__name__)))
+        assert "read as 12 bits" in found.description
+        assert shown(found.train) == shown(wanted.train)
+        assert shown(found.test) == shown(wanted.test)
+    whole = Image.fromarray((rng.integers(0, 4096, (20, 20)) * 16).astype(np.uint16))
+    read = np.asarray(AnyPictures([(whole, 0)]).picture(0))
+    assert 100 < read.mean() < 150, "not clipped to white"
+
+
+def test_words_are_classes_of_a_table_and_rows_without_one_are_a_sentence(folder, tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("datasets")
+    import pyarrow.parquet as pq
+
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+    def written(root, lost):
+        root.mkdir()
+        for split, name in (("train", "train"), ("val", "test")):
+            rows = files(folder, split)
+            labels = [path.parent.name for path, _ in rows]
+            labels[0] = None if lost and split == "train" else labels[0]
+            images = [{"bytes": path.read_bytes(), "path": path.name} for path, _ in rows]
+            pq.write_table(pyarrow.table({"image": images, "label": labels}), root / f"{name}-0.parquet")
+        return open_pictures(str(root))
+
+    found, wanted = written(tmp_path / "words", lost=False), open_pictures(str(folder))
+    assert found.classes == wanted.classes
+    assert shown(found.train) == shown(wanted.train)
+    with pytest.raises(EnvironmentFault, match="rows whose label is no whole number and no word"):
+        written(tmp_path / "lost", lost=True)
+
+
+def test_other_labels_or_pixels_of_the_same_size_are_other_data(folder, tmp_path):
+    root = shards(folder, tmp_path / "shards")
+    before = open_pictures(str(root)).fingerprint
+    path = root / "toy-train-0000.tar"
+    whole = path.read_bytes()
+    with tarfile.open(path) as tar:
+        member = next(each for each in tar.getmembers() if each.name.endswith(".cls"))
+    at = member.offset_data
+    other = b"1" if whole[at : at + 1] != b"1" else b"2"
+    path.write_bytes(whole[:at] + other + whole[at + 1 :])
+    assert open_pictures(str(root)).fingerprint != before
+    path.write_bytes(whole)
+    assert open_pictures(str(root)).fingerprint == before
+
+
+def test_what_is_scored_is_what_a_study_holds_out(folder, tmp_path):
+    (tmp_path / "alone").symlink_to(folder / "train")
+    study = open_data(DataRequest(str(tmp_path / "alone"), 0, 100, 100, 40, tmp_path / "cache"))
+    held = sorted(image.tobytes() for image in study.arrays()[0]["held-out"])
+    scored = open_pictures(str(tmp_path / "alone")).test
+    assert len(held) == len(scored)
+    searched = {image.tobytes() for image in study.arrays()[0]["test"]}
+    side = study.arrays()[0]["test"].shape[1]
+    assert sorted(read_image(scored.picture(n), side).pixels.tobytes() for n in range(len(scored))) == held
+    assert not searched & set(held)
 
 
 def test_a_table_beside_class_folders_is_no_table_of_pictures(folder, tmp_path):

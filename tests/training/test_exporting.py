@@ -8,6 +8,7 @@ import torch
 from halosearch.errors import EnvironmentFault, UsageError
 from halosearch.families import foreign
 from halosearch.families.known import build, count, parse_candidate
+from halosearch.training import exporting
 from halosearch.training.exporting import export_model, load_model, probe
 from tests.cli.process import error_of, here
 
@@ -31,8 +32,8 @@ def trained(folder, candidate):
     torch.save(network.state_dict(), folder / "weights.pt")
     about = {"format": 1, "halosearch": "0", "torch": "0", "classes": ["a", "b", "c"], "data": "pictures", "finished": True,
              "params": count(config, 3).params, "macs": count(config, 3).macs, "seconds": 1.0,
-             "job": {"candidate": candidate, "image_size": 32, "seed": 0, "recipe": {"name": "short"}},
-             "epochs": [{"epoch": 1, "top1": 0.5, "top5": 1.0, "test_loss": 1.0}]}  # fmt: skip
+             "job": {"candidate": candidate, "image_size": 32, "seed": 0, "recipe": {"name": "short", "test_crop": 0.875}},
+             "epochs": [{"epoch": 1, "top1": 0.5, "top5": 1.0, "test_loss": 1.0, "scored": 10}]}  # fmt: skip
     (folder / "model.json").write_text(json.dumps(about))
     return network.eval()
 
@@ -72,6 +73,30 @@ def test_tensors_and_card_are_quick_and_give_the_same_network(tmp_path, monkeypa
     assert (config["candidate"], config["num_classes"]) == (HYBRID, 3)
 
 
+def test_an_export_into_the_model_s_own_folder_and_over_another_model_s_is_that_of_this_one(tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    network = trained(tmp_path / "models" / "m", HYBRID)
+    own = tmp_path / "models" / "m"
+    (own / "model.onnx").write_bytes(b"of another model")
+    for _ in range(2):
+        done = here(
+            "export-model", "m", "--formats", "safetensors", "--output", own, cwd=tmp_path, monkeypatch=monkeypatch
+        )
+        assert done.returncode == 0, done.stderr
+        assert "1 epochs, seed 0" in (own / "README.md").read_text()
+        assert "on 10 pictures" in (own / "README.md").read_text()
+    assert not (own / "model.onnx").exists()
+    assert not list(own.glob(".export-*"))
+    assert json.loads((own / "config.json").read_text())["crop_pct"] == 0.875
+    before = {path.name: path.read_bytes() for path in own.iterdir()}
+    monkeypatch.setitem(exporting.TOLERANCE, "torch", -1.0)
+    with pytest.raises(EnvironmentFault, match="outputs that differ by"):
+        export_model(own, own, ["safetensors", "torch"], "")
+    assert {path.name: path.read_bytes() for path in own.iterdir()} == before, "nothing of an export that failed stays"
+    with torch.no_grad():
+        assert torch.equal(load_model(own)(probe(32)), network(probe(32)))
+
+
 def test_what_cannot_be_exported_is_one_sentence(tmp_path, monkeypatch):
     trained(tmp_path / "models" / "m", PLAIN)
     assert "no format tflite" in error_of(
@@ -105,7 +130,8 @@ def test_timm_finds_the_family_any_candidate_and_a_trained_model(tmp_path):
     with torch.no_grad():
         assert torch.equal(timm.create_model("halosearch", folder=str(tmp_path / "m")).eval()(images), network(images))
     assert timm.create_model("halosearch", folder=str(tmp_path / "m"), num_classes=7).head.out_features == 7
-    assert timm.data.resolve_model_data_config(network)["input_size"]
+    found = timm.data.resolve_model_data_config(timm.create_model("halosearch", folder=str(tmp_path / "m")))
+    assert (found["input_size"], found["crop_pct"], found["mean"]) == ((3, 32, 32), 0.875, (0.5,) * 3)
     pooled = timm.create_model("halosearch_h0", num_classes=0)
     assert pooled.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 256)
     with pytest.raises(UsageError, match="no published weights"):
@@ -118,6 +144,9 @@ def test_timm_s_features_are_those_of_its_own_models():
     timm = timm_here()
     model = timm.create_model("halosearch", candidate=HYBRID, features_only=True, out_indices=(1, 3))
     assert model.feature_info.reduction() == [8, 32]
+    for wrong in (4, -5):
+        with pytest.raises(UsageError, match=f"there is no map {wrong}"):
+            timm.create_model("halosearch", candidate=HYBRID, features_only=True, out_indices=(0, wrong))
     maps = model.eval()(torch.randn(1, 3, 64, 96))
     assert [tuple(each.shape[1:]) for each in maps] == [
         (channels, 64 // stride, 96 // stride)

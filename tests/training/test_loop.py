@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,10 +13,13 @@ import pytest
 import torch
 
 from halosearch.errors import EnvironmentFault
+from halosearch.families.foreign import is_there
 from halosearch.families.known import build, parse_candidate
 from halosearch.proxy.data.pictures import open_pictures
-from halosearch.training.job import ModelJob
-from halosearch.training.loop import DivergedError, ModelTrainer, StoppedError
+from halosearch.report.model_page import model_answer
+from halosearch.run.model import let_out
+from halosearch.training.job import DivergedError, ModelJob, StoppedError
+from halosearch.training.loop import ModelTrainer
 from halosearch.training.recipe import ModelRecipe
 from tests.cli.process import error_of, halosearch, here
 from tests.training.pictures import fill
@@ -28,7 +32,7 @@ def trainer(folder, data, recipe=RECIPE, seed=0, **world):
     source = open_pictures(str(data))
     torch.manual_seed(seed)
     network = build(parse_candidate(CANDIDATE), len(source.classes))
-    network.dropout = recipe.dropout
+    let_out(network, recipe)
     job = ModelJob(CANDIDATE, 32, len(source.classes), recipe, seed, source.fingerprint)
     return ModelTrainer(job, network, source, torch.device("cpu"), folder / "checkpoint.pt", **world)
 
@@ -104,7 +108,7 @@ def test_pictures_that_cannot_be_read_are_named_and_left_out(tmp_path):
 
 @pytest.mark.parametrize(
     ("split", "why"),
-    [("train", "36 pictures cannot be read|pictures cannot be read, the first"), ("val", "not one of")],
+    [("train", "pictures cannot be read, the first"), ("val", "not one of")],
 )
 def test_data_that_is_gone_ends_the_training_with_a_sentence(tmp_path, split, why):
     root = fill(tmp_path / "pictures", train=30)
@@ -113,6 +117,66 @@ def test_data_that_is_gone_ends_the_training_with_a_sentence(tmp_path, split, wh
         path.write_bytes(b"gone")
     with pytest.raises(EnvironmentFault, match=why):
         source.run()
+
+
+def test_scored_pictures_that_cannot_be_read_stop_the_training_which_goes_on_when_they_are_back(
+    data, undisturbed, tmp_path
+):
+    root = fill(tmp_path / "pictures")
+    broken = sorted((root / "val" / "red").glob("*.png"))[:3]
+    whole = [path.read_bytes() for path in broken]
+    asked = trainer(tmp_path, root)
+    for path in broken:
+        path.write_bytes(b"gone")
+    with pytest.raises(EnvironmentFault, match="3 pictures to score cannot be read, the first: val/red"):
+        asked.run()
+    for path, kept in zip(broken, whole, strict=True):
+        path.write_bytes(kept)
+    progress, kept = trainer(tmp_path, root).run()
+    assert plain(progress) == plain(undisturbed[0])
+    assert progress.epochs[-1]["scored"] == 18
+    assert all(torch.equal(kept[name], each) for name, each in undisturbed[1].items())
+
+
+def test_stochastic_depth_and_dropout_are_part_of_a_training(data, undisturbed, tmp_path):
+    for name in ("stochastic_depth", "dropout"):
+        progress, _ = trainer(tmp_path / name, data, RECIPE.model_copy(update={name: 0.0})).run()
+        assert progress.epochs[-1]["train_loss"] != undisturbed[0].epochs[-1]["train_loss"]
+
+
+def test_frozen_stages_keep_weights_and_statistics(data, tmp_path):
+    asked = trainer(tmp_path, data, RECIPE.model_copy(update={"frozen": 2, "ema": 0.0}))
+    before = {name: each.clone() for name, each in asked.network.state_dict().items()}
+    _, kept = asked.run()
+    same = {name.split(".")[1] if name.startswith("stages") else name.split(".")[0] for name, each in kept.items()
+            if torch.equal(each, before[name]) and each.numel() > 1}  # fmt: skip
+    assert {"stem", "0", "1"} <= same
+    for name, each in kept.items():
+        if name.startswith(("stem.", "stages.0.", "stages.1.")):
+            assert torch.equal(each, before[name]), name
+        elif name.endswith("running_mean"):
+            assert not torch.equal(each, before[name]), name
+
+
+def test_mixing_and_randaugment_are_repeated_by_readers_beside_and_after_a_stop(data, tmp_path):
+    if not is_there("torchvision"):
+        pytest.skip("needs torchvision")
+    recipe = RECIPE.model_copy(update={"randaugment": 9, "mixup": 0.4, "cutmix": 1.0})
+    progress, kept = trainer(tmp_path / "whole", data, recipe).run()
+    beside, same = trainer(tmp_path / "beside", data, recipe, loader_workers=1).run()
+    count = [0]
+
+    def stop():
+        count[0] += 1
+        return count[0] == 3
+
+    with pytest.raises(StoppedError):
+        trainer(tmp_path / "stopped", data, recipe, should_stop=stop).run()
+    resumed, again = trainer(tmp_path / "stopped", data, recipe).run()
+    assert plain(progress) == plain(beside) == plain(resumed)
+    assert all(torch.equal(kept[name], same[name]) and torch.equal(kept[name], again[name]) for name in kept)
+    without, _ = trainer(tmp_path / "without", data, recipe.model_copy(update={"randaugment": 0})).run()
+    assert plain(without) != plain(progress)
 
 
 def test_a_loss_that_is_no_number_ends_the_training(data, tmp_path):
@@ -186,10 +250,45 @@ def test_two_processes_give_the_loss_curve_of_one_with_the_same_batch_in_two_par
 
 
 @pytest.mark.slow
+def test_an_interrupt_of_the_whole_group_with_readers_beside_ends_in_order_and_goes_on(data, tmp_path):
+    """As Ctrl-C does: readers and training get the signal together."""
+    words = [
+        "train-model",
+        CANDIDATE,
+        "--data",
+        data,
+        "--epochs",
+        40,
+        "--batch",
+        8,
+        "--device",
+        "cpu",
+        "--loader-workers",
+        1,
+    ]
+    line = [sys.executable, "-m", "halosearch", *map(str, words)]
+    about = tmp_path / "models" / "model" / "model.json"
+    for epochs in (1, 2):
+        with subprocess.Popen(
+            line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as running:
+            while not (about.exists() and len(json.loads(about.read_text()).get("epochs", [])) >= epochs):
+                assert running.poll() is None, running.stderr.read()[-3000:]
+                time.sleep(0.02)
+            os.killpg(running.pid, signal.SIGINT)
+            _, errors = running.communicate(timeout=120)
+        assert running.returncode == 130, errors[-3000:]
+        assert "The same line goes on with it" in errors
+        assert "bug" not in errors
+    runs = json.loads(about.read_text())["runs"]
+    assert [run["from_step"] > 0 for run in runs] == [False, True]
+
+
+@pytest.mark.slow
 def test_ray_s_workers_give_the_loss_curve_of_one_process_in_two_parts(data, tmp_path):
     words = ["train-model", CANDIDATE, "--data", data, "--epochs", 2, "--batch", 8, "--device", "cpu"]
     done = halosearch(*words, "--name", "two", "--ray", "--workers", 2, cwd=tmp_path, check=0)
-    assert "top-1 after 2 epochs" in done.stdout
+    assert "top-1 on 18 pictures after 2 epochs" in done.stdout
     halosearch(*words, "--name", "one", "--accumulate", 2, cwd=tmp_path, check=0)
     one, two = (
         json.loads((tmp_path / "models" / name / "model.json").read_text())["epochs"] for name in ("one", "two")
@@ -215,7 +314,7 @@ def test_a_ray_worker_that_is_killed_on_the_way_changes_nothing(data, tmp_path):
         workers[1].kill()
         said, errors = running.communicate(timeout=240)
     assert running.returncode == 0, errors[-3000:]
-    assert "top-1 after 8 epochs" in said
+    assert "top-1 on 18 pictures after 8 epochs" in said
     halosearch(*words, "--name", "whole", cwd=tmp_path, check=0)
     killed, whole = (
         json.loads((tmp_path / "models" / name / "model.json").read_text()) for name in ("killed", "whole")
@@ -245,11 +344,13 @@ def test_the_command_trains_says_what_it_scores_and_goes_on(data, tmp_path, monk
     assert "The same line goes on with it" in stopped.stderr
     done = here(*words, cwd=tmp_path, monkeypatch=monkeypatch)
     assert done.returncode == 0, done.stderr
-    assert "top-1 after 2 epochs" in done.stdout
+    assert "top-1 on 18 pictures after 2 epochs" in done.stdout
     folder = tmp_path / "models" / "small"
     about = json.loads((folder / "model.json").read_text())
     assert about["finished"]
     assert about["classes"] == ["blue", "green", "red"]
+    assert [(run["device"], run["precision"], run["processes"]) for run in about["runs"]] == [("cpu", "float32", 1)] * 2
+    assert "1 process on cpu in float32" in done.stdout
     assert (folder / "log.csv").read_text().count("\n") == 3
     assert "<img" in (folder / "index.html").read_text()
     again = here(*words, cwd=tmp_path, monkeypatch=monkeypatch)
@@ -271,9 +372,32 @@ def test_the_command_trains_says_what_it_scores_and_goes_on(data, tmp_path, monk
         (["--data", "nowhere"], "no data at nowhere"),
         (["--data", "scenes-easy-2"], "not pictures of classes"),
         (["--optimizer", "lion"], "--optimizer cannot be 'lion'"),
+        (["--learning-rate", "inf"], "--learning-rate cannot be inf"),
+        (["--seed", str(2**64)], "--seed"),
+        (["--data", __file__], "is a file, not a folder"),
         (["--warmup-epochs", "3", "--epochs", "2"], "3 epochs of warm-up leave nothing of 2"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(data, tmp_path, monkeypatch, more, why):
     words = ["train-model", CANDIDATE, "--device", "cpu", *(["--data", data] if "--data" not in more else [])]
     assert why in error_of(here(*words, *more, cwd=tmp_path, monkeypatch=monkeypatch))
+
+
+def test_a_process_that_was_not_started_by_torchrun_says_so(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    said = error_of(
+        here("train-model", CANDIDATE, "--data", data, "--device", "cpu", cwd=tmp_path, monkeypatch=monkeypatch)
+    )
+    assert "WORLD_SIZE is 2 and MASTER_ADDR is not said" in said
+
+
+def test_a_candidate_of_a_study_is_said_to_be_one():
+    about = {
+        "params": 1, "macs": 1, "data": "pictures", "seconds": 1.0, "unreadable": [], "chosen": "20M#3",
+        "job": {"candidate": "h0", "seed": 0, "recipe": RECIPE.model_dump()},
+        "epochs": [{"epoch": 1, "top1": 0.5, "scored": 10}],
+    }  # fmt: skip
+    assert any("20M#3 was chosen by a study" in sentence for sentence in model_answer(about))
+    assert not any("chosen by" in sentence for sentence in model_answer({**about, "chosen": ""}))

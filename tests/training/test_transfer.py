@@ -1,5 +1,6 @@
 """Weights moved to other windows, classes and image sizes; backbones; blocks that are left out; packed names; the paper's recipe."""
 
+import json
 import math
 
 import numpy as np
@@ -14,9 +15,11 @@ from halosearch.families.building_blocks import ResidualBlock
 from halosearch.families.known import build, parse_candidate
 from halosearch.proxy.data.names import PackedNames
 from halosearch.training.loading import EpochKeys, Place, ScoreKeys, random_box
-from halosearch.training.optimizer import averaged, make_optimizer
+from halosearch.training.optimizer import Averaged, make_optimizer
 from halosearch.training.recipe import ModelRecipe, recipe_of
 from halosearch.training.transfer import ZERO, begin_from, read_weights, stretched
+from tests.cli.process import here
+from tests.training.pictures import fill
 
 SMALL = "s=32,b=4,h=1,rv=1,rb=0.5,depths=1-1-1-1"
 
@@ -150,7 +153,7 @@ def test_blocks_are_left_out_in_training_only_and_the_mean_stays(text):
 def test_an_epoch_shows_every_picture_at_most_once_in_equal_parts():
     place = Place(size=50, batch=8, seed=3, parts=2)
     order = place.order(0)
-    shown = [int(index) for step in range(place.steps) for part in range(2) for index in place.part(order, step, part)]
+    shown = [index for step in range(place.steps) for part in range(2) for index, _ in place.part(order, step, part)]
     assert len(shown) == len(set(shown)) == 48
     assert not np.array_equal(order, place.order(1))
     small = Place(size=3, batch=8, seed=3, parts=2)
@@ -205,11 +208,53 @@ def test_rates_fall_by_stage_frozen_parts_stay_and_vectors_do_not_decay():
 
 def test_averaged_weights_forget_the_beginning():
     trunk = torch.nn.Linear(1, 1, bias=False)
-    kept = averaged(trunk, 0.9)
+    kept = Averaged(trunk, 0.9)
     for value in range(200):
         torch.nn.init.constant_(trunk.weight, float(value))
-        kept.update_parameters(trunk)
+        kept.follow(trunk, value)
     assert kept.module.weight.item() == pytest.approx(199 - 9, abs=0.5)  # the mean age of a decay of 0.9
+
+
+def test_averaged_weights_are_those_of_torch_s_own_average():
+    def average(old, new, count):
+        return (
+            old.lerp(new, 1 - min(0.97, (1 + float(count)) / (10 + float(count)))) if old.is_floating_point() else new
+        )
+
+    trunk = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    mine, theirs = Averaged(trunk, 0.97), torch.optim.swa_utils.AveragedModel(trunk, avg_fn=average, use_buffers=True)
+    for step in range(12):
+        trunk(torch.randn(2, 3, 8, 8))
+        with torch.no_grad():
+            trunk[0].weight.add_(torch.randn_like(trunk[0].weight))
+        mine.follow(trunk, step)
+        theirs.update_parameters(trunk)
+    for name, each in theirs.module.state_dict().items():
+        assert torch.equal(mine.module.state_dict()[name], each)
+
+
+@given(st.integers(1, 60), st.integers(2, 90))
+def test_no_picture_is_twice_the_same_in_a_step_that_is_larger_than_all(size, batch):
+    place = Place(size=size, batch=batch, seed=0, parts=1)
+    for keys in EpochKeys(place, 0, 0, (0,)):
+        assert len(set(keys)) == len(keys) == batch
+        assert {again for _, _, again in keys} == set(range(-(-batch // size)) if batch > size else (0,))
+
+
+def test_weights_of_other_classes_of_the_same_number_begin_the_classifier_anew(tmp_path, monkeypatch):
+    fill(tmp_path / "pictures")
+    folder = tmp_path / "models" / "first"
+    folder.mkdir(parents=True)
+    torch.save(network().state_dict(), folder / "weights.pt")
+    words = ["train-model", SMALL, "--data", tmp_path / "pictures", "--epochs", 1, "--batch", 8, "--device", "cpu"]
+    for names, said in (
+        (["blue", "green", "red"], "115 tensors taken over"),
+        (["cat", "dog", "eel"], "2 begun anew (head.weight, head.bias)"),
+    ):
+        (folder / "model.json").write_text(json.dumps({"classes": names}))
+        done = here(*words, "--init", folder, "--name", names[0], cwd=tmp_path, monkeypatch=monkeypatch)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr
 
 
 @given(st.integers(0, 300), st.integers(1, 5), st.integers(1, 40))

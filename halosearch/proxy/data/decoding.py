@@ -43,14 +43,9 @@ def read_image(file: Path | BinaryIO | Image.Image, side: int, bits: int = DEPTH
         return Picture(np.asarray(ImageOps.fit(upright, (side, side), method)), native, top)
 
 
-def open_upright(file: Path | BinaryIO, bits: int = DEPTHS[-1]) -> Image.Image:
-    """A whole picture, upright, in RGB. `bits`: see `read_image`.
-
-    Raises:
-        Exception: the file is no image that can be read whole; decoders raise many kinds.
-    """
-    with Image.open(file) as image:
-        return _eight_bits(ImageOps.exif_transpose(image), bits).convert("RGB")
+def in_colours(image: Image.Image, bits: int = DEPTHS[-1]) -> Image.Image:
+    """A picture in RGB, upright. `bits`: see `read_image`."""
+    return _eight_bits(ImageOps.exif_transpose(image), bits).convert("RGB")
 
 
 def _eight_bits(image: Image.Image, bits: int) -> Image.Image:

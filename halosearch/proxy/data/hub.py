@@ -12,19 +12,21 @@ from PIL import Image
 
 from halosearch.errors import EnvironmentFault
 from halosearch.families.foreign import import_optional
+from halosearch.proxy.data.decoding import DEPTHS, in_colours
 
 PREFIX = "hf:"
 SCORED = ("validation", "valid", "val", "test")
 IMAGES, CLASSES = ("image", "img", "jpg", "png"), ("label", "labels", "fine_label", "class", "cls")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RowPictures:
-    """Rows of a table, with their labels beside: a picture is not decoded for its class."""
+    """Rows of a table, with their labels beside: a picture is not decoded for its class. `bits`: see `FilePictures`."""
 
     table: Any
     image: str
     labels: np.ndarray
+    bits: int = DEPTHS[-1]
 
     def __len__(self) -> int:
         """How many."""
@@ -40,7 +42,11 @@ class RowPictures:
 
     def picture(self, index: int) -> Image.Image:
         """Decoded now."""
-        found: Image.Image = self.table[index][self.image].convert("RGB")
+        return in_colours(self.stored(index), self.bits)
+
+    def stored(self, index: int) -> Image.Image:
+        """As the table has it."""
+        found: Image.Image = self.table[index][self.image]
         return found
 
 
@@ -82,13 +88,25 @@ def open_hub(data: str) -> tuple[RowPictures, RowPictures, tuple[str, ...], str,
         raise EnvironmentFault(
             f"{Path(name).name} has the columns {', '.join(features)}", "columns image and label are needed"
         )
-    names = getattr(features[label], "names", None)
-    if names is None:
-        names = [str(n) for n in range(1 + max(found["train"][label]))]
     parts = [found["train"], found[scored]]
+    names: list[str] | None
+    if getattr(features[label], "dtype", "") == "string":
+        names = sorted({str(each) for part in parts for each in part[label] if each is not None})
+        numbers = {each: number for number, each in enumerate(names)}
+        labels: list[list[Any]] = [[numbers.get(each) for each in part[label]] for part in parts]
+    else:
+        labels = [list(part[label]) for part in parts]
+        names = getattr(features[label], "names", None)
+    if any(not isinstance(each, int) for every in labels for each in every):
+        raise EnvironmentFault(
+            f"{Path(name).name} has rows whose {label} is no whole number and no word", "every picture needs a class"
+        )
+    if names is None:  # plain numbers
+        names = [str(n) for n in range(1 + max(labels[0], default=0))]
     if not isinstance(features[image], library.Image):  # bytes without a note of what they are
         parts = [each.cast_column(image, library.Image()) for each in parts]
+    train, test = (RowPictures(part, image, np.array(own, np.int64)) for part, own in zip(parts, labels, strict=True))
     sizes = [(part.num_rows, part.data.nbytes, str(part.features)) for part in (found["train"], found[scored])]
-    mark = hashlib.sha256(repr((name if data.startswith(PREFIX) else "", sizes)).encode()).hexdigest()
-    train, test = (RowPictures(part, image, np.array(part[label], np.int64)) for part in parts)
-    return train, test, tuple(names), f"{Path(name).name} by datasets", mark
+    mark = hashlib.sha256(repr((name if data.startswith(PREFIX) else "", sizes)).encode())
+    mark.update(train.labels.tobytes() + test.labels.tobytes())
+    return train, test, tuple(names), f"{Path(name).name} by datasets", mark.hexdigest()

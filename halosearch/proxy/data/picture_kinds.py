@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from halosearch.proxy.data.decoding import DEPTHS, open_upright
+from halosearch.proxy.data.decoding import DEPTHS, in_colours
 from halosearch.proxy.data.folder_layout import shown
 from halosearch.proxy.data.names import PackedNames
 
@@ -34,7 +34,17 @@ class Pictures(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+class StoredPictures(Pictures, Protocol):
+    """Pictures whose greys may lie in 16 bits of which a camera used fewer."""
+
+    bits: int
+
+    def stored(self, index: int) -> Image.Image:
+        """As it lies there, before colours are made of it."""
+        ...
+
+
+@dataclass(slots=True)
 class FilePictures:
     """Files below a folder. `bits`: what greys stored in 16 bits use of them."""
 
@@ -57,7 +67,12 @@ class FilePictures:
 
     def picture(self, index: int) -> Image.Image:
         """Decoded now."""
-        return open_upright(self.root / self.names[index], self.bits)
+        with self.stored(index) as image:
+            return in_colours(image, self.bits)
+
+    def stored(self, index: int) -> Image.Image:
+        """As it lies there, not decoded yet."""
+        return Image.open(self.root / self.names[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +121,7 @@ class AnyPictures:
         """As a picture."""
         image = self.data[index][0]
         if isinstance(image, Image.Image):
-            return image.convert("RGB")
+            return in_colours(image)
         pixels = np.asarray(image)
         if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[-1] != 3:
             pixels = pixels.transpose(1, 2, 0)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from halosearch.errors import EnvironmentFault, UsageError
 from halosearch.proxy.data.cifar import layout_of, open_cifar
@@ -21,7 +20,7 @@ from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.folder_layout import ALL, MIN_CLASSES, deal, look_through, shown
 from halosearch.proxy.data.hub import is_hub, open_hub
 from halosearch.proxy.data.names import PackedNames
-from halosearch.proxy.data.picture_kinds import ArrayPictures, FilePictures, Pictures
+from halosearch.proxy.data.picture_kinds import ArrayPictures, FilePictures, Pictures, StoredPictures
 from halosearch.proxy.data.tars import is_ilsvrc, mark_of, open_ilsvrc, open_shards, shards_of
 
 LOOKED_AT = 64
@@ -70,7 +69,8 @@ def is_packed(data: str) -> bool:
 def open_pictures(data: str) -> Source:
     """The pictures that a path names.
 
-    Folders with splits are used as they lie: train is trained on, val (without it test) is scored. Without splits 15 % are scored.
+    Folders with splits are used as they lie: train is trained on, test (without it val) is scored. Without splits those 15 % are scored that
+    a study holds out.
 
     Raises:
         EnvironmentFault: nothing is there, or nothing that can be trained on.
@@ -85,6 +85,8 @@ def open_pictures(data: str) -> Source:
         raise EnvironmentFault(
             f"there is no data at {data}", "--data FOLDER: class folders, CIFAR files, tars, parquet files"
         )
+    if not root.is_dir():
+        raise EnvironmentFault(f"{shown(root.name)} is a file, not a folder", "--data FOLDER; unpack an archive first")
     if layout_of(root):
         return _of_cifar(root)
     if is_ilsvrc(root):
@@ -116,14 +118,14 @@ def _of_shards(root: Path) -> Source:
     classes = tuple(str(n) for n in range(1 + int(train.labels.max())))
     check_labels(root.name, train.labels, test.labels)
     left = (("samples", f"{lost + more:,} without a picture or a class"),) if lost + more else ()
-    words = f"WebDataset shards of {shown(root.name)} ({_counts(train, test)})"
-    return Source(train, test, classes, words, left, mark_of([*shards[TRAIN], *scored]))
+    words = f"WebDataset shards of {shown(root.name)} ({_counts(train, test)}{_read_as(train, test)})"
+    return Source(train, test, classes, words, left, mark_of([*shards[TRAIN], *scored], train, test))
 
 
 def _of_hub(data: str) -> Source:
     train, test, classes, words, mark = open_hub(data)
     check_labels(words, train.labels, test.labels)
-    return Source(train, test, classes, f"{words} ({_counts(train, test)})", (), mark)
+    return Source(train, test, classes, f"{words} ({_counts(train, test)}{_read_as(train, test)})", (), mark)
 
 
 def _of_cifar(root: Path) -> Source:
@@ -138,28 +140,34 @@ def _of_cifar(root: Path) -> Source:
     return Source(trained, tested, classes, report.description, report.unreadable, report.fingerprint)
 
 
-def _depth(pictures: FilePictures) -> int | None:
-    """Bits of greys that are stored in 16, by a few files spread over the folder; None where there are none."""
+def _read_as(train: StoredPictures, test: StoredPictures) -> str:
+    """Find what greys that are stored in 16 bits use of them, by a few training pictures, have both splits read so, and say it."""
     tops = {}
-    for index in np.unique(np.linspace(0, len(pictures) - 1, min(LOOKED_AT, len(pictures))).astype(int)).tolist():
+    for index in np.unique(np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(int)).tolist():
         try:
-            with Image.open(pictures.root / pictures.names[index]) as image:
+            with train.stored(index) as image:
                 if image.mode.startswith("I"):
-                    tops[pictures.names[index]] = int(np.asarray(image).max())
+                    tops[train.name(index)] = int(np.asarray(image).max())
         except Exception:  # noqa: BLE001  # whoever reads it will name it
             continue
     found = depth_of(tops)
-    return None if found is None else found.bits
+    if found is None:
+        return ""
+    train.bits = test.bits = found.bits
+    return f", greys in 16 bits are read as {found.bits} bits, by {LOOKED_AT} files"
 
 
 def _of_folder(root: Path) -> Source:
     found, tops = look_through(root)
     if ALL in tops:
         items = deal(found, tops)
-        splits = {TRAIN: items[TRAIN] + items[HELD_OUT], TEST: items[TEST]}
+        splits = {
+            TRAIN: items[TRAIN] + items[TEST],
+            TEST: items[HELD_OUT],
+        }  # a search has not looked at those that are scored
         how = "15 % of each class scored"
     else:
-        scored = TEST if TEST in tops else HELD_OUT
+        scored = HELD_OUT if HELD_OUT in tops else TEST
         splits = {
             split: [
                 (path, label) for (top, label), paths in sorted(found.images.items()) if top == own for path in paths
@@ -177,13 +185,10 @@ def _of_folder(root: Path) -> Source:
         split: FilePictures(root, PackedNames([path for path, _ in each]), np.array([y for _, y in each], np.int32))
         for split, each in splits.items()
     }
-    depth = _depth(pictures[TRAIN])
-    if depth is not None:
-        pictures = {split: replace(own, bits=depth) for split, own in pictures.items()}
-        how = f"{how}; greys in 16 bits are read as {depth} bits, by {LOOKED_AT} files"
     for split, own in pictures.items():
         if not len(own):
             raise EnvironmentFault(f"{shown(root.name)} has no images to {split}", "see docs/images.md for layouts")
+    how += _read_as(pictures[TRAIN], pictures[TEST])
     words = f"images of {shown(root.name)} ({_counts(pictures[TRAIN], pictures[TEST])}, {how})"
     names = tuple(shown(name) for name in found.classes)
     return Source(pictures[TRAIN], pictures[TEST], names, words, tuple(found.skipped), marks.hexdigest())

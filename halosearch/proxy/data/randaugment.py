@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,9 @@ def torchvision_transforms() -> Any:
     return import_optional("torchvision.transforms.v2", "RandAugment, mixup and cutmix come from it; or set them to 0")
 
 
+@cache
 def randaugment(magnitude: int) -> Any:
-    """Torchvision's RandAugment of two operations.
+    """Torchvision's RandAugment of two operations, made once a process.
 
     Raises:
         EnvironmentFault: torchvision cannot be imported.
@@ -87,9 +89,13 @@ class _OnDevice(DeviceImages):
 
 
 def _transformed(transform: Any, image: Tensor, key: tuple[int, int], index: int) -> Tensor:
-    """A function of (key, id) alone; torch's own random numbers, which the transform reads, are left as they were."""
+    """A function of (key, id) alone; torch's own random numbers, which the transform reads on the CPU, are left as they were."""
     stream = np.random.Generator(np.random.Philox(key=list(key), counter=[0, 0, STREAM, index]))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(stream.integers(2**62)))
+    own = torch.default_generator
+    before = own.get_state()
+    try:
+        own.manual_seed(int(stream.integers(2**62)))
         found: Tensor = transform(image)
+    finally:
+        own.set_state(before)
     return found

@@ -21,7 +21,7 @@ from PIL import Image
 
 from halosearch.errors import EnvironmentFault
 from halosearch.proxy.data.dataset import HELD_OUT, TEST, TRAIN
-from halosearch.proxy.data.decoding import open_upright
+from halosearch.proxy.data.decoding import DEPTHS, in_colours
 from halosearch.proxy.data.folder_layout import SPLITS, SUFFIXES, shown
 from halosearch.proxy.data.names import PackedNames
 
@@ -50,6 +50,7 @@ class TarPictures:
         self._tars, self._names = list(tars), PackedNames([each.name for _, each in members])
         self._places = np.array([(n, each.offset, each.size) for n, each in members], np.int64).reshape(-1, 3)
         self.labels = np.array(labels, np.int32)
+        self.bits = DEPTHS[-1]
 
     def __len__(self) -> int:
         """How many."""
@@ -65,7 +66,19 @@ class TarPictures:
 
     def picture(self, index: int) -> Image.Image:
         """Read now."""
-        return open_upright(io.BytesIO(self.bytes_of(index)))
+        with self.stored(index) as image:
+            return in_colours(image, self.bits)
+
+    def stored(self, index: int) -> Image.Image:
+        """Opened, not decoded yet."""
+        return Image.open(io.BytesIO(self.bytes_of(index)))
+
+    def mark(self) -> bytes:
+        """Changes with names, places and labels of the members."""
+        digest = hashlib.sha256(self._places.tobytes() + self.labels.tobytes())
+        for index in range(len(self)):
+            digest.update(self._names[index].encode(errors="surrogateescape") + b"\n")
+        return digest.digest()
 
     def bytes_of(self, index: int) -> bytes:
         """The member's bytes."""
@@ -120,7 +133,7 @@ def open_ilsvrc(root: Path) -> tuple[TarPictures, TarPictures, tuple[str, ...], 
             f"{VAL_TAR} has {len(members):,} pictures and the devkit {len(labels):,} labels", "fetch both again"
         )
     val = TarPictures([root / VAL_TAR], [(0, each) for each in members], labels)
-    return train, val, tuple(classes), mark_of([root / TRAIN_TAR, root / VAL_TAR])
+    return train, val, tuple(classes), mark_of([root / TRAIN_TAR, root / VAL_TAR], train, val)
 
 
 def _nested(path: Path) -> tuple[TarPictures, list[str]]:
@@ -223,9 +236,19 @@ def _is_image(name: str) -> bool:
     return name[name.rfind(".") :].casefold() in SUFFIXES
 
 
-def mark_of(paths: Sequence[Path]) -> str:
-    """Changes with names and sizes; a copy has the same."""
+SAMPLES, SAMPLE_BYTES = 64, 16_384
+"""Pieces of every archive whose bytes go into its mark, and how long each is."""
+
+
+def mark_of(paths: Sequence[Path], *splits: TarPictures) -> str:
+    """Changes with names, sizes, members and labels, and with pixels where they meet a sample of the bytes; a copy has the same."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(f"{shown(path.name)} {path.stat().st_size}\n".encode())
+        size = path.stat().st_size
+        digest.update(f"{shown(path.name)} {size}\n".encode())
+        with path.open("rb") as file:
+            for start in np.linspace(0, max(0, size - SAMPLE_BYTES), SAMPLES).astype(np.int64).tolist():
+                digest.update(os.pread(file.fileno(), SAMPLE_BYTES, start))
+    for each in splits:
+        digest.update(each.mark())
     return digest.hexdigest()
