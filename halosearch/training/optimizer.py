@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from halosearch.errors import UsageError
 from halosearch.families.building_blocks import Classifier
@@ -61,10 +61,10 @@ class Averaged(AveragedModel):
     def follow(self, network: nn.Module, steps: int) -> None:
         """Go a little towards the network, after so many earlier steps; to it at the first."""
         mine, theirs = ([*each.parameters(), *each.buffers()] for each in (self.module, network))
-        share = 1.0 if not steps else 1 - min(self.decay, (1 + steps) / (10 + steps))
+        decay = 0.0 if not steps else min(self.decay, (1 + steps) / (10 + steps))
         pairs = list(zip(mine, theirs, strict=True))
         moving = [(a, b) for a, b in pairs if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in moving], [b for _, b in moving], share)
+        get_ema_multi_avg_fn(decay)([a for a, _ in moving], [b for _, b in moving], None)
         for a, b in pairs:
             if not a.is_floating_point():
                 a.copy_(b)
