@@ -57,7 +57,7 @@ def readers(root, size):
     """From a number to a tensor, by package."""
     source = open_pictures(str(root))
     own = TrainingPictures(source.train, ModelRecipe(crop=CROP), size, 0)
-    found = {"halosearch": lambda n: own[0, n % len(own)]}
+    found = {"halosearch": lambda n: own[0, n % len(own), 0]}
     try:
         transforms, datasets = import_optional("torchvision.transforms.v2"), import_optional("torchvision.datasets")
     except HalosearchError as error:
