@@ -51,10 +51,9 @@ def best_by_budget(shapes: Sequence[Shape], seeds: Sequence[int]) -> list[Shape]
     return [found[budget][1] for budget in sorted(found)]
 
 
-def halves(shapes: Sequence[Shape]) -> tuple[list[int], list[int]]:
-    """The seeds that choose, and those that score."""
-    seeds = sorted({seed for shape in shapes for seed in shape.scores})
-    return seeds[::2], seeds[1::2]
+def seeds_of(shapes: Sequence[Shape]) -> list[int]:
+    """The seeds that any shape has a score of, ascending."""
+    return sorted({seed for shape in shapes for seed in shape.scores})
 
 
 def slopes(

@@ -21,7 +21,9 @@ SPREAD_OVER_NOISE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The form that missed the held-out largest budget least, the law of it on all rows, and what every form missed there.
+    """The form that missed what was held out least, the law of it on all rows, and what every form missed there.
+
+    Held out in turn are the largest budget, the largest size and the longest length (`held_out`: losses in all).
 
     `used`: the rows that were fitted. Of what has too few sizes for an exponent only the largest is fitted, and `left_out` says so.
     """
@@ -98,27 +100,51 @@ def noise_of(data: Losses) -> float | None:
 
 
 def choose_law(data: Losses, *, delta: float | None = None) -> Choice:
-    """The form that says best what it has not seen: fitted without the largest budget (parameters times images), judged on it."""
+    """The form that says best what it has not seen: fitted without the largest budget, size and length in turn, judged on each.
+
+    One loss alone, which the largest budget often is, would leave the choice to its noise.
+
+    Raises:
+        UsageError: what is left of it is too little.
+    """
     data, left_out = _with_enough(data)
+    if left_out:
+        check_losses(data)
     counts: dict[str, Any] = {"params": sizes_of(data.params_R), "images": sizes_of(data.images_R)}
     forms = [form for form in FORMS if all(len(counts[n]) >= LEAST_SIZES for n in form.split(" and ") if n in counts)]
-    largest = _largest(data)
-    missed = {}
-    for form in forms:
-        law = fit_law(data.at(np.flatnonzero(~largest)), form, delta=delta)
-        there = data.at(np.flatnonzero(largest))
-        missed[form] = float(np.mean(np.abs(np.log(law.predict(there.params_R, there.images_R) / there.loss_R))))
+    parts = _held_out(data, counts)
+    missed = {form: float(np.mean([_missed(data, part, form, delta) for part in parts])) for form in forms}
     best = min(forms, key=lambda form: missed[form])
-    return Choice(fit_law(data, best, delta=delta), missed, int(largest.sum()), data, left_out)
+    return Choice(fit_law(data, best, delta=delta), missed, int(sum(part.sum() for part in parts)), data, left_out)
+
+
+def _missed(data: Losses, part: np.ndarray, form: str, delta: float | None) -> float:
+    """Mean deviation of ln L on the part that the form was fitted without."""
+    law = fit_law(data.at(np.flatnonzero(~part)), form, delta=delta)
+    there = data.at(np.flatnonzero(part))
+    return float(np.mean(np.abs(np.log(law.predict(there.params_R, there.images_R) / there.loss_R))))
+
+
+def _held_out(data: Losses, counts: dict[str, Any]) -> list[np.ndarray]:
+    """The rows of the largest budget, and those of the largest size and longest length where there are enough others; none twice."""
+    found = [_largest(data)]
+    for name, column in (("params", data.params_R), ("images", data.images_R)):
+        part = column >= column.max() / NEAR
+        if len(counts[name]) >= LEAST_SIZES and part.sum() <= len(part) // 2:
+            found.append(part)
+    return list({part.tobytes(): part for part in found}.values())
 
 
 def _with_enough(data: Losses) -> tuple[Losses, str]:
-    """The rows of the largest size (or length) only, where there are too few sizes for an exponent and the other has enough."""
+    """The rows of one size (or length) only, the largest that has enough others, where there are too few sizes for an exponent."""
     for values, other, name in ((data.images_R, data.params_R, "lengths"), (data.params_R, data.images_R, "sizes")):
         if 1 < len(sizes_of(values)) < LEAST_SIZES <= len(sizes_of(other)):
-            kept = np.flatnonzero(values >= values.max() / NEAR)
-            words = f"Only the largest of {len(sizes_of(values))} {name} is fitted ({values.max():,.0f}): an exponent needs {LEAST_SIZES}."
-            return data.at(kept), words
+            rows = {
+                each: np.flatnonzero((values >= each / NEAR) & (values <= each * NEAR)) for each in sizes_of(values)
+            }
+            most = max(rows, key=lambda each: (min(len(sizes_of(other[rows[each]])), LEAST_SIZES), each))
+            words = f"Only one of {len(rows)} {name} is fitted ({most:,.0f}): an exponent needs {LEAST_SIZES}."
+            return data.at(rows[most]), words
     return data, ""
 
 

@@ -135,7 +135,7 @@ class Profile:
 
     def _end(self, place: int, step: float) -> float | None:
         """Where the profile crosses the limit, to one side of the best value: by steps that double, then by halves."""
-        start = self.best_V
+        start = within = self.best_V
         inside = float(start[place])
         for _ in range(24):
             bound = self.law.lowest[place] if step < 0 else self.law.highest[place]
@@ -148,11 +148,20 @@ class Profile:
                 break
             if at_bound:
                 return None
-            inside, step = outside, 2 * step
+            inside, step, within = outside, 2 * step, start
         else:
             return None
-        found: float = brentq(
-            lambda x: self._cost(place, x, start)[1] - self.limit,
-            inside, outside, xtol=1e-4 * abs(step), rtol=1e-6, maxiter=30,
-        )  # fmt: skip
+
+        def above(x: float) -> float:
+            """Cost above the limit, of the better of the fits that begin from either side: one alone may end in a worse optimum."""
+            if x == inside:
+                return -self.limit  # below it, as was found
+            if x == outside:
+                return cost - self.limit
+            from_there = self._cost(place, x, start)[1]
+            return (
+                from_there if from_there < self.limit else min(from_there, self._cost(place, x, within)[1])
+            ) - self.limit
+
+        found: float = brentq(above, inside, outside, xtol=1e-4 * abs(step), rtol=1e-6, maxiter=30, disp=False)
         return found

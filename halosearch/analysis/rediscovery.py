@@ -80,15 +80,21 @@ def margin_of(sd: float, seeds: int) -> float:
     return max(LEAST_MARGIN, 2 * sd / math.sqrt(seeds))
 
 
-def found_again(best: Sequence[float], member: Sequence[float], sd: float | None) -> Finding:
-    """R2: 95 % interval of best found minus member, paired by seed, against the margin that the noise of a score fixed before."""
-    n = min(len(best), len(member))
+def found_again(best: Mapping[int, float], member: Mapping[int, float], sd: float | None, planned: int) -> Finding:
+    """R2: 95 % interval of best found minus member, paired by seed, against the margin that the noise of a score fixed before.
+
+    Scores by seed; `planned`: how many seeds were to be trained: before both have all of them nothing is decided.
+    """
+    seeds = sorted(set(best) & set(member))
+    n = len(seeds)
     if sd is None or n < 3:
         return Finding(UNDECIDED, "held-out scores of both, or the noise of a score, are not there yet")
-    d_S = np.array(best[:n]) - np.array(member[:n])
+    d_S = np.array([best[seed] - member[seed] for seed in seeds])
     half = float(student.ppf(0.975, n - 1) * d_S.std(ddof=1) / math.sqrt(n))
-    low, high, margin = float(d_S.mean()) - half, float(d_S.mean()) + half, margin_of(sd, n)
+    low, high, margin = float(d_S.mean()) - half, float(d_S.mean()) + half, margin_of(sd, planned)
     words = f"best found minus member {d_S.mean():+.3f} [{low:+.3f}, {high:+.3f}], {n} seeds each, margin ±{margin:.3f}"
+    if n < planned:
+        return Finding(UNDECIDED, f"{words}; {planned} seeds were to decide")
     if -margin <= low and high <= margin:
         return Finding(PASSED, f"{FOUND_AGAIN}: {words}")
     if low > margin:

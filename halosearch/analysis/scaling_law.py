@@ -197,10 +197,17 @@ def bootstrap(data: Losses, law: Law, draws: int, seed: int = 0) -> list[Law]:
     return found
 
 
-def forecast(laws: Sequence[Law], law: Law, params: float, images: float, rows: int) -> tuple[float, float, float]:
-    """Loss of a larger budget with the 95 % interval of the fits to drawn rows, widened for the values that are fitted."""
+def forecast(
+    laws: Sequence[Law], law: Law, params: float, images: float, runs: int
+) -> tuple[float, float | None, float | None]:
+    """Loss of a larger budget with the 95 % interval of the fits to trainings drawn anew, widened for the values that are fitted.
+
+    No interval where there are no more trainings than values: rows of one training vary together.
+    """
     middle = float(law.predict(params, images))
-    widen = math.sqrt(rows / max(1, rows - len(law.values)))
+    if runs <= len(law.values):
+        return middle, None, None
+    widen = math.sqrt(runs / (runs - len(law.values)))
     low, high = np.quantile([math.log(float(each.predict(params, images))) for each in laws], [0.025, 0.975])
     centre = math.log(middle)
     return middle, math.exp(centre - widen * (centre - low)), math.exp(centre + widen * (high - centre))

@@ -116,8 +116,11 @@ def check_shapes(data: ShapeLosses) -> None:
     rows = np.stack([data.value_R, data.compute_R, data.loss_R]) if len(data.loss_R) else np.empty((3, 0))
     if not (np.isfinite(rows).all() and (rows > 0).all()):
         raise UsageError("a dial's values, compute and losses must be positive numbers", "leave other rows out")
-    values = len(np.unique(data.value_R))
-    computes = max((len(np.unique(data.compute_R[data.value_R == x])) for x in np.unique(data.value_R)), default=0)
+    amounts = sorted((len(np.unique(data.compute_R[data.value_R == x])) for x in np.unique(data.value_R)), reverse=True)
+    values = len(amounts)
+    computes = (
+        amounts[min(values, LEAST_VALUES) - 1] if amounts else 0
+    )  # so many at each of as many values as are needed
     if values < LEAST_VALUES or computes < LEAST_COMPUTES or len(data.loss_R) < LEAST_ROWS:
         raise UsageError(
             f"a shape law needs {LEAST_VALUES} values of the dial, each at {LEAST_COMPUTES} amounts of compute, and {LEAST_ROWS} rows; there are "

@@ -50,13 +50,13 @@ class LadderOptions:
         str | None,
         typer.Option(help="Train what is forecast for a larger budget, for example 64M, beside three others."),
     ] = None
-    family: Annotated[str, typer.Option(help="Family: halonet or efficientnet.")] = "halonet"
+    family: Annotated[str | None, typer.Option(help="Family: halonet (default) or efficientnet.")] = None
     preset: Annotated[str | None, typer.Option(help="Price class of a training (see study).")] = None
     data: Annotated[str | None, typer.Option(help="Folder of images, CIFAR files, or built-in scenes (default).")] = (
         None
     )
-    seed: Annotated[int, typer.Option(min=0, help="Seed of shapes, weights and scenes.")] = 0
-    new_name: Annotated[str, typer.Option("--name", help="Name of a new ladder.")] = "ladder"
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of shapes, weights and scenes (default: 0).")] = None
+    new_name: Annotated[str | None, typer.Option("--name", help="Name of a new ladder (default: ladder).")] = None
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train (default: one per core).")] = None
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None
     max_time: Annotated[str | None, typer.Option("--max-time", help="Stop after this long, for example 2h.")] = None
@@ -97,8 +97,9 @@ def run_ladder(options: LadderOptions) -> None:
 def _check_going_on(options: LadderOptions) -> None:
     """Refuse what only a new ladder can be told."""
     anew = {"--budgets": options.budgets, "--images": options.images, "--star": options.star, "--vary": options.vary,
-            "--shapes": options.shapes, "--preset": options.preset, "--data": options.data, "--device": options.device}  # fmt: skip
-    given = [flag for flag, value in anew.items() if value]
+            "--shapes": options.shapes, "--preset": options.preset, "--data": options.data, "--device": options.device,
+            "--family": options.family, "--seed": options.seed, "--name": options.new_name}  # fmt: skip
+    given = [flag for flag, value in anew.items() if value is not None]
     if given:
         raise UsageError(
             f"{given[0]} is of a new ladder, and {options.name!r} was begun",
@@ -114,11 +115,14 @@ def _new(options: LadderOptions, said: Mapping[str, Any], resolve: ResolveDevice
     if options.check is not None:
         raise UsageError("--check is of a ladder that was run", "halosearch ladder NAME --check 64M")
     images = tuple(parse_count(word, "--images") for word in (options.images or "").split(",") if word.strip())
-    seeds = options.seeds or 3
+    seeds, name = options.seeds or 3, options.new_name or "ladder"
+    said = {**said, "seed": options.seed or 0}
+    if options.star is not None and (options.family is not None or options.step_times is not None):
+        raise UsageError("a star is of HaloNets, and is not timed", "leave --family and --step-times out")
     if options.star is not None:
         if options.budgets is not None or options.shapes is not None:
             raise UsageError("a star has a centre, and no budgets or shapes drawn", "leave --budgets and --shapes out")
-        star = StarRequest(options.new_name, options.root, options.star, options.vary or (), images, seeds, said)
+        star = StarRequest(name, options.root, options.star, options.vary or (), images, seeds, said)
         return new_star(star, resolve)
     if options.vary:
         raise UsageError("--vary moves dials around a centre", "give the centre, too: --star s=64,b=8,h=2,rb=2,l3=4")
@@ -126,7 +130,7 @@ def _new(options: LadderOptions, said: Mapping[str, Any], resolve: ResolveDevice
         raise UsageError("a new ladder needs budgets", "for example: halosearch ladder --budgets 4M,8M,16M,32M")
     budgets = tuple(parse_count(word, "--budgets") for word in options.budgets.split(",") if word.strip())
     request = LadderRequest(
-        options.new_name, options.root, budgets, images, options.shapes or 4, seeds, options.family,
+        name, options.root, budgets, images, options.shapes or 4, seeds, options.family or "halonet",
         {**said, "time_arms": options.step_times},
     )  # fmt: skip
     return new_ladder(request, resolve)

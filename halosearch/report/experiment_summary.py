@@ -141,6 +141,11 @@ def answer(summary: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"Training steps of {preset['timing_batch']} images, in the same rounds; {together} with 95 % for these processes."
         )
+    if counts["done"] < counts["planned"] and summary["expectations"]:
+        sentences.append(
+            f"{counts['planned'] - counts['done']} trainings have not ended: these are not the experiment's verdicts yet, and who stops where they "
+            "please is wrong more often than in 5 %."
+        )
     if summary["changes"]:
         after = ", ".join(str(change["after_results"]) for change in summary["changes"])
         sentences.append(

@@ -20,7 +20,8 @@ def final_scores(trials: list[Trial], rows: Sequence[Evaluation], noise: dict[st
     """The finalists, best first: mean score over further seeds on images that the search never saw, 95 % interval where noise is known."""
     found, finalists = [], {row.trial for row in rows if row.kind == HELD_OUT}
     for trial in (each for each in trials if each.number in finalists):
-        done = [row.result for row in repeats(rows, HELD_OUT, trial.number)]
+        again = repeats(rows, HELD_OUT, trial.number)
+        done = [row.result for row in again]
         if done:
             scores = [float(result["score"]) for result in done]
             mean, low, high = mean_with_interval(scores, noise)
@@ -30,6 +31,7 @@ def final_scores(trials: list[Trial], rows: Sequence[Evaluation], noise: dict[st
                     "seeds": len(scores),
                     "images": done[0]["final"]["images"],
                     "scores": scores,
+                    "repeats": [row.repeat for row in again],
                     "score": mean,
                     "low": low,
                     "high": high,

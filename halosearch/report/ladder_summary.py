@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from halosearch.analysis.compound import STEP_TIME, Shape, best_by_budget, halves, slopes
+from halosearch.analysis.compound import STEP_TIME, Shape, best_by_budget, seeds_of, slopes
 from halosearch.analysis.scaling_law import Losses
 from halosearch.analysis.verdicts import LEAST, half_width
 from halosearch.families.known import Config, count, numeric_dials, parse_candidate, search_of
@@ -59,19 +59,29 @@ def members_of(family: str) -> list[Shape]:
 
 
 def losses_of(spec: StudySpec, rows: Sequence[Evaluation], name: str) -> Losses:
-    """Losses of the best shape of every budget at every length: chosen by every other seed, and scored by the rest.
+    """Losses of the best shape of every budget at every length, by seed: chosen by the other seeds, among those that have this one.
 
     With one seed the same score chooses and is fitted, and is then too good; the ladder says so.
     """
     shapes = shapes_of(spec, rows)
-    choose, score = halves(shapes)
-    best = {shape.name: shape for shape in best_by_budget(shapes, choose)}
+    seeds = seeds_of(shapes)
+    best = {
+        seed: {
+            shape.name
+            for shape in best_by_budget(
+                [shape for shape in shapes if seed in shape.scores],
+                [other for other in seeds if other != seed] or seeds,
+            )
+        }
+        for seed in seeds
+    }
     assert spec.experiment is not None
     found = [
         (row.costs["params"], each["images_seen"], 1 - each["score"], f"{name}:{row.key}")
         for row in rows
-        if row.kind == ARM and row.state == COMPLETE and spec.experiment.arms[row.trial].name in best
-        if row.repeat in (score or choose)
+        if row.kind == ARM
+        and row.state == COMPLETE
+        and spec.experiment.arms[row.trial].name in best.get(row.repeat, ())
         for each in row.result["scores"]
     ]
     params, images, loss = (np.array([each[n] for each in found], dtype=float) for n in range(3))
@@ -81,8 +91,7 @@ def losses_of(spec: StudySpec, rows: Sequence[Evaluation], name: str) -> Losses:
 def ladder_words(spec: StudySpec, rows: Sequence[Evaluation]) -> list[str]:
     """How the best shapes scale, in sentences."""
     shapes = shapes_of(spec, rows)
-    choose, score = halves(shapes)
-    best = best_by_budget(shapes, choose)
+    best = best_by_budget(shapes, seeds_of(shapes))
     words = [f"Best shape at {shape.budget:,}: {shape.name}" for shape in best]
     found = slopes(shapes, members_of(spec.family))
     said = [
@@ -100,7 +109,10 @@ def ladder_words(spec: StudySpec, rows: Sequence[Evaluation]) -> list[str]:
     ]
     if by_time:
         words.append(f"The same over ln of the measured training step: {'; '.join(by_time)}.")
-    if not score:
+    lost = sorted({shape.budget for shape in shapes} - {shape.budget for shape in best})
+    if lost and best:
+        words.append(f"No training ended at {', '.join(f'{budget:,}' for budget in lost)} parameters.")
+    if len(seeds_of(shapes)) < 2:
         words.append(
             "One seed chose and scored the best shapes: their losses are too low by that choice. More seeds: --seeds 2."
         )
@@ -126,14 +138,19 @@ def _checked(shapes: Sequence[Shape], budget: int, forecast: Mapping[str, float]
     loss_S = np.array([1 - score for score in chosen.scores.values()])
     middle, half = float(loss_S.mean()), half_width(loss_S, 0.05)
     low, high = middle - half, middle + half
-    if forecast["low"] <= low and high <= forecast["high"]:
+    interval = "without an interval"
+    if forecast["low"] is not None:
+        interval = f"[{forecast['low']:.4f}, {forecast['high']:.4f}]"
+    if forecast["low"] is None:
+        verdict = "whether it held is not decided: so few trainings gave it no interval"
+    elif forecast["low"] <= low and high <= forecast["high"]:
         verdict = "the forecast held"
     elif high < forecast["low"] or low > forecast["high"]:
         verdict = "the forecast did not hold"
     else:
         verdict = "whether it held is not decided by so many seeds"
     words = [
-        f"Forecast for {budget:,} parameters: loss {forecast['loss']:.4f} [{forecast['low']:.4f}, {forecast['high']:.4f}]; its shape, trained "
+        f"Forecast for {budget:,} parameters: loss {forecast['loss']:.4f} {interval}; its shape, trained "
         f"with {len(loss_S)} seeds: {middle:.4f} ± {half:.4f} ({100 * math.log(middle / forecast['loss']):+.1f} %): {verdict}."
     ]
     for other in (shape for shape in shapes if shape is not chosen):

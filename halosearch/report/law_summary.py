@@ -39,16 +39,17 @@ def law_summary(
     law, data = choice.law, choice.used
     draws = bootstrap(data, law, DRAWS, seed)
     params, images = (
-        wanted or 2 * float(column.max()) if exponent in law.coefficients() else float(column.max())
+        wanted or (2 * float(column.max()) if exponent in law.coefficients() else float(column.max()))
         for wanted, column, exponent in zip(target, (data.params_R, data.images_R), ("alpha", "beta"), strict=True)
     )
-    loss, low, high = forecast(draws, law, params, images, len(data.loss_R))
+    runs = len(np.unique(data.runs_R))
+    loss, low, high = forecast(draws, law, params, images, runs)
     noise = noise_of(data)
     found: dict[str, Any] = {
         "left_out": choice.left_out,
         "sources": list(sources),
         "rows": len(data.loss_R),
-        "runs": len(np.unique(data.runs_R)),
+        "runs": runs,
         "sizes": sizes_of(data.params_R),
         "lengths": sizes_of(data.images_R),
         "form": law.form,
@@ -83,7 +84,8 @@ def _band(data: Losses, law: Law, draws: Sequence[Law]) -> list[list[float]]:
     """(parameters, 2.5 % and 97.5 % of the law) for the longest length, from the fits to drawn rows; no noise of one training is in it."""
     params = np.geomspace(data.params_R.min(), 2 * data.params_R.max(), BAND_POINTS)
     longest = float(data.images_R.max())
-    return [[float(n), *forecast(draws, law, float(n), longest, len(data.loss_R))[1:]] for n in params]
+    rows = [(float(n), *forecast(draws, law, float(n), longest, len(np.unique(data.runs_R)))[1:]) for n in params]
+    return [[n, low, high] for n, low, high in rows if low is not None and high is not None]
 
 
 def _answer(found: dict[str, Any]) -> list[str]:
@@ -94,7 +96,8 @@ def _answer(found: dict[str, Any]) -> list[str]:
         f"Fitted to {found['rows']} losses of {found['runs']} trainings ({len(found['sizes'])} sizes, {len(found['lengths'])} lengths) from "
         f"{', '.join(found['sources'])}; what is left deviates by {100 * found['residual']:.2f} %"
         + ("." if found["noise"] is None else f", equal budgets by {100 * found['noise']:.2f} %."),
-        f"Form chosen by what it misses on the largest budget, left out of the fit ({found['held_out']} losses): {forms}.",
+        f"Form chosen by what it misses on the largest budget, size and length, left out of the fit in turn ({found['held_out']} losses): "
+        f"{forms}.",
     ]
     if found["left_out"]:
         sentences.append(found["left_out"])
@@ -103,8 +106,17 @@ def _answer(found: dict[str, Any]) -> list[str]:
     ahead = found["forecast"]
     sentences.append(
         f"At {ahead['params']:,.0f} parameters and {ahead['images']:,.0f} images it expects a loss of {ahead['loss']:.4f} "
-        f"[{ahead['low']:.4f}, {ahead['high']:.4f}] (the law's own interval, without the noise of one training)."
+        + (
+            f"[{ahead['low']:.4f}, {ahead['high']:.4f}] (the law's own interval, without the noise of one training)."
+            if ahead["low"] is not None
+            else "without an interval."
+        )
     )
+    if found["runs"] <= len(found["coefficients"]):
+        sentences.append(
+            f"{found['runs']} trainings cannot hold a law of {len(found['coefficients'])} values: every interval is open by that alone. More "
+            "budgets or seeds."
+        )
     open_ends = [name for name, ends in found["intervals"].items() if None in ends.values()]
     decades = math.log10(found["sizes"][-1] / found["sizes"][0]) if "alpha" in found["coefficients"] else None
     if open_ends:

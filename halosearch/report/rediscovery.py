@@ -42,9 +42,12 @@ def _asked(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
     if member is None or all(trial["drawn_evenly"] for trial in done):  # refused, or not that far yet
         return {}
     best = max(done, key=lambda trial: (trial["score"], -trial["trial"]))
-    held_out = {final["trial"]: final["scores"] for final in summary["finals"]}
+    held_out = {
+        final["trial"]: dict(zip(final["repeats"], final["scores"], strict=True)) for final in summary["finals"]
+    }
     even = [trial for trial in done if trial["drawn_evenly"]]
-    scores = held_out.get(best["trial"], ())
+    scores = held_out.get(best["trial"], {})
+    members = dict(zip(member["held_out_repeats"], member["held_out_scores"], strict=True))
     near = lies_near(
         numeric_dials(parse_candidate(best["candidate"])),
         numeric_dials(parse_candidate(member["candidate"])),
@@ -52,7 +55,9 @@ def _asked(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
     )
     found = {
         "R1": member_is_good([trial["score"] for trial in even], member["score"]),
-        "R2": found_again(scores, member["held_out_scores"], None if noise is None else noise["sd"]),
+        "R2": found_again(
+            scores, members, None if noise is None else noise["sd"], summary["spec"]["preset"]["final_seeds"]
+        ),
         "R3": near,
     }
     return {name: {"verdict": each.verdict, "why": each.why} for name, each in found.items()}

@@ -40,7 +40,8 @@ def network_name(text: str) -> str:
 
 def _rival(row: Evaluation, rows: Sequence[Evaluation], noise: dict[str, Any] | None) -> dict[str, Any]:
     result, final = row.result, row.result.get("final", {})
-    again = [each.result for each in repeats(rows, RIVAL_HELD_OUT, row.trial)]
+    repeated = repeats(rows, RIVAL_HELD_OUT, row.trial)
+    again = [each.result for each in repeated]
     scores = [float(each["score"]) for each in again]
     mean, low, high = mean_with_interval(scores, noise) if scores else (None, None, None)
     return {
@@ -58,6 +59,7 @@ def _rival(row: Evaluation, rows: Sequence[Evaluation], noise: dict[str, Any] | 
         "accuracy": final.get("accuracy", {}),
         "seeds": len(scores),
         "held_out_scores": scores,
+        "held_out_repeats": [each.repeat for each in repeated],
         "held_out_images": again[0]["final"]["images"] if again else None,
         "held_out_score": mean,
         "held_out_low": low,

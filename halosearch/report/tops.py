@@ -87,9 +87,7 @@ def law_top(summary: Mapping[str, Any]) -> Top:
     if "E" in ends:
         cards.append(_card("what no size takes away", _held(values["E"], ends["E"]), f"E, 95 % {_ends(ends['E'])}"))
     target = f"at {amount(ahead['params'])} parameters and {ahead['images']:,.0f} images"
-    cards.append(
-        _card("It expects a loss of", f"{ahead['loss']:.4f}", f"[{ahead['low']:.4f}, {ahead['high']:.4f}] {target}")
-    )
+    cards.append(_card("It expects a loss of", f"{ahead['loss']:.4f}", f"{_range(ahead)} {target}"))
     if summary.get(
         "checked"
     ):  # a ladder's largest budget, trained after it was forecast; its first sentence is the verdict
@@ -230,6 +228,10 @@ def model_top(name: str, about: Mapping[str, Any]) -> Top:
             _card("It cost", duration(about["seconds"]), "steps and reading; scoring not counted"),
         ],
     }
+
+
+def _range(ahead: Mapping[str, Any]) -> str:
+    return "no interval," if ahead["low"] is None else f"[{ahead['low']:.4f}, {ahead['high']:.4f}]"
 
 
 def _card(label: str, value: str, note: str, term: str = "") -> Card:

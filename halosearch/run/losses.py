@@ -37,12 +37,17 @@ def read_losses(sources: Sequence[str], root: Path, *, cooled: bool) -> Read:
         UsageError: no such file or ladder, or a column is missing.
     """
     parts, own = [], True
+    paths = [Path(source).resolve() if Path(source).is_file() else source for source in sources]
+    twice = next((source for n, source in enumerate(sources) if paths[n] in paths[:n]), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is named twice: its rows would count double", "name it once")
     for source in sources:
         if Path(source).is_file():
             parts.append(_of_csv(Path(source)))
             own = own and cooled
         else:
             parts.append(_of_study(source, root))
+    parts = [part.assign(run=f"{n}:" + part["run"]) for n, part in enumerate(parts)] if len(parts) > 1 else parts
     table = pd.concat(parts, ignore_index=True)
     params, images, loss = (table[name].to_numpy(float) for name in COLUMNS)
     return Read(Losses(params, images, loss, table["run"].to_numpy(str)), tuple(Path(s).name for s in sources), own)
@@ -81,8 +86,18 @@ def _of_csv(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
                 "a positive number is needed",
             )
         table[name] = numbers
-    run = table["run"].astype(str) if "run" in table else pd.Series(range(len(table))).astype(str)
-    return table.assign(run=path.name + ":" + run)
+    rows = pd.Series(range(len(table)), index=table.index).astype(str)
+    if "run" not in table:
+        same = table.duplicated(list(columns))
+        if same.any():
+            line = int(same.to_numpy().argmax())
+            raise UsageError(
+                f"{path.name}: data row {line + 1} says the same as one before it, and would count as another training",
+                "remove it; or say in a column run which training every row is of",
+            )
+        return table.assign(run=path.name + ":" + rows)
+    named = table["run"].notna()
+    return table.assign(run=(path.name + ":" + table["run"].astype(str)).where(named, path.name + " row " + rows))
 
 
 def _of_study(name: str, root: Path) -> pd.DataFrame:

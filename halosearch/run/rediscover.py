@@ -15,9 +15,9 @@ from halosearch.spec.study import StudySpec, make_spec
 TOLERANCE, MACS_MARGIN = 0.02, 1.05
 SIZES_FROM = 3
 """Image sizes from so many steps below the member's are searched, up to the member's own."""
-DESIGN = {"trials": 60, "retests": 40}
-PRESET = {"uniform": 40, "retests": 40, "finalists": 1, "final_seeds": 5}
-"""Forty candidates drawn evenly and trained twice (R0), the best found and the member with five more seeds each."""
+DESIGN = {"trials": 64, "retests": 44}
+PRESET = {"uniform": 44, "retests": 44, "finalists": 1, "final_seeds": 5}
+"""Forty candidates drawn evenly and trained twice (R0) and a few more, for some may fail; the best found and the member with five more seeds each."""
 
 
 def members() -> dict[str, str]:

@@ -40,23 +40,39 @@ def test_a_member_is_good_if_few_even_draws_beat_it_and_bad_if_many_do():
     assert member_is_good(even[:5], 2.0).verdict == UNDECIDED  # five draws show nothing
 
 
+def by_seed(scores):
+    return dict(enumerate(np.asarray(scores, float).tolist(), 1))
+
+
 def test_what_is_found_is_found_again_better_worse_or_not_decided():
     rng = np.random.default_rng(0)
     member = 0.3 + 0.002 * rng.normal(size=5)
     for shift, verdict, word in ((0.0, PASSED, FOUND_AGAIN), (0.1, PASSED, IMPROVED), (-0.1, FAILED, SEARCH_FAILED)):
-        found = found_again((member + shift + 0.001 * rng.normal(size=5)).tolist(), member.tolist(), 0.01)
+        found = found_again(by_seed(member + shift + 0.001 * rng.normal(size=5)), by_seed(member), 0.01, 5)
         assert (found.verdict, word in found.why) == (verdict, True)
-    noisy = found_again((member + 0.05 * rng.normal(size=5)).tolist(), member.tolist(), 0.01)
+    noisy = found_again(by_seed(member + 0.05 * rng.normal(size=5)), by_seed(member), 0.01, 5)
     assert noisy.verdict == UNDECIDED
-    assert found_again([0.3, 0.3], [0.3, 0.3], 0.01).verdict == UNDECIDED
-    assert found_again([0.3] * 5, [0.3] * 5, None).verdict == UNDECIDED
+    assert found_again(by_seed([0.3, 0.3]), by_seed([0.3, 0.3]), 0.01, 5).verdict == UNDECIDED
+    assert found_again(by_seed([0.3] * 5), by_seed([0.3] * 5), None, 5).verdict == UNDECIDED
+
+
+def test_a_seed_that_failed_leaves_the_others_paired_and_nothing_decided():
+    member = np.random.default_rng(3).normal(0.3, 0.05, 5)
+    best = by_seed(member + 0.012)
+    assert found_again(best, by_seed(member), 0.001, 5).verdict == PASSED
+    del best[2]
+    found = found_again(best, by_seed(member), 0.001, 5)
+    assert found.verdict == UNDECIDED
+    assert "+0.012 [+0.012, +0.012], 4 seeds each" in found.why
+    assert "5 seeds were to decide" in found.why
+    assert found_again(best, by_seed(member), 0.001, 4).verdict == PASSED
 
 
 def test_of_equals_at_most_one_in_twenty_is_called_better_or_worse():
     rng, sd, wrong = np.random.default_rng(1), 0.014, 0
     for _ in range(2000):
         best, member = 0.3 + sd * rng.normal(size=(2, 5))
-        why = found_again(best.tolist(), member.tolist(), sd).why
+        why = found_again(by_seed(best), by_seed(member), sd, 5).why
         wrong += IMPROVED in why or SEARCH_FAILED in why
     assert wrong <= 0.05 * 2000
 

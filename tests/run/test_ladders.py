@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from halosearch.analysis.compound import STEP_TIME, Shape, best_by_budget, extrapolated, halves, slopes
+from halosearch.analysis.compound import STEP_TIME, Shape, best_by_budget, extrapolated, seeds_of, slopes
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.families.known import count, parse_candidate
 from halosearch.record.evaluation import ARM, COMPLETE, NETWORKS, STEP_TIMES
@@ -71,10 +71,10 @@ def test_the_best_shape_is_chosen_by_seeds_that_do_not_score_it(tmp_path):
     noise = rng.normal(size=(len(spec.experiment.arms), 5))
     rows = ended(spec, lambda params, images, seed, arm: 0.8 + 0.05 * noise[arm, seed])
     data = losses_of(spec, rows, "lad")
-    assert len(data.loss_R) == 4 * 2 * 2  # budgets, seeds that score, lengths
+    assert len(data.loss_R) == 4 * 4 * 2  # budgets, seeds, lengths
     assert abs(data.loss_R.mean() - 0.8) < 3 * 0.05 / math.sqrt(8)
     chosen = {run.rsplit("-", 1)[0] for run in data.runs_R}
-    assert len(chosen) == 4
+    assert len(chosen) > 4, "seeds do not agree on what is best"
 
 
 def shape(budget, dials, score, n=0):
@@ -105,7 +105,7 @@ def test_the_interval_of_a_slope_is_wide_where_seeds_do_not_agree_on_the_best():
     ]
     found = slopes(shapes, [])[0]
     assert found["high"] - found["low"] > 1.0
-    assert halves(shapes) == ([1, 3, 5], [2, 4, 6])
+    assert seeds_of(shapes) == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_published_members_scale_as_the_paper_s_table_says():
@@ -147,7 +147,7 @@ def test_a_check_adds_the_forecast_s_shape_and_others_and_says_whether_it_held(t
     said = check_of(checked, noisy, {64_000_000: {"loss": 0.70, "low": 0.68, "high": 0.72}})[0]
     assert "is not decided" in said, "noise is no success"
     assert forecasts_in({"forecast-64000000": {"loss": 0.7}, "pool": {}}) == {64_000_000: {"loss": 0.7}}
-    assert len(losses_of(checked, rows, "lad").loss_R) == 4 * 2 * 2  # what checks is not fitted
+    assert len(losses_of(checked, rows, "lad").loss_R) == 4 * 4 * 2  # what checks is not fitted
 
 
 def test_shapes_are_timed_and_scale_on_step_time_too(tmp_path):

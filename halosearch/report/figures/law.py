@@ -45,7 +45,7 @@ def draw_losses(found: dict[str, Any]) -> Any:
         go.Scatter(
             x=[ahead["params"]], y=[ahead["loss"]], mode="markers", name=f"forecast, {short_number(ahead['images'])} images",
             marker={"color": FRONT, "symbol": "star", "size": 13},
-            error_y={
+            error_y=None if ahead["low"] is None else {
                 "type": "data", "symmetric": False, "array": [ahead["high"] - ahead["loss"]],
                 "arrayminus": [ahead["loss"] - ahead["low"]], "color": FRONT,
             },
@@ -55,7 +55,10 @@ def draw_losses(found: dict[str, Any]) -> Any:
     return styled(
         figure,
         log_axis("parameters", min(row[0] for row in found["points"]), ahead["params"]),
-        log_axis("loss", *reach([*(row[2] for row in found["points"]), ahead["low"], ahead["high"]])),
+        log_axis(
+            "loss",
+            *reach([*(row[2] for row in found["points"]), *(ahead[end] or ahead["loss"] for end in ("low", "high"))]),
+        ),
     )
 
 
