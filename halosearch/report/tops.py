@@ -112,10 +112,12 @@ def _held(value: float, ends: Mapping[str, Any]) -> str:
 def _law_sentence(summary: Mapping[str, Any]) -> str:
     named = {"params and images": "parameters and images both", "params": "parameters", "images": "images"}
     if summary["form"] not in named:
-        return "Neither parameters nor images say more of the largest budget's loss than a constant does."
+        return "Neither parameters nor images say more of losses that were left out than a constant does."
     free = [name for name, ends in summary["intervals"].items() if None in (ends["low"], ends["high"])]
-    loose = f" These losses do not hold {', '.join(free)} from both sides: no slope is to be quoted." if free else ""
-    return f"Of {len(summary['missed'])} forms, one with {named[summary['form']]} misses the largest budget, left out of the fit, by least.{loose}"
+    slopes = [name for name in free if name != "E"]
+    loose = f" These losses do not hold {', '.join(free)} from both sides" if free else ""
+    loose += (": no slope is to be quoted." if slopes else ".") if free else ""
+    return f"Of {len(summary['missed'])} forms, one with {named[summary['form']]} says best what was left out of the fit.{loose}"
 
 
 def _ends(ends: Mapping[str, Any]) -> str:
