@@ -74,7 +74,7 @@ def test_the_first_screen_is_the_summary_s_and_nothing_is_cut_asked_for_or_inacc
 def test_a_law_s_card_does_not_quote_what_its_interval_leaves_open(tmp_path):
     top, _ = study("ladder", tmp_path)
     assert "not held" in [card["value"] for card in top["cards"]]
-    assert "no slope is to be quoted" in top["sentence"]
+    assert "do not hold E from both sides." in top["sentence"], "its slope is held"
     assert top["cards"][-1]["value"] == "the forecast did not hold"
 
 
