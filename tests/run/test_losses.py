@@ -54,7 +54,7 @@ def test_a_fit_forecasts_what_is_asked_for(tmp_path, monkeypatch):
     ]
     done = here("fit", table(tmp_path / "l.csv", rows), "--params", "128M", cwd=tmp_path, monkeypatch=monkeypatch)
     assert done.returncode == 0, done.stderr
-    assert "At 128,000,000 parameters" in done.stdout
+    assert "at 128 M parameters" in done.stdout
 
 
 @pytest.mark.parametrize(
