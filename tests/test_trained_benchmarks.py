@@ -78,9 +78,15 @@ def test_a_detector_learns_a_batch(pictures):
 
 
 def test_a_torn_line_of_results_is_done_again(tmp_path):
-    (tmp_path / "detection.jsonl").write_text('{"arm": "conv", "seed": 0}\n{"arm": "conv", "se')
-    assert detection.kept_rows(tmp_path / "detection.jsonl") == [{"arm": "conv", "seed": 0}]
-    assert detection.kept_rows(tmp_path / "nothing.jsonl") == []
+    path = tmp_path / "detection.jsonl"
+    rows = [{"arm": arm, "seed": 0, "images": 64, "held_out": 8} for arm in ("conv", "window 4")]
+    assert detection.kept_rows(path) == []
+    detection.append(path, rows[0])
+    with path.open("a") as file:
+        file.write('{"arm": "window 4", "se')  # killed while it was written
+    assert detection.kept_rows(path) == rows[:1]
+    detection.append(path, rows[1])
+    assert detection.kept_rows(path) == rows, "what comes behind a torn line is not lost"
 
 
 @pytest.mark.slow
