@@ -206,6 +206,7 @@ def test_equal_budgets_hold_out_the_largest_networks():
     assert choose_law(data).held_out == 4  # and the longest trainings, which are of the smallest
 
 
+@pytest.mark.slow
 def test_rows_of_a_run_that_vary_together_do_not_make_an_interval_narrow():
     """Runs share 1 % of noise over four lengths, and have little of their own: the interval of alpha still holds."""
     held = 0
