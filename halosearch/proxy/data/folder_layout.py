@@ -139,12 +139,16 @@ def _walk(root: Path, tops: dict[str, Path]) -> Found:
     by_name: dict[tuple[str, str], list[str]] = {}
     marks: dict[str, tuple[int, int]] = {}
     starts = {name: "" if folder == root else f"{folder.name}/" for name, folder in tops.items()}
+    before, top, name, hidden = "/", None, "", False  # of the folder that the last file was in: most are in the same
     for path, about in _files(str(root), "", left):
-        top = next((name for name, start in starts.items() if path.startswith(start)), None)
-        name, inner, file = path[len(starts[top]) :].partition("/") if top is not None else ("", "", "")
-        if path.startswith(".") or "/." in path:
+        folder, _, file = path.rpartition("/")
+        if folder != before:
+            before, hidden = folder, folder.startswith(".") or "/." in folder
+            top = next((each for each, start in starts.items() if f"{folder}/".startswith(start)), None)
+            name = "" if top is None else folder[len(starts[top]) :].partition("/")[0]
+        if hidden or file.startswith("."):
             left.append((path, "hidden"))
-        elif top is None or not inner:  # a class folder, and a file in it
+        elif top is None or not name:  # a class folder, and a file in it
             left.append((path, "not inside a class folder"))
         elif file[file.rfind(".") :].lower() not in SUFFIXES:
             left.append((path, "not an image file by its name"))
