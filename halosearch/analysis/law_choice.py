@@ -25,7 +25,7 @@ class Choice:
 
     Held out in turn are the largest budget, the largest size and the longest length (`held_out`: losses in all).
 
-    `used`: the rows that were fitted. Of what has too few sizes for an exponent only the largest is fitted, and `left_out` says so.
+    `used`: the rows that were fitted. Of what has too few sizes for an exponent only one is fitted, and `left_out` says so.
     """
 
     law: Law

@@ -89,7 +89,7 @@ class ModelTrainer:
                 raise EnvironmentFault(
                     f"a process that reads pictures ended: {error}", "the same line goes on; or with --loader-workers 0"
                 ) from error
-            if not error.scoring:
+            if not error.scoring and self.world.size == 1:  # several save together, and the others are not here
                 running.save(progress)
             raise StoppedError from error
         return progress, running.kept()
