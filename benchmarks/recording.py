@@ -32,10 +32,10 @@ def module():
 
 
 def without_folder(words):
-    """Arguments but for where the page goes, which is a path of somebody's machine."""
+    """Arguments but for where the page goes and where other code lies, which are paths of somebody's machine."""
     kept = list(words)
-    if "--folder" in kept:
-        at = kept.index("--folder")
+    for option in {"--folder", "--code"} & set(kept):
+        at = kept.index(option)
         del kept[at : at + 2]
     return kept
 
