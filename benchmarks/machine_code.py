@@ -111,8 +111,10 @@ def turns(launch):
     ]
     tiles = sum(math.ceil(each / v["BN"]) for each in slots)
     heads_and_images = launch.grid[0] // len(slots) * launch.grid[2]
-    if launch.name == "backward_keys_kernel":  # a tile of keys goes over the queries
-        return programs, tiles * heads_and_images * math.ceil(v["SIDE"] ** 2 / v["BM"])
+    if (
+        launch.name == "backward_keys_kernel"
+    ):  # a tile of keys goes over the queries; a program without keys ends at once
+        return tiles * heads_and_images, tiles * heads_and_images * math.ceil(v["SIDE"] ** 2 / v["BM"])
     return programs, tiles * heads_and_images * launch.grid[1]
 
 

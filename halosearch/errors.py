@@ -52,3 +52,14 @@ class NothingUsableError(HalosearchError):
     """The study ran, and no trial gave a usable result."""
 
     exit_code = 7
+
+
+def missing_package(error: ImportError) -> EnvironmentFault | None:
+    """What is said of a package of others that cannot be imported; None where the name is one of our own, which is a bug."""
+    package = (error.name or "").partition(".")[0]
+    if package in {"", "halosearch"}:
+        return None
+    return EnvironmentFault(
+        f"the package {package} cannot be imported: {error}",
+        "run python -m pip install -e . again in halosearch's folder and this environment: it installs what is missing",
+    )

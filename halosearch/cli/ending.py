@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from halosearch.errors import HalosearchError
+from halosearch.errors import HalosearchError, missing_package
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -33,15 +33,23 @@ def run_app(app: typer.Typer, arguments: list[str]) -> None:
     except Exception as error:  # the last resort: a bug of ours is one sentence too
         if "--debug" in words:
             raise
-        if isinstance(error, OSError) and error.errno:
-            _end(*_of_the_system(error), 4)
-        _end(
-            f"this is a bug in halosearch: {type(error).__name__}: {error}",
-            "run it again with --debug before the command and report it",
-            1,
-        )
+        _end(*_last_words(error))
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _last_words(error: Exception) -> tuple[str, str, int]:
+    """What is said of an error that nobody expected: a file's, a missing package's, or our own."""
+    if isinstance(error, OSError) and error.errno:
+        return *_of_the_system(error), 4
+    fault = missing_package(error) if isinstance(error, ImportError) else None
+    if fault is not None:
+        return fault.sentence, fault.hint, fault.exit_code
+    return (
+        f"this is a bug in halosearch: {type(error).__name__}: {error}",
+        "run it again with --debug before the command and report it",
+        1,
+    )
 
 
 def _of_the_system(error: OSError) -> tuple[str, str]:

@@ -32,6 +32,20 @@ def test_help_answers_without_importing_anything_heavy():
         assert command in done.stdout
 
 
+@pytest.mark.parametrize("package", ["pydantic", "torch"])
+def test_a_package_that_is_missing_is_named_and_no_bug(package):
+    """One is needed before the command line can be read, the other when a network is built."""
+    code = (
+        f"import sys\nsys.modules['{package}'] = None\nsys.argv = ['halosearch', 'time', 'h1']\n"
+        "import halosearch.__main__ as command\ncommand.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"error: the package {package} cannot be imported")
+    assert "pip install" in second
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys\nfrom halosearch.cli.main import main\n"

@@ -268,6 +268,26 @@ def test_faked_tensors_leave_nothing_behind_that_real_ones_stumble_over():
         assert run(inputs, 4, 1, 1, backend).isfinite().all()
 
 
+def test_more_blocks_than_a_launch_may_have_are_attended_in_parts(monkeypatch):
+    inputs = make(13, 11, 3, 1, 1)
+    whole = run(inputs, 3, 1, 1, "sdpa")
+    grads = torch.autograd.grad(whole.square().sum(), inputs)
+    parts = []
+    plain = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(q, *others, **more):
+        parts.append(q.shape[0] * q.shape[1])
+        return plain(q, *others, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    monkeypatch.setattr(sdpa, "MOST_BLOCKS", 7)
+    again = run(inputs, 3, 1, 1, "sdpa")
+    for one, other in zip((whole, *grads), (again, *torch.autograd.grad(again.square().sum(), inputs)), strict=True):
+        assert relative_error(one, other) < 1e-12
+    assert max(parts) <= 7
+    assert sum(parts) >= 2 * 20 * HEADS  # images x blocks x heads
+
+
 def test_an_autocast_around_the_operator_does_not_round_its_float32():
     inputs = make(9, 9, 4, 1, 1, torch.float32)
     exact = run(inputs, 4, 1, 1, "tiled")

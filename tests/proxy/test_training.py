@@ -3,10 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from halosearch.families.halonet.network import Bottleneck, HaloNet
 from halosearch.families.halonet.notation import parse_candidate
 from halosearch.families.halonet.twin import twin_of
+from halosearch.proxy import scoring, stepping, training, zero_cost
 from halosearch.proxy.data.dataset import TRAIN, Batch, DataReport, Factor
 from halosearch.proxy.data.dense_scenes import DenseScenes
 from halosearch.proxy.data.scenes import Scenes
@@ -53,6 +55,31 @@ def test_a_training_stopped_at_any_step_resumes_to_the_same_bits(data, tmp_path)
         resumed = Trainer(JOB, data, CPU, path).run()
         assert [s.cross_entropy for s in resumed.scores] == [s.cross_entropy for s in whole.scores], steps
         assert resumed.curve == whole.curve
+
+
+def test_training_scoring_and_untrained_scores_all_run_in_one_precision(data, monkeypatch):
+    """On a GPU bfloat16 from end to end: kernels of float32 would be compiled beside, without tensor cores."""
+    seen = []
+
+    def lowered(device):
+        seen.append(device)
+        return torch.autocast("cpu", torch.bfloat16)
+
+    for module in (training, stepping, scoring, zero_cost):
+        monkeypatch.setattr(module, "autocast", lowered)
+    plain, types = nn.Linear.forward, []
+
+    def watched(layer, x):
+        types.append(plain(layer, x).dtype)
+        return plain(layer, x)
+
+    monkeypatch.setattr(nn.Linear, "forward", watched)
+    Trainer(TrainingJob(TWIN, JOB.recipe, (16,), 0, 16), data, CPU).run()
+    assert set(types) == {torch.bfloat16}
+    types.clear()
+    zero_cost_scores(TWIN, data, 0, 8, CPU)
+    assert set(types) == {torch.bfloat16, torch.float64}  # synflow's products leave every other type
+    assert set(seen) == {CPU}
 
 
 def test_a_rung_scores_what_training_to_that_rung_alone_scores(data):
