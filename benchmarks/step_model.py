@@ -183,7 +183,7 @@ def as_on_cuda(places, ledger):
         modules.append(norm_kernels)
         put(norm.Norm, "_is_fused", lambda self, *_: self.training)
         put(network, "split", lambda whole, widths: fused.Split.apply(whole, tuple(widths)))
-        direct = lambda inputs, shape: fused.Direct.apply(shape, *inputs)  # noqa: E731
+        direct = lambda inputs, shape: fused.Direct.apply([*shape, 1], *inputs)  # noqa: E731
         put(halo_attention, "BACKENDS", dict.fromkeys(halo_attention.BACKENDS, direct))
     else:
         from halosearch.halonet import attention

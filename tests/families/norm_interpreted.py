@@ -87,7 +87,9 @@ def projection(stride):
             q = whole[:, ::2, ::2, :keys]
         tables = tuple(w[1:])
         out = (
-            fused.Direct.apply(shape, q, k, v, *tables) if ours else halo_attention(q, k, v, tables, shape, "reference")
+            fused.Direct.apply([*shape, 1], q, k, v, *tables)
+            if ours
+            else halo_attention(q, k, v, tables, shape, "reference")
         )
         g = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
         return torch.autograd.grad(out, w, g)
@@ -101,6 +103,7 @@ def projection(stride):
 
 if __name__ == "__main__":
     np.seterr(all="ignore")
+    fused.is_tiled = lambda device: False  # the interpreter runs Triton's kernels on a CPU
     if len(sys.argv) > 1:
         mutate(sys.argv[1], sys.argv[2])
     found = [worst_error(*case) for case in CASES]

@@ -268,6 +268,18 @@ def test_faked_tensors_leave_nothing_behind_that_real_ones_stumble_over():
         assert run(inputs, 4, 1, 1, backend).isfinite().all()
 
 
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_operator_and_the_kernels_without_it_give_the_same_bits(geometry):
+    inputs = make(*geometry, torch.float32)
+    direct = run(inputs, *geometry[2:], "tiled")
+    with FlopCounterMode(display=False) as counter:  # whatever watches operators is shown one
+        registered = run(inputs, *geometry[2:], "tiled")
+        grads = torch.autograd.grad(registered.square().sum(), inputs)
+    assert counter.get_total_flops() > 0
+    assert torch.equal(direct, registered)
+    assert all(map(torch.equal, torch.autograd.grad(direct.square().sum(), inputs), grads))
+
+
 def test_more_blocks_than_a_launch_may_have_are_attended_in_parts(monkeypatch):
     inputs = make(13, 11, 3, 1, 1)
     whole = run(inputs, 3, 1, 1, "sdpa")
