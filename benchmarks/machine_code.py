@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import triton  # noqa: TID253  # the benchmark is about it
-from triton.backends.compiler import GPUTarget  # noqa: TID253
-from triton.compiler import ASTSource  # noqa: TID253
 
 TYPES = {torch.bfloat16: "*bf16", torch.float32: "*fp32"}
 
@@ -56,6 +53,10 @@ def specialised(launch):
 
 def machine_code(launch):
     """Compiled for sm_90, disassembled, and its instructions counted."""
+    import triton  # Triton is optional
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
     signature, constants, attributes, options = specialised(launch)
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True, **options})

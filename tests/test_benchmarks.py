@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import dials, fuzz_images, gpu_study, paper, trained
+from benchmarks import dials, fuzz_images, gpu_study, machine_code, paper, step_model, trained, twin_training
 from benchmarks.gpu_page import page_of
 from benchmarks.recording import device_name, lines_of
 from halosearch.proxy.data.folder import FolderLimits, open_folder
@@ -114,6 +115,67 @@ def test_the_pages_of_a_gpu_are_what_their_lines_say():
         assert page_of(lines, raw.name) == page.read_text()
         assert lines[0]["stage"] == "provenance"
         assert lines[0]["commit"] in page.read_text()
+
+
+def test_pages_of_the_model_of_a_step_and_of_twins_say_what_their_numbers_say():
+    results = ROOT / "benchmarks" / "results"
+    lines = json.loads((results / "step-model-cpu.json").read_text())["lines"]
+    assert (ROOT / "benchmarks/step-model-cpu.md").read_text().startswith(step_model.page_of(lines, results))
+    twins = json.loads((results / "twin-training-cpu.json").read_text())
+    page = (ROOT / "benchmarks/twin-training-cpu.md").read_text()
+    assert page.startswith(twin_training.page_of(twins["seconds"], twins["asked"]))
+    said = (ROOT / "docs/gpu.md").read_text()
+    for model in ("h1", "h4"):
+        before, now = (line for line in lines if line["model"] == model)
+        assert f"{sum(before['bytes'].values()) / 1e9:.1f} → {sum(now['bytes'].values()) / 1e9:.1f} GB" in said
+        assert f"{before['launches']:,} → {now['launches']:,}" in said
+
+
+def test_instructions_of_a_loop_are_told_from_the_others():
+    """Two nested jumps back are one loop; what stands behind the last jump to itself is padding."""
+    code = ["S2R R1, SR_TID.X", "IADD3 R2, R1, 0x1, RZ", "LDG.E R3, [R2]", "@P1 BRA 0x20", "FADD R4, R4, R3"]
+    code += ["@!P0 BRA 0x10", "EXIT", "BRA 0x70", "NOP"]
+    text = "\n".join(f"        /*{16 * at:04x}*/                   {line} ;" for at, line in enumerate(code))
+    found = machine_code.instructions(text)
+    assert (found.loop, found.others, found.loops) == (5, 2, 1)
+
+
+@pytest.mark.parametrize("grid", [True, False])
+def test_turns_of_loops_are_those_of_a_walk_over_the_windows(grid):
+    height, width, block, halo, keys, images, heads, tiles = 13, 9, 4, 2, 16, 3, 2, 2
+    sizes = {"H": height, "W": width, "B": block, "HALO": halo, "SIDE": 4, "WP": 8, "GRID": grid, "BN": keys, "BM": 8}
+    blocks = [(y, x) for y in range(0, height, block) for x in range(0, width, block)]
+    expected = 0
+    for y, x in blocks:
+        rows = [row for row in range(y - halo, y + block + halo) if 0 <= row < height]
+        columns = [column for column in range(x - halo, x + block + halo) if 0 <= column < width]
+        expected += len(range(0, len(rows) * (8 if grid else len(columns)), keys))
+
+    def launch(name):
+        shape = len(blocks) * heads, tiles, images
+        return step_model.Launch(SimpleNamespace(params=[]), name, shape, (), sizes)
+
+    assert machine_code.turns(launch("forward_kernel")) == (
+        len(blocks) * heads * tiles * images,
+        expected * heads * tiles * images,
+    )
+    assert machine_code.turns(launch("backward_keys_kernel")) == (
+        expected * heads * images,
+        2 * expected * heads * images,
+    )
+
+
+def test_bytes_and_launches_of_a_small_step_are_those_counted_by_hand():
+    x = torch.empty(4, 8, device="meta")
+    with step_model.Ledger() as ledger:
+        y = x.t() @ x  # a view is free
+        y += y.new_ones(8)
+        torch._foreach_add_([y, y], 1.0)
+    assert ledger.launches == {"mm": 1, "new_ones": 1, "add_": 1, "_foreach_add_": 1}
+    assert ledger.bytes["mm"] == 4 * (32 + 32 + 64)
+    assert ledger.bytes["add_"] == 4 * (64 + 8 + 64)
+    assert ledger.bytes["_foreach_add_"] == 4 * 4 * 64
+    assert step_model.bytes_of(torch.empty(3, 1, device="meta").expand(3, 100)) == 12
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("triton")
+from benchmarks import step_model
 from benchmarks.offline_kernels import SHARED_LIMIT
 
 HERE = Path(__file__).parent
@@ -87,3 +88,16 @@ def test_compiled_no_kernel_spills_or_exceeds_shared_memory(capability, names):
     assert {row["kernel"] for row in rows} == {"forward", "backward", "queries", "keys"}
     limit = SHARED_LIMIT[str(capability)]
     assert [row for row in rows if row["spilled_bytes"] > SPILL[capability] or row["shared_bytes"] > limit] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "measured"), [("h1", 1183), ("h4", 1382)])
+def test_the_model_of_a_step_launches_nearly_what_a_gpu_did(name, measured):
+    """An H100 by its profiler (results/gpu-h100.jsonl), whose convolutions and sums launch more than one kernel now and then."""
+    ledger = step_model.counted(step_model.places_here(), name)
+    assert 0.9 < sum(ledger.launches.values()) / measured <= 1.0
+    kernels = {launch.name for launch in ledger.launched}
+    assert {"forward_kernel", "fold_kernel", "apply_kernel"} <= kernels
+    assert not [
+        each for each in ledger.launches if each.startswith(("silu", "native_batch_norm", "cat"))
+    ]  # they are fused

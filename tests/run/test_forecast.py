@@ -1,5 +1,10 @@
 """What a study would cost, from speeds given by hand."""
 
+import json
+import statistics
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -8,6 +13,8 @@ from halosearch.run import forecast as module
 from halosearch.run.begin import Request, resolve
 from halosearch.run.forecast import forecast, images_shown
 from halosearch.search.design import price_of
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +66,35 @@ def test_a_probe_trains_as_a_trial_does(study, monkeypatch):
     assert seen == [(spec.preset.batch, spec.preset.learning_rate, config.image_size, True)]
     assert speed > 0
     assert begin >= 0
+
+
+def test_a_gpu_s_hour_from_the_speeds_that_one_had_is_what_the_docs_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=141e9))
+    rows = json.loads((ROOT / "benchmarks/results/study-h200.json").read_text())["rows"]
+    rates = sorted(row["images_per_s"] for row in rows)
+    said = {"budget": {"params": 20_000_000}, "name": "by-hand", "preset": {"name": "gpu-1h"}, "workers": 1}
+    spec, *_ = resolve(Request(None, tmp_path, said, print), lambda name: "cuda")
+    speeds = iter([rates[-1], statistics.median(rates), rates[0]])
+
+    def probe(_, config, device):
+        assert device.type == "cuda"
+        return {
+            "candidate": str(config),
+            "step_time_s": {},
+            "twin_images_per_s": next(speeds),
+            "begin_s": 1.5,
+            "timing_s": 26.0,
+        }
+
+    found = forecast(spec, pool_of(spec), probe)
+    parts, whole = found["parts"], [round(seconds / 60) for seconds in found["study_seconds"]]
+    trainings, beginnings, timings = (
+        [round(seconds / 60) for seconds in parts[f"{name}_s"]] for name in ("trainings", "beginnings", "timings")
+    )
+    median = round((123 * found["probes"][1]["trial_s"] + parts["timings_s"][0]) / 60)
+    said = (ROOT / "docs/gpu.md").read_text()
+    assert (
+        f"trainings {trainings[0]} to {trainings[1]} minutes, beginnings {beginnings[0]}, timings {timings[0]}; "
+        in said
+    )
+    assert f"**together {whole[0]} to {whole[1]} minutes**, {median} at the median speed" in said
