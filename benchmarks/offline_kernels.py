@@ -1,9 +1,10 @@
-"""Do the attention kernels compile for GPUs that are not here, and would they fit? Needs no GPU.
+"""Do the kernels of attention and norms compile for GPUs that are not here, and would they fit? Needs no GPU.
 
     python -m benchmarks.offline_kernels [--targets 80 86 89 90 100 120 gfx942] [--models h0 ... h7] [--candidates 200] [--lines]
 
-Compiles what the layers of H0-H7, and of random candidates of four budgets with their twins, would launch in bfloat16, every distinct
-kernel once for a target, and reads registers, spilled bytes and shared memory from the binary. Lines are appended to
+Compiles what the attention layers of H0-H7, and of random candidates of four budgets with their twins, would launch in bfloat16, and the
+norms of maps of any width with what may follow them, every distinct kernel once for a target, and reads registers, spilled bytes and
+shared memory from the binary. Lines are appended to
 results/offline-kernels-cpu.jsonl; what stands there is not compiled again. `--lines`: print the lines and write nothing.
 
 The claim to fail: every kernel compiles everywhere, and takes no more shared memory than a block of that GPU may have.
@@ -11,6 +12,7 @@ The claim to fail: every kernel compiles everywhere, and takes no more shared me
 
 import argparse
 import hashlib
+import itertools
 import json
 import re
 import subprocess
@@ -24,14 +26,19 @@ import triton  # noqa: TID253  # the benchmark is about it
 from triton.backends.compiler import GPUTarget  # noqa: TID253
 from triton.compiler import ASTSource  # noqa: TID253
 
+from benchmarks.machine_code import specialised
 from benchmarks.recording import HERE, lines_of, provenance, table, write
+from benchmarks.step_model import MODULES, Launch, Ledger, as_on_cuda
 from halosearch.cost.candidate_pool import Limits, candidate_pool
+from halosearch.families import norm, norm_kernels
 from halosearch.families.halonet.attention import triton_kernels, triton_launch, triton_pieces
 from halosearch.families.halonet.attention.triton_launch import Problem
 from halosearch.families.halonet.config import CONV
 from halosearch.families.halonet.published import FAMILY
 from halosearch.families.halonet.space import HaloNetSpace, config_from_dials
 from halosearch.families.known import twin_of
+from halosearch.families.layers import RELU, SILU
+from halosearch.families.norm import CODES, FusedNorm, Norm
 
 KERNELS = {
     "forward": triton_kernels.forward_kernel,
@@ -65,6 +72,8 @@ GPUS = {
 BUDGETS = (4_000_000, 8_000_000, 20_000_000, 60_000_000)
 SIZES = (64, 96, 128, 160, 192, 224, 256, 288, 320, 384)
 TWIN = 0.25
+NORM_WIDTHS = (24, 64, 200, 512)
+"""Channels of maps: every width of a tile, whole ones and padded ones."""
 
 
 def problems(config):
@@ -108,6 +117,35 @@ def wanted(models, candidates):
     return found
 
 
+def norms(widths):
+    """Distinct kernels of norms by a name: a launch of each, recorded on meta tensors."""
+    ledger, found = Ledger(), {}
+    with as_on_cuda(MODULES["families"], ledger):
+        for channels in widths:
+            for act, join in itertools.product((None, SILU, RELU), (False, True)):
+                layer = Norm(channels).to("meta")
+                x, shortcut = (
+                    torch.empty(64, channels, 8, 8, dtype=torch.bfloat16, device="meta").contiguous(
+                        memory_format=torch.channels_last
+                    )
+                    for _ in range(2)
+                )
+                x.requires_grad_()
+                tensors = x, shortcut.requires_grad_() if join else None, layer.weight, layer.bias
+                FusedNorm.apply(layer, 1.0, CODES[act], *tensors).sum().backward()
+    for launch in ledger.launched:
+        _, constants, attributes, _ = specialised(launch)
+        found.setdefault(f"{launch.name} {tuple(sorted(constants.items()))} {len(attributes)} aligned", launch)
+    return found
+
+
+def compiled_launch(launch, target):
+    """What `compiled` gives, of a recorded launch."""
+    signature, constants, attributes, options = specialised(launch)
+    source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
+    return _built(source, target, {**options, "enable_fp_fusion": True})
+
+
 def compiled(kernel, problem, target):
     """Registers of a thread, spilled bytes, shared memory; of AMD's binaries shared memory only."""
     function, tile = KERNELS[kernel], triton_launch.tiling(problem, kernel)
@@ -125,7 +163,10 @@ def compiled(kernel, problem, target):
     ] + [name for name, size in (("D", problem.channels), ("DV", problem.values)) if size % 16 == 0]
     attrs = {(function.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned}
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attrs)
-    options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
+    return _built(source, target, {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True})
+
+
+def _built(source, target, options):
     amd = target.startswith("gfx")
     where = GPUTarget("hip", target, 64) if amd else GPUTarget("cuda", int(target), 32)
     made = triton.compile(source, target=where, options=options)
@@ -147,16 +188,26 @@ def _usage(binary):
 def code_of_kernels():
     """Twelve digits of Triton's version and the kernels' source: numbers of other code are not gone on with."""
     digest = hashlib.sha256(triton.__version__.encode())
-    for module in (triton_kernels, triton_pieces, triton_launch):
+    for module in (triton_kernels, triton_pieces, triton_launch, norm_kernels, norm):
         digest.update(Path(module.__file__).read_bytes())
     return digest.hexdigest()[:12]
 
 
-def line_of(name, kernel, problem, target):
+def line_of(name, wanted, target):
     """One kernel for one target; an error where it does not compile."""
-    where = {"target": target, "name": name, "kernel": kernel, "channels": problem.channels, "values": problem.values}
+    if isinstance(wanted, Launch):
+        where = {"target": target, "name": name, "kernel": wanted.name}
+    else:
+        kernel, problem = wanted
+        where = {
+            "target": target,
+            "name": name,
+            "kernel": kernel,
+            "channels": problem.channels,
+            "values": problem.values,
+        }
     try:
-        return where | compiled(kernel, problem, target)
+        return where | (compiled_launch(wanted, target) if isinstance(wanted, Launch) else compiled(*wanted, target))
     except Exception as error:  # noqa: BLE001  # a kernel that does not compile is what is asked
         return where | {"error": f"{type(error).__name__}: {error}"[-300:]}
 
@@ -182,7 +233,7 @@ def page_of(lines, asked):
         )
     return "\n\n".join(
         [
-            "# The attention kernels compiled for other GPUs",
+            "# The kernels of attention and norms compiled for GPUs that are not here",
             f"Distinct kernels of {asked}. Compiled in bfloat16 by Triton {triton.__version__}, run on none of these.",
             f"**Every kernel compiles and fits: {'held' if held else 'failed'}.**",
             table(["target", "kernels", "do not compile", "most shared memory", "over it", "spill registers"], rows),
@@ -195,10 +246,14 @@ def main():
     parser.add_argument("--targets", nargs="*", default=list(GPUS), choices=list(GPUS))
     parser.add_argument("--models", nargs="*", default=list(FAMILY))
     parser.add_argument("--candidates", type=int, default=200)
+    parser.add_argument("--widths", nargs="*", type=int, default=list(NORM_WIDTHS), help="channels of the norms' maps")
     parser.add_argument("--lines", action="store_true")
     parser.add_argument("--folder", type=Path, default=HERE, help="where the page and results/ go")
     arguments = parser.parse_args()
-    where, kernels = provenance(torch.device("cpu")), wanted(arguments.models, arguments.candidates)
+    where, kernels = (
+        provenance(torch.device("cpu")),
+        norms(arguments.widths) | wanted(arguments.models, arguments.candidates),
+    )
     file = arguments.folder / "results/offline-kernels-cpu.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     code = code_of_kernels()
@@ -206,10 +261,10 @@ def main():
     lines = [line for line in kept if line["code"] == code and line["name"] in kernels]
     known = {(line["target"], line["name"]) for line in lines}
     for target in arguments.targets:
-        for name, (kernel, problem) in kernels.items():
+        for name, each in kernels.items():
             if (target, name) in known:
                 continue
-            line = line_of(name, kernel, problem, target) | {"code": code}
+            line = line_of(name, each, target) | {"code": code}
             lines.append(line)
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
@@ -217,7 +272,10 @@ def main():
                 with file.open("a") as out:
                     out.write(json.dumps(line) + "\n")
     if not arguments.lines:
-        asked = f"{', '.join(arguments.models)} and of {arguments.candidates} random candidates with their twins"
+        asked = (
+            f"{', '.join(arguments.models)}, of {arguments.candidates} random candidates with their twins, "
+            f"and of norms of {len(arguments.widths)} widths"
+        )
         write(
             "offline-kernels",
             torch.device("cpu"),
