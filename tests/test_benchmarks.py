@@ -63,6 +63,7 @@ def test_the_interval_of_a_mean_covers_it_nineteen_times_of_twenty_at_five_value
     assert 0.935 <= np.mean(inside) <= 0.965
 
 
+@pytest.mark.slow
 def test_no_damaged_image_ends_a_run_or_is_read_otherwise(tmp_path):
     """A few of the fuzz run's files; its page has 30,000."""
     command = [
@@ -221,6 +222,7 @@ def test_the_first_minutes_run_where_there_is_no_gpu_and_go_on_where_they_were_c
     assert "Batch norm" in (tmp_path / "gpu-cpu.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_of_the_proxy_says_what_the_committed_records_say(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.proxy", *STUDIES, "--folder", str(tmp_path)],

@@ -213,10 +213,12 @@ def forecast(
     return middle, math.exp(centre - widen * (centre - low)), math.exp(centre + widen * (high - centre))
 
 
-def cost_with(data: Losses, law: Law, log_e: float, alpha: float) -> float:
-    """The least Huber cost with E and alpha given."""
+def fitted_with(
+    data: Losses, law: Law, log_e: float, alpha: float, start_V: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """Values and Huber cost of the best fit with E and alpha given. `start_V`: a neighbour's values, else the law's own."""
     terms, target = _terms_of(data, law)
-    values = np.array(law.values)
+    values = np.array(law.values if start_V is None else start_V)
     place = 1 + len(terms.used)
     values[0], values[place] = log_e, alpha
-    return polish(terms, values, target, law.delta, (0, place))[1]
+    return polish(terms, values, target, law.delta, (0, place))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from halosearch.analysis.scaling_law import Law, Losses, cost_with, limit_of
+from halosearch.analysis.scaling_law import Law, Losses, fitted_with, limit_of
 
 POINTS = 25
 
@@ -25,10 +25,11 @@ def joint_region(data: Losses, law: Law) -> dict[str, Any] | None:
     limit = limit_of(data, law, 2)
     if limit is None or limit <= law.cost:
         return None
-    share = np.array(
-        [
-            [(cost_with(data, law, math.log(max(e, 1e-9)), a) - law.cost) / (limit - law.cost) for a in exponents]
-            for e in levels
-        ]
-    )
+    costs, first = np.empty((POINTS, POINTS)), None
+    for i, level in enumerate(levels):
+        values = first
+        for j, alpha in enumerate(exponents):  # from the neighbour's fit it is near
+            values, costs[i, j] = fitted_with(data, law, math.log(max(level, 1e-9)), alpha, values)
+            first = values if j == 0 else first
+    share = (costs - law.cost) / (limit - law.cost)
     return {"E": levels.tolist(), "alpha": exponents.tolist(), "share": share.tolist()}

@@ -107,6 +107,7 @@ def cells(rng, exponent, sd, budgets=(4e6, 8e6, 16e6, 32e6)):
     return found
 
 
+@pytest.mark.slow
 def test_cells_that_scale_as_the_members_pass_r4_and_others_do_not():
     rng = np.random.default_rng(2)
     alike = sum(scales_alike(cells(rng, 0.5, 0.01))[0].verdict == PASSED for _ in range(40))

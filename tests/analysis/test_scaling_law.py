@@ -54,7 +54,8 @@ def test_the_published_points_of_chinchilla_give_what_their_authors_print():
         assert ends.low < printed[name] < ends.high
 
 
-@pytest.mark.parametrize("draws", [pytest.param(40, id="40"), pytest.param(200, id="200", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("draws", [pytest.param(40, id="40"), pytest.param(200, id="200", marks=pytest.mark.long)])
 def test_intervals_hold_the_true_exponents_in_95_of_100_laws(draws):
     """Noise of 1 %, 40 losses; within the error of so many draws."""
     held = dict.fromkeys(TRUE, 0)
@@ -70,7 +71,8 @@ def test_intervals_hold_the_true_exponents_in_95_of_100_laws(draws):
         assert 0.93 <= sum(held.values()) / (3 * draws) <= 0.97 + error
 
 
-@pytest.mark.parametrize("draws", [pytest.param(12, id="12"), pytest.param(100, id="100", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("draws", [pytest.param(12, id="12"), pytest.param(100, id="100", marks=pytest.mark.long)])
 def test_the_forecast_s_interval_holds_the_true_loss_of_twice_the_largest_budget(draws):
     held, params, images = 0, 2 * SIZES[-1], 2 * LENGTHS[-1]
     for seed in range(draws):
@@ -81,6 +83,7 @@ def test_the_forecast_s_interval_holds_the_true_loss_of_twice_the_largest_budget
     assert held / draws >= 0.95 - 2.5 * math.sqrt(0.95 * 0.05 / draws)
 
 
+@pytest.mark.slow
 def test_runs_are_drawn_whole():
     """Rows of a run share their noise: an interval that took them for independent would be half as wide."""
     rng = np.random.default_rng(3)
@@ -117,6 +120,7 @@ def test_the_form_is_the_one_that_says_best_what_it_has_not_seen():
     assert choose_law(still).missed["nothing"] <= min(choose_law(still).missed.values()) + 0.005
 
 
+@pytest.mark.slow
 def test_e_and_alpha_of_one_decade_are_held_together_only():
     """The region is a valley: alpha may be anything between ends several times apart, if E follows."""
     data = drawn(np.random.default_rng(5), 0.01, sizes=(5e6, 1e7, 2e7, 4e7))
@@ -221,6 +225,7 @@ def test_rows_of_a_run_that_vary_together_do_not_make_an_interval_narrow():
     assert held >= 40 * 0.95 - 2.5 * math.sqrt(40 * 0.95 * 0.05)
 
 
+@pytest.mark.slow
 def test_an_interval_whose_fits_from_one_side_end_in_a_worse_optimum_is_found_all_the_same():
     """Losses of one length at which the profile's search once met two ends on the same side of its limit; and others like them."""
     sizes = np.geomspace(4e6, 128e6, 6)

@@ -34,7 +34,11 @@ def test_a_law_without_noise_is_found_and_its_best_value_is_that_of_a_fine_grid(
 
 
 @pytest.mark.parametrize(
-    "draws", [pytest.param(30, id="30"), pytest.param(200, id="200", marks=[pytest.mark.slow, pytest.mark.long])]
+    "draws",
+    [
+        pytest.param(30, id="30", marks=pytest.mark.slow),
+        pytest.param(200, id="200", marks=[pytest.mark.slow, pytest.mark.long]),
+    ],
 )
 def test_intervals_of_the_exponent_hold_it_in_95_of_100_laws(draws):
     held = decided = 0
@@ -64,6 +68,7 @@ def test_a_loss_without_a_minimum_in_the_dial_holds_no_exponent(kind, seed):
     assert not law.decided
 
 
+@pytest.mark.slow
 def test_lengths_of_one_run_do_not_make_the_interval_narrow():
     """Rows of a run share most of their noise; the interval holds in 95 of 100."""
     held = 0

@@ -42,6 +42,7 @@ def test_the_audit_of_an_exact_device_finds_no_error_and_every_trial_is_predicte
     assert found["kendall_tau"] > 0.97
 
 
+@pytest.mark.slow
 def test_a_trial_does_not_help_to_predict_itself():
     trials, _ = recorded(24, 5)
     before = audit(timed_trials(trials, SETTING))["predicted"]["7"]

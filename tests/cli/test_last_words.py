@@ -37,6 +37,7 @@ def test_verbose_says_every_sentence(study):
     assert said.getvalue().splitlines()[:-1] == study["answer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper-window", "paper-hybrids", "own-activations", "ladder"])
 def test_so_do_experiments_and_ladders(name, tmp_path):
     from dataclasses import replace

@@ -41,6 +41,7 @@ def locked(tmp_path):
             path.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_study_that_cannot_be_written_can_be_read_and_its_report_goes_elsewhere(locked, tmp_path, monkeypatch):
     study = locked / "studies" / "x"
     for words in (("status", study), ("frontier", study), ("export", study)):
@@ -53,6 +54,7 @@ def test_a_study_that_cannot_be_written_can_be_read_and_its_report_goes_elsewher
     assert error_of(here("study", study, cwd=tmp_path, monkeypatch=monkeypatch))
 
 
+@pytest.mark.slow
 def test_reading_a_study_imports_no_torch():
     study = str(EXAMPLE)
     lines = [

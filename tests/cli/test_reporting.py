@@ -82,6 +82,7 @@ def test_export_is_the_table_of_the_page_in_three_formats(place, monkeypatch):
     assert rows["seeds"].max() == 2
 
 
+@pytest.mark.slow
 def test_figures_for_print_are_whole_files_with_their_numbers(place, monkeypatch):
     done = here("report", "one", "--figures", "svg,pdf", cwd=place, monkeypatch=monkeypatch)
     assert done.returncode == 0
@@ -169,6 +170,7 @@ def test_the_shell_completes_commands_and_studies(place, typed, offered):
     assert set(done.stdout.split()) == offered, done.stderr
 
 
+@pytest.mark.slow
 def test_the_site_has_a_row_and_a_page_for_every_study_and_says_which_cannot_be_read(place, monkeypatch, tmp_path):
     for name in ("one", "two"):
         shutil.copytree(place / "studies" / name, tmp_path / "studies" / name)

@@ -30,6 +30,7 @@ def test_a_closed_stream_is_as_if_it_went_nowhere(closed, tmp_path):
     assert shell(f"{COMMAND} show h1 {closed}").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_full_device_and_a_reader_that_leaves(tmp_path):
     full = shell(f"{COMMAND} show h1 > /dev/full")
     assert (full.returncode, "disk is full" in full.stderr) == (4, True)
@@ -42,6 +43,7 @@ def test_a_folder_named_as_output_is_a_sentence(tmp_path):
     assert (done.returncode, f"{tmp_path} is a folder" in done.stderr) == (4, True)
 
 
+@pytest.mark.slow
 def test_what_is_no_file_is_written_to_and_a_link_is_followed(tmp_path):
     pipe, got = tmp_path / "pipe", []
     os.mkfifo(pipe)

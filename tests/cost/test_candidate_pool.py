@@ -96,6 +96,7 @@ def test_an_empty_cell_names_the_nearest_feasible_budgets():
         candidate_pool(HaloNetSpace(), Limits(500_000_000))
 
 
+@pytest.mark.slow
 def test_a_million_rows_are_counted_in_under_three_seconds_of_one_core():
     rows = candidate_pool(HaloNetSpace(), Limits(20_000_000, 0.02)).iloc[:1_000_000]
     assert len(rows) == 1_000_000

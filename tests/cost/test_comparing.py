@@ -85,6 +85,7 @@ def test_names_of_timm_are_told_apart_and_its_absence_is_one_sentence(monkeypatc
         subjects.timm_subject("timm:resnet50")
 
 
+@pytest.mark.slow
 def test_throttled_rounds_stay_in_the_samples_and_leave_the_median(monkeypatch):
     from halosearch.cost import timing
 

@@ -64,6 +64,7 @@ def test_a_law_of_the_terms_is_found_exactly_from_exact_times():
     assert one.ratio[0] == pytest.approx(predicted["ratio"][3])
 
 
+@pytest.mark.slow
 def test_intervals_hold_about_as_often_as_they_say():
     hits = []
     for seed in range(5):

@@ -68,6 +68,7 @@ def test_memory_is_what_live_tensors_take_and_the_same_again_in_one_process():
     assert peaks[0] > 3 * 4 * count(config).params  # weights, gradients, momentum
 
 
+@pytest.mark.slow
 def test_a_model_takes_longer_than_itself_at_a_fifth_of_the_size():
     small, big = parse_candidate(TINY), parse_candidate(TINY.replace("s=32", "s=160"))
     times = measure({"small": small, "big": big}, TimingPlan(4, 5, anchor_size=32), torch.device("cpu"))
@@ -93,6 +94,7 @@ def test_the_anchor_is_a_resnet50_of_squeeze_and_excite():
     assert set(anchor_config(224).stage_kinds) == {"conv"}
 
 
+@pytest.mark.slow
 def test_where_steps_can_be_captured_the_devices_own_is_what_is_timed_and_the_users_stands_beside_it(monkeypatch):
     """Replays of a pretended graph do nothing: their time is not the user's, and one that cannot be captured leaves none."""
     from halosearch.cost import timing

@@ -78,6 +78,7 @@ def test_no_strided_one_by_one_convolution_is_built():
         ]
 
 
+@pytest.mark.slow
 def test_channel_counts_that_once_crashed_train_in_a_process_of_their_own():
     code = (
         "import torch;from halosearch.families.halonet.network import HaloNet;from halosearch.families.halonet.twin import twin_of;"

@@ -31,6 +31,7 @@ def interpreted(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_outputs_gradients_and_running_statistics_are_those_of_torch():
     pytest.importorskip("triton")
     found = interpreted()

@@ -100,6 +100,7 @@ def test_noise_grows_with_the_image_size_and_is_not_shared(data):
     assert abs(deviation[64] / 255 - EASY.noise) < 0.002
 
 
+@pytest.mark.slow
 def test_scenes_made_for_a_gpu_are_those_made_for_a_cpu():
     """On one device bit by bit, in any split, order and chunk; what a GPU draws otherwise is measured by benchmarks.gpu."""
     here, there = DenseScenes("scenes-easy-2", 3, 24), DeviceScenes("scenes-easy-2", 3, 24, "cpu")

@@ -1,6 +1,7 @@
 """How steps are taken: what is put back is what was there, and looking later changes nothing."""
 
 import numpy as np
+import pytest
 import torch
 
 from halosearch.families.known import parse_candidate, twin_of
@@ -49,6 +50,7 @@ def test_every_group_has_its_own_rate():
     assert all(group["lr"] == 0.25 * group["rate"] for group in running.optimizer.param_groups)
 
 
+@pytest.mark.slow
 def test_losses_that_are_looked_at_later_are_the_same(monkeypatch):
     data = Scenes("scenes-easy-1", 0, 64)
     once = Trainer(JOB, data, CPU).run()

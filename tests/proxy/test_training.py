@@ -46,6 +46,7 @@ def stopping_after(steps):
     return should_stop
 
 
+@pytest.mark.slow
 def test_a_training_stopped_at_any_step_resumes_to_the_same_bits(data, tmp_path):
     whole = Trainer(JOB, data, CPU).run()
     for steps in (1, 3, 4, 5, 7):
@@ -246,6 +247,7 @@ def described():
     return DenseScenes("scenes-easy-2", 0, 64)
 
 
+@pytest.mark.slow
 def test_dense_targets_are_trained_scored_and_resumed_to_the_same_bits(described, tmp_path):
     whole = Trainer(DENSE_JOB, described, CPU).run()
     assert len(whole.final.parts) == len(described.factors) + len(described.dense)

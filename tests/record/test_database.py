@@ -138,6 +138,7 @@ def test_a_second_driver_is_refused_and_a_killed_one_frees_the_study_at_once(ser
         pytest.fail("the lock of a killed driver was not freed")
 
 
+@pytest.mark.slow
 @needs_postgres
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"

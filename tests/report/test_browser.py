@@ -24,7 +24,7 @@ from halosearch.report.trial_rows import flat_table
 from tests.report.browser import Opened as Tab
 from tests.report.browser import chromium, needs_chromium
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = [needs_chromium, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028'\"`${alert(3)}"
 
 

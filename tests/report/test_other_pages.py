@@ -14,7 +14,7 @@ from halosearch.report.tops import rediscovery_top, top_of
 from tests.report.browser import Opened as Tab
 from tests.report.browser import chromium, needs_chromium
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = [needs_chromium, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 ROOT = Path(__file__).parents[2]
 
 

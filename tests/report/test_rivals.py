@@ -119,6 +119,7 @@ def test_a_rival_is_a_row_of_the_table_and_a_point_of_the_front_but_no_candidate
     assert NAME in json.dumps(summary["rivals"])
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.xdist_group("browser")
 def test_the_page_shows_a_rival_on_every_axis_and_counts_it_as_no_trial(tmp_path):

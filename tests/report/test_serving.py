@@ -54,6 +54,7 @@ def lines_until(trials):
     raise AssertionError(found)
 
 
+@pytest.mark.slow
 def test_only_this_machine_under_its_own_name_is_answered_and_nothing_is_written(tmp_path):
     begun(tmp_path, 400)
     with served(tmp_path) as port:
@@ -75,6 +76,7 @@ def test_the_page_on_disk_asks_nobody():
     assert live.count("connect-src 'self'") == page.count("connect-src 'self'") + 1
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.xdist_group("browser")
 def test_a_page_that_follows_keeps_selection_pins_scroll_and_open_sections(tmp_path):

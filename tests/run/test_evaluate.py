@@ -76,6 +76,7 @@ def test_any_other_error_is_not_taken_for_memory(tmp_path):
         evaluated(Exhausting(1, RuntimeError("shape mismatch")), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("timed", "kind", "measures"),
     [
@@ -94,6 +95,7 @@ def test_a_step_is_timed_with_its_training_or_alone_or_not_at_all(timed, kind, m
     assert found["state"] == "complete"
 
 
+@pytest.mark.slow
 def test_a_step_time_alone_trains_nothing(tmp_path):
     request = DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path)
     settings = Settings(request, Recipe(), (16,), 0.125, TimingPlan(2, 2), "cpu", 1, tmp_path, timed="front")

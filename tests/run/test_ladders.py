@@ -36,6 +36,7 @@ def ended(spec, loss):
     return rows
 
 
+@pytest.mark.slow
 def test_shapes_lie_within_their_budgets_and_are_all_different(tmp_path):
     spec = ladder(tmp_path)
     arms = spec.experiment.arms
@@ -150,6 +151,7 @@ def test_a_check_adds_the_forecast_s_shape_and_others_and_says_whether_it_held(t
     assert len(losses_of(checked, rows, "lad").loss_R) == 4 * 4 * 2  # what checks is not fitted
 
 
+@pytest.mark.slow
 def test_shapes_are_timed_and_scale_on_step_time_too(tmp_path):
     """A dial that goes as the square root of the step time, on budgets that the step time does not follow."""
     spec = ladder(tmp_path)

@@ -100,6 +100,7 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
+@pytest.mark.slow
 def test_a_job_that_hangs_is_ended_and_its_place_is_free(tmp_path):
     workers = LocalWorkers(1, make, "hello", tmp_path, Limits(seconds=6.0))
     try:

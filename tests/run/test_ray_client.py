@@ -124,6 +124,7 @@ def test_a_bridge_that_never_says_a_word_is_built_again(build, monkeypatch):
     assert "broke" in said[0]
 
 
+@pytest.mark.slow
 def test_a_bridge_that_does_not_listen_is_ended_with_all_that_it_started(build, tmp_path):
     bridge, _ = build(bridges.deaf)
     bridge.submit(row())

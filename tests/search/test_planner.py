@@ -50,6 +50,7 @@ def alone(kind, fails=(), time_front=False, rivals=()):
     return play(design_of(*kind, time_front=time_front, rivals=rivals), fails=fails)[0]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from(KINDS),

@@ -73,6 +73,7 @@ def test_tensors_and_card_are_quick_and_give_the_same_network(tmp_path, monkeypa
     assert (config["candidate"], config["num_classes"]) == (HYBRID, 3)
 
 
+@pytest.mark.slow
 def test_an_export_into_the_model_s_own_folder_and_over_another_model_s_is_that_of_this_one(tmp_path, monkeypatch):
     pytest.importorskip("safetensors")
     network = trained(tmp_path / "models" / "m", HYBRID)

@@ -158,6 +158,7 @@ def test_frozen_stages_keep_weights_and_statistics(data, tmp_path):
             assert not torch.equal(each, before[name]), name
 
 
+@pytest.mark.slow
 def test_mixing_and_randaugment_are_repeated_by_readers_beside_and_after_a_stop(data, tmp_path):
     if not is_there("torchvision"):
         pytest.skip("needs torchvision")
