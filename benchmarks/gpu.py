@@ -22,7 +22,7 @@ from benchmarks import gpu_kernels, gpu_training
 from benchmarks import gpu_stages as stages
 from benchmarks.gpu_page import page_of
 from benchmarks.gpu_world import World
-from benchmarks.recording import HERE, device_name, provenance
+from benchmarks.recording import HERE, device_name, lines_of, provenance
 from halosearch.cost.devices import resolve_device
 
 MODELS = [
@@ -66,7 +66,7 @@ def planned(small):
 
 def known_lines(path, where):
     """Lines of an earlier, cut-off call of the same commit on the same device; another's are begun anew."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = lines_of(path)
     same = ("device", "torch", "commit", "triton")
     begun = next((line for line in lines if line["stage"] == "provenance"), None)
     fits = begun is not None and all(begun.get(key) == where.get(key) for key in same)

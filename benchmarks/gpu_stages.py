@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.gpu_kernels import BATCH, separate_norm, tiles_set
-from benchmarks.gpu_world import subject_named, top
+from benchmarks.gpu_world import on_device, subject_named, top
 from halosearch.cost.intervals import interval
 from halosearch.cost.peaks import measure_peaks
 from halosearch.cost.steps import build_stepper, captured, compiling, seconds_per_step
@@ -58,7 +58,7 @@ def step(world, name, *, compiled=False):
                 torch.cuda.synchronize()
             averages = profile.key_averages()
             found["launches"] = sum(each.count for each in averages if "LaunchKernel" in each.key)
-            found["kernels_us"] = top({each.key: each.self_device_time_total for each in averages if each.self_device_time_total}, 20)  # fmt: skip
+            found["kernels_us"] = top({each.key: each.self_device_time_total for each in averages if on_device(each)}, 20)  # fmt: skip
     return found
 
 

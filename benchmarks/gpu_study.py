@@ -38,7 +38,8 @@ BEGINS = (0, 60)
 def watched(file):
     """The GPU's utilisation into a file, while something runs."""
     with file.open("w") as out:
-        watch = subprocess.Popen(["nvidia-smi", QUERY, "--format=csv", "-lms", "500"], stdout=out)
+        which = f"--id={torch.cuda.get_device_properties(0).uuid}"  # of several, the one that is studied on
+        watch = subprocess.Popen(["nvidia-smi", which, QUERY, "--format=csv", "-lms", "500"], stdout=out)
         try:
             yield
         finally:
@@ -64,7 +65,9 @@ def busy_after(file, begin):
     with file.open() as source:
         rows = list(csv.reader(source))[1:]
     samples = [
-        (datetime.strptime(row[0].strip(), "%Y/%m/%d %H:%M:%S.%f"), float(row[1].split()[0])) for row in rows if row
+        (datetime.strptime(row[0].strip(), "%Y/%m/%d %H:%M:%S.%f"), float(row[1].split()[0]))
+        for row in rows
+        if len(row) > 1 and row[1].split()[0].isdigit()  # a slice of a GPU says [N/A]
     ]
     shares = [share for at, share in samples if begin <= (at - samples[0][0]).total_seconds()]
     return float(np.mean(shares)) / 100 if shares else None

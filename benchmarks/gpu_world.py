@@ -1,5 +1,6 @@
 """What the stages of `benchmarks.gpu` share: the device, the clock, the profiler."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
@@ -57,7 +58,14 @@ def kernels_us(run, times=5):
     return {each.key: each.self_device_time_total / times for each in profile.key_averages()}
 
 
+def on_device(event):
+    """Whether a row of a profile is a kernel (and not the operator that launched it)."""
+    return event.self_device_time_total > 0 and event.device_type != torch.autograd.DeviceType.CPU
+
+
 def top(kernels, count=14):
-    """The largest, by the beginnings of their names."""
-    ordered = sorted(kernels.items(), key=lambda pair: -pair[1])[:count]
-    return {name[:60]: round(us) for name, us in ordered}
+    """The largest, by the beginnings of their names, equal ones together."""
+    found = Counter()
+    for name, us in kernels.items():
+        found[name[:60]] += us
+    return {name: round(us) for name, us in found.most_common(count)}

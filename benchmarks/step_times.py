@@ -9,7 +9,7 @@ import argparse
 
 from benchmarks.recording import HERE, provenance, table, write
 from halosearch.cost.comparing import compare
-from halosearch.cost.devices import is_out_of_memory, resolve_device
+from halosearch.cost.devices import resolve_device
 from halosearch.cost.peaks import measure_peaks
 from halosearch.cost.roofline import Setting, floor_s
 from halosearch.cost.subjects import is_timm, subject_of, timm_subject
@@ -18,6 +18,7 @@ from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.counts import dials_of
 from halosearch.families.halonet.published import FAMILY
 from halosearch.families.known import parse_candidate
+from halosearch.gpu_faults import is_out_of_memory
 
 PAIRS = {f"h{i}": f"efficientnet-b{i}" for i in range(8)}
 ON_A_CPU = [

@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import dials, fuzz_images, gpu_study, machine_code, paper, step_model, trained, twin_training
+from benchmarks import (
+    dials,
+    fuzz_images,
+    gpu,
+    gpu_study,
+    gpu_world,
+    machine_code,
+    paper,
+    step_model,
+    trained,
+    twin_training,
+)
 from benchmarks.gpu_page import page_of
 from benchmarks.recording import device_name, lines_of
 from halosearch.proxy.data.folder import FolderLimits, open_folder
@@ -177,6 +188,22 @@ def test_bytes_and_launches_of_a_small_step_are_those_counted_by_hand():
     assert ledger.bytes["add_"] == 4 * (64 + 8 + 64)
     assert ledger.bytes["_foreach_add_"] == 4 * 4 * 64
     assert step_model.bytes_of(torch.empty(3, 1, device="meta").expand(3, 100)) == 12
+
+
+def test_a_gpu_page_goes_on_after_a_line_that_was_cut_off_and_a_slice_s_use_is_not_known(tmp_path):
+    where = {"device": "a", "torch": "b", "commit": "c", "triton": "d"}
+    (tmp_path / "gpu.jsonl").write_text(json.dumps({"stage": "provenance", **where}) + '\n{"stage": "st')
+    assert [line["stage"] for line in gpu.known_lines(tmp_path / "gpu.jsonl", where)] == ["provenance"]
+    rows = ["timestamp, utilization.gpu [%]", "2026/11/26 10:00:00.000, 50 %", "2026/11/26 10:00:01.000, [N/A]"]
+    (tmp_path / "use.csv").write_text("\n".join(rows))
+    assert gpu_study.busy_after(tmp_path / "use.csv", 0) == 0.5
+    (tmp_path / "use.csv").write_text("\n".join((rows[0], rows[2])))
+    assert gpu_study.busy_after(tmp_path / "use.csv", 0) is None
+
+
+def test_kernels_whose_long_names_begin_alike_are_summed():
+    begin = "void at::native::vectorized_elementwise_kernel<4, at::native"
+    assert gpu_world.top({begin + "::a": 5.0, begin + "::b": 2.0, "mine": 6.0}) == {begin: 7, "mine": 6}
 
 
 @pytest.mark.parametrize(

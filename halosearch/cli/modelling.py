@@ -128,7 +128,9 @@ def train_model_of(options: ModelOptions) -> None:
     world = world_here()
     name = options.device
     if world.size > 1 and resolve_device(name).type == "cuda":
-        name = f"cuda:{world.local_rank}"  # a GPU for each process
+        import torch
+
+        name = f"cuda:{world.local_rank % torch.cuda.device_count()}"  # its own; each may be shown one only
     device = resolve_device(name)
     control = Control(deadline=None if seconds is None else time.monotonic() + seconds)
     received = catch_signals(control, say)

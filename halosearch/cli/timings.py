@@ -84,13 +84,14 @@ def time_candidates(options: TimeOptions) -> None:
 
     from halosearch.cost.devices import resolve_device, within_memory
     from halosearch.cost.peaks import measure_peaks
+    from halosearch.run.engines.gpus import alone
 
     device = resolve_device(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)  # as a study's workers do
     measurements, comparisons = [], []
-    with within_memory(device):
+    with within_memory(device), alone(device):
         peaks = measure_peaks(device)
         for training in (False, True) if options.train is None else (options.train,):
             say(

@@ -10,11 +10,11 @@ import numpy as np
 import psutil
 import torch
 
-from halosearch.cost.devices import is_out_of_memory
 from halosearch.cost.intervals import ENOUGH, Measured, interval
 from halosearch.cost.steps import build_stepper, compiling, seconds_per_step
 from halosearch.cost.subjects import Subject
 from halosearch.cost.timing import StepTime
+from halosearch.gpu_faults import is_out_of_memory
 
 MEMORY_SHARE = 0.85
 LARGEST_BATCH = 1024

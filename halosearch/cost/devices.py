@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +14,14 @@ import torch
 from halosearch import __version__
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.attention.halo_attention import chosen_backend
+from halosearch.families.norm import norm_backend
 from halosearch.families.triton_probe import triton_is_there
+from halosearch.gpu_faults import is_out_of_memory
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 OWN_CONTEXT_BYTES = 2**30
 """What a process's own CUDA context and kernels take beside its tensors, at most about."""
 LEAST_CAPABILITY = (8, 0)
 """Ampere: before it bfloat16 has no tensor cores and is emulated."""
-CAPTURING = ("capturing", "during capture", "StreamCapture")
-"""What a graph cannot hold is refused without harm."""
-BROKEN = ("CUDA error", "illegal memory access", "device-side assert", "unspecified launch failure", "ECC error")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -32,7 +31,7 @@ def resolve_device(name: str) -> torch.device:
         EnvironmentFault: CUDA was asked for and is not there, or the name is unknown.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _best_device()
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -53,6 +52,17 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise EnvironmentFault(f"device {name!r} is not supported", "--device cpu, or cuda")
     return device
+
+
+def _best_device() -> torch.device:
+    """A GPU where there is one that can be used, else the CPU; a GPU that is passed over is named."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if torch.cuda.get_device_capability() < LEAST_CAPABILITY:
+        what = torch.cuda.get_device_name()
+        warnings.warn(f"{what} computes bfloat16 by emulation only and is not used: this runs on the CPU", stacklevel=3)
+        return torch.device("cpu")
+    return torch.device("cuda")
 
 
 def cpu_name() -> str:
@@ -83,6 +93,7 @@ def fingerprint(device: torch.device) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),
             "precision": "bfloat16 autocast",
             "triton": triton_version(),
+            "norms": norm_backend(device),
         }
     return base | {"device": f"CPU, {cpu_name()}", "threads": torch.get_num_threads(), "precision": "float32"}
 
@@ -96,29 +107,12 @@ def triton_version() -> str | None:
     return str(triton.__version__)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, by CUDA's own exception or the words of the CPU allocator."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
-
-
 def memory_of_others(device: torch.device) -> float:
     """Share of a GPU's memory that other processes hold; 0 on a CPU."""
     if device.type != "cuda":
         return 0.0
     free, total = torch.cuda.mem_get_info(device)
     return max(0.0, (total - free - torch.cuda.memory_reserved(device) - OWN_CONTEXT_BYTES) / total)
-
-
-def is_broken(error: BaseException) -> bool:
-    """Whether an error leaves the process's CUDA context unusable: every later call there would fail, whatever it computes."""
-    if is_out_of_memory(error) or any(words in str(error) for words in CAPTURING):
-        return False
-    sticky = getattr(torch, "AcceleratorError", None)
-    return (sticky is not None and isinstance(error, sticky)) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in BROKEN)
-    )
 
 
 @contextmanager

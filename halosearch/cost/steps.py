@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from halosearch.cost.devices import is_broken, is_out_of_memory
 from halosearch.cost.subjects import CLASSES, Subject
+from halosearch.gpu_faults import is_broken, is_out_of_memory
 
 BATCHES = 4
 """Random batches in turn, so that no step reads what the last one left in a cache; never zeros."""
@@ -112,15 +112,15 @@ def can_capture(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def captured(stepper: Stepper, device: torch.device) -> tuple[Callable[[], None] | None, str]:
+def captured(stepper: Stepper, device: torch.device, pool: Any = None) -> tuple[Callable[[], None] | None, str]:
     """The step as a CUDA graph on one static batch, into which the next batch is copied before every replay.
 
-    Returns: the replay, or None with the reason.
+    `pool`: of memory, for graphs that are never replayed at once. Returns: the replay, or None with the reason.
     """
     if device.type != "cuda":
         return None, "the host's clock"
     batches, turn, static = stepper.batches, 0, stepper.batches[0].clone()
-    replayed, how = graph_of(lambda: stepper.step(static), device)
+    replayed, how = graph_of(lambda: stepper.step(static), device, pool)
     if replayed is None:
         return None, how
 
@@ -133,16 +133,18 @@ def captured(stepper: Stepper, device: torch.device) -> tuple[Callable[[], None]
     return replay, how
 
 
-def graph_of(run: Callable[[], None], device: torch.device) -> tuple[Callable[[], None] | None, str]:
+def graph_of(run: Callable[[], None], device: torch.device, pool: Any = None) -> tuple[Callable[[], None] | None, str]:
     """What a function launches, as a CUDA graph to replay; None with the reason where it cannot be captured."""
     try:
-        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
+        here, aside = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+        aside.wait_stream(here)  # what is read there may still be written here
+        with torch.cuda.device(device), torch.cuda.stream(aside):
             for _ in range(CAPTURE_WARMUP):
                 run()
             torch.cuda.synchronize(device)
             torch.cuda.empty_cache()  # the graph's own memory comes beside what eager steps left
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, pool=pool):
                 run()
     except RuntimeError as error:
         if is_broken(error) or is_out_of_memory(error):

@@ -181,10 +181,11 @@ class _Steps:
         """Capture, where that is asked for and can be."""
         if not plan.graph:
             return cls(anchor.run, {name: each.run for name, each in steppers.items()}, USER, "not asked for")
-        first, how = captured(anchor, device)
+        pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None  # replays take turns: one peak for all
+        first, how = captured(anchor, device, pool)
         replays = dict[str, Callable[[], None]]()
         for name, each in steppers.items():
-            replay, how = captured(each, device) if first is not None else (None, how)
+            replay, how = captured(each, device, pool) if first is not None else (None, how)
             if first is None or replay is None:
                 return cls(anchor.run, {name: each.run for name, each in steppers.items()}, USER, how)
             replays[name] = replay

@@ -68,6 +68,11 @@ class Norm(nn.BatchNorm2d):
         return out
 
 
+def norm_backend(device: torch.device) -> str:
+    """Whose kernels norms in training are on a device: "triton" or "torch"."""
+    return "triton" if device.type == "cuda" and kernels_run(NORM, device, _probe_error) else "torch"
+
+
 def activated(x: Tensor, act: str | None) -> Tensor:
     """Not in place: autograd keeps the input, and would clone it first."""
     if act is None:
@@ -107,17 +112,20 @@ class FusedNorm(torch.autograd.Function):
     def forward(ctx: Any, norm: Norm, scale: float, act: int, *tensors: Any) -> Tensor:
         """Keeps the map (and the shortcut), and two numbers for a channel. `tensors`: map, shortcut or None, gain, offset."""
         x, shortcut, weight, bias = tensors
-        mean, rstd = _moments(x, norm)
+        with torch.cuda.device_of(x):  # Triton launches on the current device
+            mean, rstd = _moments(x, norm)
+            out = _applied(x, shortcut, (mean, rstd, weight, bias), scale, act)
         ctx.scale, ctx.act = scale, act
         ctx.save_for_backward(x, shortcut, weight, bias, mean, rstd)
-        return _applied(x, shortcut, (mean, rstd, weight, bias), scale, act)
+        return out
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the map, the shortcut, the gain and the offset."""
         x, shortcut, weight, bias, mean, rstd = ctx.saved_tensors
         g = g.contiguous(memory_format=torch.channels_last)
-        return (None, None, None, *_gradients((g, x, shortcut), (mean, rstd, weight, bias), ctx.scale, ctx.act))
+        with torch.cuda.device_of(x):
+            return (None, None, None, *_gradients((g, x, shortcut), (mean, rstd, weight, bias), ctx.scale, ctx.act))
 
 
 def _moments(x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:

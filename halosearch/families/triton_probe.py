@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import torch
 
+from halosearch.gpu_faults import is_broken, is_out_of_memory
+
 MOST_ERROR = 0.05
 """Relative error of a small case in bfloat16 that right kernels stay far below."""
 _PROBED: dict[tuple[str, str], str] = {}
@@ -39,8 +41,8 @@ def _reason(device: torch.device, error_of: Callable[[torch.device], float]) -> 
         with torch.inference_mode(mode=False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
             error = error_of(device)
     except Exception as fault:
-        if "CUDA error" in str(fault):  # the context is broken, which is another matter
-            raise
+        if is_out_of_memory(fault) or is_broken(fault):
+            raise  # memory of others, or a broken context: neither says anything of the kernels
         said = (str(fault).strip().splitlines() or [""])[-1]
         return f"Triton's cannot be used here ({type(fault).__name__}: {said})"
     return "" if error < MOST_ERROR else f"Triton's are wrong here (relative error {error:.2g})"

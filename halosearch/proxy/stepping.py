@@ -5,12 +5,14 @@ A twin's step is hundreds of small kernels, which a GPU runs faster than Python 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from halosearch.gpu_faults import is_broken, is_out_of_memory
 from halosearch.proxy.data.dataset import Batch, Dataset
 from halosearch.proxy.objective import part_losses, training_loss
 from halosearch.proxy.recipe import Recipe
@@ -86,6 +88,7 @@ class Stepping:
     _graph: Any = None
     _static: Batch | None = None
     _out: Tensor = field(default_factory=lambda: torch.empty(0))
+    _capturable: bool = True
 
     @property
     def unlooked(self) -> int:
@@ -99,10 +102,10 @@ class Stepping:
         if self.device.type != "cuda" or self.accumulate > 1:
             return self._step(batch)
         batch = Batch(*(each.to(self.device, non_blocking=True) for each in batch))
-        if self._done <= EAGER_STEPS or not self._fits(batch):
+        if self._done <= EAGER_STEPS or not self._capturable or not self._fits(batch):
             return self._aside(batch)
-        if self._static is None:
-            self._capture(batch)
+        if self._static is None and not self._captured(batch):
+            return self._aside(batch)
         for static, each in zip(self._static or (), batch, strict=True):
             static.copy_(each)
         self._graph.replay()
@@ -119,6 +122,18 @@ class Stepping:
             out = self._step(batch)
         here.wait_stream(aside)
         return out
+
+    def _captured(self, batch: Batch) -> bool:
+        """Capture; a network that a graph cannot hold (it waits for the device on its way) is trained step by step."""
+        try:
+            self._capture(batch)
+        except RuntimeError as error:
+            if is_broken(error) or is_out_of_memory(error):
+                raise
+            self._capturable, self._static, self._graph = False, None, None
+            self.optimizer.zero_grad(set_to_none=True)
+            warnings.warn(f"steps are not replayed as a graph: {str(error).splitlines()[0]}", stacklevel=2)
+        return self._capturable
 
     def _capture(self, batch: Batch) -> None:
         self._static = Batch(*(each.clone() for each in batch))

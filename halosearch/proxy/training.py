@@ -1,7 +1,7 @@
 """Short training of a twin: one trunk at a constant rate, a cooldown branch and a score at every rung.
 
-The same job gives the same weights, bit for bit, on the same device with the same thread count, whether or not it was
-stopped and resumed on the way: batches are a function of (seed, step) alone.
+The same job gives the same weights, bit for bit, on the same CPU with the same thread count, whether or not it was
+stopped and resumed on the way: batches are a function of (seed, step) alone. On CUDA that was seen and is not promised by PyTorch.
 """
 
 from __future__ import annotations
@@ -220,7 +220,9 @@ class Trainer:
             norm.momentum = NORM_MOMENTUM
 
     def _finish_rung(self, running: _Running, progress: _Progress, trunk: Any) -> None:
-        self._look(running, progress)
+        started = self.clock()
+        self._look(running, progress)  # waits for the steps that were launched
+        progress.seconds += self.clock() - started
         self._settle_norms(running.network, progress.step)
         score = evaluate(
             running.network, self.data, self.job.split, self.job.config.image_size, self.device, self.job.test_images

@@ -43,6 +43,12 @@ def workers_at(place: Place, evaluation: Callable[[Settings], Evaluate] = make_e
             gpus = _gpus(spec)
             settings = replace(settings, device="cuda") if gpus else settings
             return LocalWorkers(parallel(spec), evaluation, settings, folders.logs, limits_of(spec), gpus)
+        share = place.share(spec)
+        if spec.device.startswith("cuda") and 0 < share < 1 and spec.preset.timed != "none":
+            raise UsageError(
+                f"--gpus-per-trial {share:g} lets others compute on a GPU while a step is timed there",
+                "--gpus-per-trial 1, or a preset with timed: none",
+            )
         where = hashlib.sha256(f"{identity} {folders.study.resolve()}".encode()).hexdigest()[:16]
         cluster = Cluster(place.address, f"halosearch-{where}", spec.threads, place.share(spec))
         plan = WorkPlan(parallel(spec), evaluation, settings, at_home, limits_of(spec), cluster, folders.checkpoints)

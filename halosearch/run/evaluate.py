@@ -5,20 +5,20 @@ from __future__ import annotations
 import errno
 import time
 import traceback
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from halosearch.cost.devices import is_broken, is_out_of_memory, memory_of_others, resolve_device
+from halosearch.cost.devices import memory_of_others, resolve_device
 from halosearch.cost.part_times import measure_parts
 from halosearch.cost.parts import parts_of
 from halosearch.cost.timing import TimingPlan, anchor_config, measure
 from halosearch.errors import EnvironmentFault
 from halosearch.families.halonet.config import HaloNetConfig
 from halosearch.families.known import Config, parse_candidate, twin_of
+from halosearch.gpu_faults import is_broken, is_out_of_memory
 from halosearch.proxy.checkpoint import remove
 from halosearch.proxy.data.dataset import HELD_OUT as HELD_OUT_IMAGES
 from halosearch.proxy.data.dataset import TEST, DataRequest, Dataset
@@ -43,7 +43,7 @@ from halosearch.record.evaluation import (
     TRIAL,
     Evaluation,
 )
-from halosearch.run.engines.gpus import timing_on
+from halosearch.run.engines.gpus import alone
 from halosearch.run.protocol import Evaluate, MachineFaultError, ProcessBrokenError, StoppedError, World
 
 MAX_ACCUMULATION = 8
@@ -116,7 +116,7 @@ def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) 
     started = time.monotonic()
     device = torch.device(settings.device)
     if row.kind == ANCHOR:
-        with _alone(device):
+        with alone(device):
             return {"state": "complete", **measured_anchor(settings.timing, device)}
     if row.kind == STEP_TIMES:
         return step_times(row, settings.timing, device) | {"seconds": time.monotonic() - started}
@@ -125,7 +125,7 @@ def _evaluate(settings: Settings, data: Dataset, row: Evaluation, world: World) 
     to_the_top = row.rung in (-1, len(settings.rungs) - 1)
     try:
         if _is_timed(settings, row, to_the_top=to_the_top):
-            with _alone(device):
+            with alone(device):
                 result |= step_time(config, settings.timing, device)
                 if isinstance(config, HaloNetConfig):
                     result |= {"parts": part_times(config, settings.timing, device)}
@@ -167,13 +167,6 @@ def _is_timed(settings: Settings, row: Evaluation, *, to_the_top: bool) -> bool:
     return row.kind == STEP_TIME or (row.kind in (REFERENCE, RIVAL) and settings.timed != "none")
 
 
-def _alone(device: torch.device) -> AbstractContextManager[None]:
-    """On a GPU one at a time measures."""
-    if device.type != "cuda":
-        return nullcontext()
-    return timing_on(str(torch.cuda.get_device_properties(device).uuid))
-
-
 def measured_anchor(plan: TimingPlan, device: torch.device) -> dict[str, Any]:
     """The yardstick's own training-step time, with twice the rounds of a candidate."""
     plan = replace(plan, rounds=2 * plan.rounds, warmup=2 * plan.warmup)
@@ -188,7 +181,7 @@ def step_time(config: Config, plan: TimingPlan, device: torch.device) -> dict[st
 def step_times(row: Evaluation, plan: TimingPlan, device: torch.device) -> dict[str, Any]:
     """Step times of several networks in the same rounds, by arm: whose step, where, and the seconds of every round."""
     try:
-        with _alone(device):
+        with alone(device):
             timed = measure(
                 {name: parse_candidate(text) for name, text in row.candidate[NETWORKS].items()}, plan, device
             )

@@ -26,6 +26,7 @@ from halosearch.proxy.data.difficulty import DIFFICULTIES
 from halosearch.proxy.data.sources import open_data
 from halosearch.proxy.stepping import UNLOOKED
 from halosearch.proxy.training import Trainer, TrainingJob
+from halosearch.run.engines.gpus import alone
 from halosearch.run.place import parallel
 from halosearch.run.same_inputs import recipe_of, timing_plan
 from halosearch.search.design import price_of
@@ -129,7 +130,8 @@ def _at_quantile(pool: pd.DataFrame, quantile: float) -> Config:
 def measured_probe(spec: StudySpec, config: Config, device: torch.device) -> dict[str, Any]:
     """A candidate's costs as they are here."""
     started = time.monotonic()
-    timed = measure({"probe": config}, timing_plan(spec), device)[0]
+    with alone(device):
+        timed = measure({"probe": config}, timing_plan(spec), device)[0]
     timing_s = (1 + PARTS) * (time.monotonic() - started)
     speed, begin_s = twin_speed(spec, config, device)
     return {

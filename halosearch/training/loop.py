@@ -186,7 +186,8 @@ class _Running:
         if len(part.labels) < LEAST:
             side = self.trainer.job.image_size  # every process takes part in every step
             self.network.eval()  # statistics are those of pictures
-            nothing: Tensor = self.wrapped(torch.zeros(2, 3, side, side, device=device)).sum() * 0
+            with autocast(device, self.recipe.precision):
+                nothing: Tensor = self.wrapped(torch.zeros(2, 3, side, side, device=device)).sum() * 0
             self.network.train()
             keep_frozen(self.network, self.recipe.frozen)
             return nothing

@@ -280,6 +280,30 @@ def test_the_operator_and_the_kernels_without_it_give_the_same_bits(geometry):
     assert all(map(torch.equal, torch.autograd.grad(direct.square().sum(), inputs), grads))
 
 
+@pytest.mark.parametrize(("dtype", "bytes_there", "expected"), [
+    (torch.bfloat16, 101_376, "triton"),
+    (torch.float32, 101_376, "sdpa"),
+    (torch.float32, 232_448, "triton"),
+    (torch.float64, 232_448, "sdpa"),
+])  # fmt: skip
+def test_float32_takes_the_kernels_only_where_a_block_has_room_for_them(dtype, bytes_there, expected, monkeypatch):
+    monkeypatch.setattr(attention, "triton_runs", lambda _: True)
+    monkeypatch.setattr(attention, "shared_memory", lambda _: bytes_there)
+    assert chosen_backend(torch.device("cuda"), dtype, 14) == expected
+
+
+def test_memory_that_runs_out_says_nothing_of_the_kernels(monkeypatch):
+    monkeypatch.setattr(triton_probe, "_PROBED", {})
+    monkeypatch.setattr(triton_probe, "triton_is_there", lambda: True)
+
+    def full(_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        triton_probe.kernels_run("attention", torch.device("cuda"), full)
+    assert not triton_probe._PROBED
+
+
 def test_more_blocks_than_a_launch_may_have_are_attended_in_parts(monkeypatch):
     inputs = make(13, 11, 3, 1, 1)
     whole = run(inputs, 3, 1, 1, "sdpa")

@@ -11,6 +11,7 @@ from halosearch.proxy.recipe import Recipe
 from halosearch.proxy.stepping import copy_state, restore, set_rate
 from halosearch.proxy.training import Trainer, TrainingJob
 
+REFUSED = "CUDA error: operation not permitted when stream is capturing\nmore"
 CPU = torch.device("cpu")
 TWIN = twin_of(parse_candidate("s=48,b=6,h=2,rv=1,rb=1.5,l3=2,df=256"), 0.25)
 JOB = TrainingJob(TWIN, Recipe(batch=16, warmup_steps=2), (64, 128), 0, 64)
@@ -60,3 +61,35 @@ def test_losses_that_are_looked_at_later_are_the_same(monkeypatch):
     assert later.curve == once.curve
     assert later.scores == once.scores
     assert shown == [48, 64, 96, 128]  # every third step, and whatever is left at a rung's end
+
+
+def test_a_step_that_no_graph_can_hold_is_taken_as_it_is_and_memory_that_runs_out_is_not_hidden(monkeypatch):
+    network = torch.nn.Linear(2, 2)
+    steps = stepping.Stepping(network, torch.optim.AdamW(network.parameters()), None, JOB.recipe, CPU, 1)
+    errors = iter([torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(REFUSED)])
+
+    def failing(*_):
+        raise next(errors)
+
+    monkeypatch.setattr(stepping.Stepping, "_capture", failing)
+    with pytest.raises(torch.OutOfMemoryError):
+        steps._captured(None)
+    with pytest.warns(UserWarning, match="not replayed as a graph: CUDA error: operation not permitted"):
+        assert not steps._captured(None)
+    assert not steps._capturable
+
+
+def test_waiting_for_steps_that_were_launched_counts_as_training(monkeypatch):
+    """On a GPU a step returns before it is done; whoever reads its loss waits."""
+    now = [0.0]
+    plain = Trainer._look
+
+    def waiting(self, running, progress):
+        now[0] += 1.0 if running.losses else 0.0
+        return plain(self, running, progress)
+
+    monkeypatch.setattr(stepping, "UNLOOKED", 1000)
+    monkeypatch.setattr(stepping.Stepping, "unlooked", property(lambda _: 1000))
+    monkeypatch.setattr(Trainer, "_look", waiting)
+    done = Trainer(JOB, Scenes("scenes-easy-1", 0, 64), CPU, clock=lambda: now[0]).run()
+    assert done.seconds == len(JOB.rungs)

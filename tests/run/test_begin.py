@@ -2,11 +2,11 @@ import pytest
 
 from halosearch import __version__
 from halosearch.analysis.published_nearby import comparison_with_published
-from halosearch.cost.devices import is_out_of_memory
 from halosearch.cost.pools import pool_of
 from halosearch.errors import InfeasibleError, UsageError
 from halosearch.families.halonet.space import DIALS
 from halosearch.families.known import nearest_member, search_of
+from halosearch.gpu_faults import is_out_of_memory
 from halosearch.proxy.training import DivergedError
 from halosearch.record.folders import budget_name
 from halosearch.run.begin import request, resolve

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from halosearch.cost.timing import TimingPlan
-from halosearch.families.halonet.space import config_from_dials
 from halosearch.proxy.data.dataset import DataRequest
 from halosearch.proxy.data.scenes import Scenes
 from halosearch.proxy.recipe import Recipe
 from halosearch.record.evaluation import REFERENCE, RETEST, STEP_TIME, TRIAL, Evaluation
 from halosearch.run import evaluate
 from halosearch.run.evaluate import Settings, _evaluate
+from halosearch.run.protocol import ProcessBrokenError
 
 DIALS = {
     "image_size": 48,
@@ -142,23 +142,13 @@ def test_a_score_that_decides_nothing_fails_nothing_unless_the_process_is_broken
         _evaluate(plain, data, row, World())
 
 
-def test_a_score_that_decides_nothing_fails_nothing_but_a_broken_gpu_is_said(tmp_path, monkeypatch):
-    """Triton's error for too little shared memory is no RuntimeError; after a fault of the context nothing there can go on."""
-    errors = iter(
-        [OutOfResources("out of resource: shared memory, Required: 131072"), RuntimeError("CUDA error: illegal")]
-    )
-
+def test_a_fault_of_the_gpu_s_context_ends_the_process_of_the_evaluation(tmp_path, monkeypatch):
     def raising(*_):
-        raise next(errors)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
 
-    monkeypatch.setattr(evaluate, "zero_cost_scores", raising)
     request = DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path)
     settings = Settings(request, Recipe(batch=16), (64,), 0.125, TimingPlan(2, 2), "cpu", 1, tmp_path)
-    asked = settings, Scenes("scenes-easy-1", 0, 16), config_from_dials(DIALS), 0, torch.device("cpu")
-    assert evaluate.zero_cost_of(*asked) == {}
-    with pytest.raises(RuntimeError, match="CUDA error"):
-        evaluate.zero_cost_of(*asked)
-
-
-class OutOfResources(Exception):
-    pass
+    evaluated_by = evaluate.make_evaluate(settings)
+    monkeypatch.setattr(evaluate, "_evaluate", raising)
+    with pytest.raises(ProcessBrokenError, match=r"illegal memory access was encountered$"):
+        evaluated_by(Evaluation(0, RETEST, DIALS, trial=0), World())

@@ -1,17 +1,25 @@
 """Machines with GPUs, pretended: which worker sees which, who times when, what a broken one takes with it."""
 
 import multiprocessing
+import os
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from halosearch.cost import devices
-from halosearch.cost.devices import is_broken, memory_of_others, resolve_device
+from halosearch.cost.devices import memory_of_others, resolve_device
 from halosearch.errors import EnvironmentFault, UsageError
+from halosearch.gpu_faults import is_broken
 from halosearch.record.evaluation import TRIAL, Evaluation
+from halosearch.run import choose_engine
+from halosearch.run.begin import Request, resolve
+from halosearch.run.engines import gpus
 from halosearch.run.engines.gpus import gpus_for
 from halosearch.run.engines.local import LocalWorkers
+from halosearch.run.place import RAY, Place
 from halosearch.run.protocol import DIED, DONE, PROGRESS
 from tests.run.evaluations import make_on_gpus
 
@@ -181,5 +189,37 @@ def test_out_of_memory_counts_only_for_a_candidate_that_was_alone(monkeypatch):
 
 
 def test_the_version_of_triton_is_asked_of_the_module(monkeypatch):
+    """A distribution of another name (ROCm, nightly, Windows) has the module all the same."""
+    monkeypatch.setitem(sys.modules, "triton", SimpleNamespace(__version__="9.9"))
+    monkeypatch.setattr(devices, "triton_is_there", lambda: True)
+    assert devices.triton_version() == "9.9"
     monkeypatch.setattr(devices, "triton_is_there", lambda: False)
     assert devices.triton_version() is None
+
+
+def test_a_gpu_that_is_too_old_is_passed_over_where_none_was_named_and_that_is_said(monkeypatch):
+    FakeGPU(monkeypatch, capability=(7, 5))
+    with pytest.warns(UserWarning, match="Fake GPU computes bfloat16 by emulation only and is not used"):
+        assert str(resolve_device("auto")) == "cpu"
+
+
+def test_amd_s_variable_is_read_first_and_set_where_it_is_there(monkeypatch):
+    both = {"HIP_VISIBLE_DEVICES": "4,5", "CUDA_VISIBLE_DEVICES": "0,1"}
+    assert gpus.gpus_for("cuda", 2 * ["MI300"], both) == ("4", "5")
+    for name, value in both.items():
+        monkeypatch.setenv(name, value)
+    gpus.show_only("5")
+    assert {os.environ[name] for name in both} == {"5"}
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES")
+    gpus.show_only("1")
+    assert "HIP_VISIBLE_DEVICES" not in os.environ
+    assert is_broken(RuntimeError("HIP error: invalid device function"))
+
+
+def test_a_share_of_a_gpu_is_refused_while_steps_are_timed_there(tmp_path):
+    """Otherwise the neighbour's training is measured, too."""
+    said = {"budget": {"params": 6_000_000}, "name": "shared", "preset": {"name": "gpu-1h"}}
+    spec, folders, *_ = resolve(Request(None, tmp_path, said, print), lambda name: "cuda")
+    make = choose_engine.workers_at(Place(RAY, None, 0.5))
+    with pytest.raises(UsageError, match=r"--gpus-per-trial 0\.5 lets others compute on a GPU while a step is timed"):
+        make(spec, None, folders, "shared", print)

@@ -48,19 +48,23 @@ class DeviceImages(ArrayImages):
 
     def batch(self, split: str, ids: np.ndarray, image_size: int, augment_key: tuple[int, int] | None) -> Batch:
         """Images (N, 3, P, P) uint8, labels (N, 1), targets, on the device; whole images without a key, random crops and flips with one."""
-        labels = torch.from_numpy(self._labels[split][ids].astype(np.int64)[:, None]).to(self._device)
+        labels = self._handed(torch.from_numpy(self._labels[split][ids].astype(np.int64)[:, None]))
         whole = None
         if augment_key is None:
             whole = self._kept.get(
                 split, image_size, self.size(split), lambda every: self._resized(split, every, image_size)
             )
         if whole is not None:
-            images = whole[torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(self._device)]
+            images = whole[self._handed(torch.from_numpy(np.asarray(ids, dtype=np.int64)))]
         else:
             images = self._resized(split, ids.tolist(), image_size, augment_key)
         if not self.dense:
             return Batch(images, labels, torch.zeros(len(ids), 0, device=self._device))
         return Batch(images, labels, (picture_targets(images) - self._mean) / self._deviation)
+
+    def _handed(self, few: Tensor) -> Tensor:
+        """To the device without waiting for what it still computes."""
+        return few.to(self._device, non_blocking=True)
 
     def _resized(self, split: str, ids: list[int], image_size: int, key: tuple[int, int] | None = None) -> Tensor:
         parts = [
@@ -71,11 +75,11 @@ class DeviceImages(ArrayImages):
 
     def _resized_part(self, split: str, ids: list[int], image_size: int, key: tuple[int, int] | None) -> Tensor:
         here = self._bytes.get(split)
-        at = torch.tensor(ids, device=self._device)
+        at = self._handed(torch.tensor(ids))
         pixels = self._sent(self._images[split][ids]) if here is None else here[at]
         crops = [(WHOLE, False) if key is None else random_crop(_stream(key, index)) for index in ids]
-        boxes_N4 = torch.tensor([box for box, _ in crops], dtype=torch.float64).to(self._device)
-        mirrored = torch.tensor([flip for _, flip in crops], device=self._device)
+        boxes_N4 = self._handed(torch.tensor([box for box, _ in crops], dtype=torch.float64))
+        mirrored = self._handed(torch.tensor([flip for _, flip in crops]))
         images = resized(pixels, boxes_N4, image_size)
         return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 

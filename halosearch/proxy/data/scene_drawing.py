@@ -9,6 +9,8 @@ Shape suffixes: N images, S pixels a side, P draws, C colours, A angles.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,9 +51,15 @@ class Scenes:
     bars: Tensor
 
 
+@lru_cache(maxsize=32)
+def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """A table on a device, sent there once: a GPU would be waited for at every drawing."""
+    return torch.tensor(values, device=device)
+
+
 def scenes_of(u_NP: Tensor) -> Scenes:
     """The scenes that uniform draws stand for."""
-    counts = torch.tensor([factor.classes for factor in FACTORS], device=u_NP.device)
+    counts = constant(tuple(factor.classes for factor in FACTORS), u_NP.device)
     classes_N3 = (u_NP[:, :3] * counts).long()
     hue, other = u_NP[:, 3], u_NP[:, 3] + 1 / 3 + u_NP[:, 4] / 3
     way, reach = TURN * u_NP[:, 5], 0.36 + 0.04 * u_NP[:, 6]
@@ -74,7 +82,7 @@ def scenes_of(u_NP: Tensor) -> Scenes:
 
 
 def _colour(hue_N: Tensor) -> Tensor:
-    thirds_C = torch.tensor([0.0, 1 / 3, 2 / 3], device=hue_N.device)
+    thirds_C = constant((0.0, 1 / 3, 2 / 3), hue_N.device)
     return 0.55 + 0.4 * torch.cos(TURN * (hue_N[:, None] + thirds_C))
 
 
@@ -119,14 +127,14 @@ def companion_mask(scenes: Scenes, size: int) -> Tensor:
 
 def contour(scenes: Scenes, angle_NA: Tensor) -> Tensor:
     """The contour's two waves at angles, (N, A), from -1.5 to 1.5."""
-    numbers_N2 = torch.tensor(CONTOURS, dtype=torch.float32, device=angle_NA.device)[scenes.classes_N3[:, 0]]
+    numbers_N2 = constant(CONTOURS, angle_NA.device).float()[scenes.classes_N3[:, 0]]
     first, second = (torch.cos(numbers_N2[:, i, None] * angle_NA + scenes.turns_N2[:, i, None]) for i in range(2))
     return first + 0.5 * second
 
 
 def _shade(scenes: Scenes, x: Tensor, y: Tensor, size: int, difficulty: Difficulty) -> Tensor:
     """Stripes under the Gaussian filter of half a pixel's deviation, which damps them by exp(-2 (pi f sigma)^2)."""
-    frequency_N = torch.tensor(FREQUENCIES, device=x.device)[scenes.classes_N3[:, 1]]
+    frequency_N = constant(FREQUENCIES, x.device)[scenes.classes_N3[:, 1]]
     damping_N = torch.exp(-2 * (torch.pi * frequency_N * 0.5 / size) ** 2)
     stripes = _ripple(x, y, scenes.direction_N, TURN * frequency_N, scenes.phase_N)
     half = difficulty.texture_contrast / 2

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+if TYPE_CHECKING:
+    import torch
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+HIP_VISIBLE = "HIP_VISIBLE_DEVICES"
+"""PyTorch for AMD heeds this one first where it is set."""
 
 
 def gpus_for(device: str, kinds: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -21,12 +27,29 @@ def gpus_for(device: str, kinds: Sequence[str], environ: Mapping[str, str] = os.
     """
     if not device.startswith("cuda"):
         return ()
-    named = [name.strip() for name in environ.get(VISIBLE, "").split(",") if name.strip()]
+    said = environ.get(HIP_VISIBLE) or environ.get(VISIBLE, "")
+    named = [name.strip() for name in said.split(",") if name.strip()]
     seen = (named or [str(index) for index in range(len(kinds))])[: len(kinds)]
     _, _, index = device.partition(":")
     if index:
         return tuple(seen[int(index) : int(index) + 1])
     return tuple(name for name, kind in zip(seen, kinds, strict=False) if kind == kinds[0])
+
+
+def show_only(gpu: str) -> None:
+    """Make this process see one GPU; CUDA reads it when it is first used."""
+    os.environ[VISIBLE] = gpu
+    if os.environ.get(HIP_VISIBLE):
+        os.environ[HIP_VISIBLE] = gpu
+
+
+def alone(device: torch.device) -> AbstractContextManager[None]:
+    """What a measurement is made in: on a GPU one at a time."""
+    if device.type != "cuda":
+        return nullcontext()
+    import torch
+
+    return timing_on(str(torch.cuda.get_device_properties(device).uuid))
 
 
 def kinds_here() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from halosearch.errors import HalosearchError
 from halosearch.record.evaluation import Evaluation
-from halosearch.run.engines.gpus import VISIBLE
+from halosearch.run.engines.gpus import show_only
 from halosearch.run.protocol import (
     BROKEN,
     DONE,
@@ -70,7 +70,7 @@ class _PipeWorld:
 def serve(pipe: Connection, make: Callable[[Any], Evaluate], argument: Any, stop: Any, where: Where) -> None:
     """Evaluate rows until the pipe closes. Signals of the terminal are the driver's business."""
     if where.gpu:
-        os.environ[VISIBLE] = where.gpu  # read when CUDA is first used
+        show_only(where.gpu)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=end_with_driver, args=(where.driver,), daemon=True).start()

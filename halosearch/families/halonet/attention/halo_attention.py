@@ -22,6 +22,9 @@ from halosearch.families.triton_probe import kernels_run, triton_is_there
 TRITON_WINDOW = 32
 """H0-H7 have windows of 14 to 18 positions, which the kernels pad to at most 32; on one of 80 they spill registers (sm_90)."""
 
+FLOAT_SHARED_BYTES = 160 * 1024
+"""What a block of the kernels needs in float32 where heads are as wide as H7's (151,552 bytes, compiled for sm_89)."""
+
 
 def halo_attention(
     q: Tensor, k: Tensor, v: Tensor, tables: tuple[Tensor, Tensor], shape: Shape, backend: str = "auto"
@@ -196,15 +199,25 @@ def _auto(inputs: Inputs, shape: Shape) -> Tensor:
     return BACKENDS[chosen_backend(k.device, k.dtype, window)](inputs, shape)
 
 
-def chosen_backend(device: torch.device, dtype: torch.dtype = torch.float32, window: int = 0) -> str:
+def chosen_backend(device: torch.device, dtype: torch.dtype = torch.bfloat16, window: int = 0) -> str:
     """What `auto` runs on a device: measured on CPUs (benchmarks/), a hypothesis on CUDA until it is measured there.
 
-    Triton's kernels take no float64, and no windows over `TRITON_WINDOW` positions (a block of the whole map).
+    Triton's kernels take no float64, no windows over `TRITON_WINDOW` positions (a block of the whole map), and float32 only where a block
+    may have `FLOAT_SHARED_BYTES`: consumers' GPUs have a hundred thousand.
     """
     if device.type == "cuda":
         fits = dtype != torch.float64 and window <= TRITON_WINDOW
+        if dtype == torch.float32:
+            fits = fits and shared_memory(device) >= FLOAT_SHARED_BYTES
         return "triton" if fits and triton_runs(device) else "sdpa"
     return "tiled" if device.type in ("cpu", "meta") else "sdpa"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def shared_memory(device: torch.device) -> int:
+    """Bytes that a block of a GPU may have; as many as needed where PyTorch does not say."""
+    properties = torch.cuda.get_device_properties(device)
+    return int(getattr(properties, "shared_memory_per_block_optin", FLOAT_SHARED_BYTES))
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -215,13 +228,15 @@ def triton_runs(device: torch.device) -> bool:
 
 def _probe_error(device: torch.device) -> float:
     """Of a small case against the explicit form."""
-    generator, sizes = torch.Generator().manual_seed(0), (*[(1, 16, 16, 16)] * 3, (27, 16), (27, 16))
-    maps = [torch.randn(size, generator=generator) for size in sizes]
-    low = [each.to(device, torch.bfloat16).requires_grad_() for each in maps]
-    exact = [each.to(device).requires_grad_() for each in maps]
-    ours, theirs = _triton(Inputs(*low), Shape(1, 8, 3)), _reference(Inputs(*exact), Shape(1, 8, 3))
-    pairs = [(ours, theirs)]
-    pairs += zip(torch.autograd.grad(ours.sum(), low), torch.autograd.grad(theirs.sum(), exact), strict=True)
+    generator, pairs = torch.Generator().manual_seed(0), list[tuple[Tensor, Tensor]]()
+    for shape in (Shape(1, 8, 3), Shape(1, 12, 2)):  # one backward kernel, and two
+        table = (2 * shape.window - 1, 16)
+        maps = [torch.randn(size, generator=generator) for size in (*[(1, 16, 16, 16)] * 3, table, table)]
+        low = [each.to(device, torch.bfloat16).requires_grad_() for each in maps]
+        exact = [each.to(device).requires_grad_() for each in maps]
+        ours, theirs = _triton(Inputs(*low), shape), _reference(Inputs(*exact), shape)
+        pairs.append((ours, theirs))
+        pairs += zip(torch.autograd.grad(ours.sum(), low), torch.autograd.grad(theirs.sum(), exact), strict=True)
     return max(float(((a - b).norm() / b.norm().clamp_min(1.0)).detach()) for a, b in pairs)
 
 
