@@ -280,6 +280,7 @@ def one_thread():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("one_thread")
 def test_botorch_repeats_itself_finds_more_than_chance_and_minds_what_is_running():

@@ -148,6 +148,9 @@ def test_a_fault_of_the_gpu_s_context_ends_the_process_of_the_evaluation(tmp_pat
 
     request = DataRequest("scenes-easy-1", 0, 64, 16, 48, tmp_path)
     settings = Settings(request, Recipe(batch=16), (64,), 0.125, TimingPlan(2, 2), "cpu", 1, tmp_path)
+    monkeypatch.setattr(
+        torch, "set_flush_denormal", lambda _: None
+    )  # of the whole process, whose other tests want them
     evaluated_by = evaluate.make_evaluate(settings)
     monkeypatch.setattr(evaluate, "_evaluate", raising)
     with pytest.raises(ProcessBrokenError, match=r"illegal memory access was encountered$"):

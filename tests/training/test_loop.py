@@ -300,6 +300,7 @@ def test_ray_s_workers_give_the_loss_curve_of_one_process_in_two_parts(data, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_ray_worker_that_is_killed_on_the_way_changes_nothing(data, tmp_path):
     words = ["train-model", CANDIDATE, "--data", data, "--epochs", 8, "--batch", 8, "--device", "cpu", "--ray"]
     line = [sys.executable, "-m", "halosearch", *map(str, words), "--name", "killed"]
