@@ -36,7 +36,7 @@ def without_folder(words):
     kept = list(words)
     for option in {"--folder", "--code"} & set(kept):
         at = kept.index(option)
-        del kept[at : at + 2]
+        kept[at : at + 2] = [] if option == "--folder" else [option, "DIR"]
     return kept
 
 

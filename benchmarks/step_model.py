@@ -364,9 +364,8 @@ def page_of(lines, results):
     """Markdown: traffic and launches, then instructions. `results`: the folder with the GPUs' records."""
     from benchmarks.recording import table
 
-    last = lines[-1]["code"]
-    lines = sorted(lines, key=lambda each: (each["model"], each["code"] == last))
-    seen = [measured(results, each["model"]) if each["code"] == last else None for each in lines]
+    lines = sorted(lines, key=lambda each: (each["model"], each["present"]))
+    seen = [measured(results, each["model"]) if each["present"] else None for each in lines]
     both = list(zip(lines, seen, strict=True))
     sources = ", ".join(f"{name} on an {gpu.removeprefix('gpu-').upper()}" for name, gpu in MEASURED.items())
     return "\n\n".join(
@@ -420,6 +419,8 @@ def main():
     found = lines_from(arguments.code or HERE.parent, arguments)
     file = folder / "results/step-model-cpu.json"
     kept = json.loads(file.read_text())["lines"] if file.exists() else []
+    for line in found:
+        line["present"] = arguments.code is None  # what GPUs ran is like this checkout's, not like another's
     again = {(each["code"], each["model"]) for each in found}
     lines = [each for each in kept if (each["code"], each["model"]) not in again] + found
     write(

@@ -13,7 +13,6 @@ import torch
 from benchmarks import (
     dials,
     fuzz_images,
-    gpu,
     gpu_study,
     gpu_world,
     machine_code,
@@ -190,10 +189,15 @@ def test_bytes_and_launches_of_a_small_step_are_those_counted_by_hand():
     assert step_model.bytes_of(torch.empty(3, 1, device="meta").expand(3, 100)) == 12
 
 
-def test_a_gpu_page_goes_on_after_a_line_that_was_cut_off_and_a_slice_s_use_is_not_known(tmp_path):
+@pytest.mark.slow
+def test_a_gpu_page_goes_on_after_a_line_that_was_cut_off(tmp_path):
+    gpu = pytest.importorskip("benchmarks.gpu")  # imports Triton
     where = {"device": "a", "torch": "b", "commit": "c", "triton": "d"}
     (tmp_path / "gpu.jsonl").write_text(json.dumps({"stage": "provenance", **where}) + '\n{"stage": "st')
     assert [line["stage"] for line in gpu.known_lines(tmp_path / "gpu.jsonl", where)] == ["provenance"]
+
+
+def test_the_use_of_a_slice_of_a_gpu_is_not_known(tmp_path):
     rows = ["timestamp, utilization.gpu [%]", "2026/11/26 10:00:00.000, 50 %", "2026/11/26 10:00:01.000, [N/A]"]
     (tmp_path / "use.csv").write_text("\n".join(rows))
     assert gpu_study.busy_after(tmp_path / "use.csv", 0) == 0.5

@@ -42,6 +42,9 @@ def _last_words(error: Exception) -> tuple[str, str, int]:
     """What is said of an error that nobody expected: a file's, a missing package's, or our own."""
     if isinstance(error, OSError) and error.errno:
         return *_of_the_system(error), 4
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return "out of memory on the GPU", "end what else computes there, or try a smaller image size or batch", 4
     fault = missing_package(error) if isinstance(error, ImportError) else None
     if fault is not None:
         return fault.sentence, fault.hint, fault.exit_code

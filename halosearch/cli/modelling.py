@@ -128,15 +128,13 @@ def train_model_of(options: ModelOptions) -> None:
     world = world_here()
     name = options.device
     if world.size > 1 and resolve_device(name).type == "cuda":
-        import torch
-
-        name = f"cuda:{world.local_rank % torch.cuda.device_count()}"  # its own; each may be shown one only
+        name = f"cuda:{world.local_device()}"
     device = resolve_device(name)
     control = Control(deadline=None if seconds is None else time.monotonic() + seconds)
     received = catch_signals(control, say)
     telling = Listening(say, _Progress(leads=world.leads), control.stop_now)
     try:
-        with together(world, device.type):
+        with together(world, device):
             about = train_model(asked, device, world, telling)
     except StoppedError:
         if world.leads:

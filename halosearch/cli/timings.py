@@ -63,6 +63,10 @@ class TimeOptions:
         return int(self.batch_size)
 
 
+def _say_waiting() -> None:
+    say("waiting until another measurement on this GPU ends")
+
+
 def time_candidates(options: TimeOptions) -> None:
     """Forward and training step, all candidates in the same rounds."""
     texts = options.candidates
@@ -91,7 +95,8 @@ def time_candidates(options: TimeOptions) -> None:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)  # as a study's workers do
     measurements, comparisons = [], []
-    with within_memory(device), alone(device):
+
+    with within_memory(device), alone(device, _say_waiting):
         peaks = measure_peaks(device)
         for training in (False, True) if options.train is None else (options.train,):
             say(

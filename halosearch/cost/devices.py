@@ -55,12 +55,15 @@ def resolve_device(name: str) -> torch.device:
 
 
 def _best_device() -> torch.device:
-    """A GPU where there is one that can be used, else the CPU; a GPU that is passed over is named."""
+    """The first GPU where it can be used, else the CPU; one that is passed over is named."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     if torch.cuda.get_device_capability() < LEAST_CAPABILITY:
         what = torch.cuda.get_device_name()
-        warnings.warn(f"{what} computes bfloat16 by emulation only and is not used: this runs on the CPU", stacklevel=3)
+        warnings.warn(
+            f"{what} computes bfloat16 by emulation only and is not used but the CPU is (or: --device cuda:1)",
+            stacklevel=3,
+        )
         return torch.device("cpu")
     return torch.device("cuda")
 

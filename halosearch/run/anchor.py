@@ -21,7 +21,7 @@ def check_device(anchor: dict[str, Any], here: dict[str, Any]) -> None:
         EnvironmentFault: they differ.
     """
     there = anchor["device"]
-    changed = [key for key in here if there.get(key) != here[key] and key not in MAY_DIFFER]
+    changed = [key for key in here if there.get(key, here[key]) != here[key] and key not in MAY_DIFFER]
     if changed:
         raise EnvironmentFault(
             f"step times of this study were measured with {changed[0]} {there.get(changed[0])}; here it is "

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from halosearch.errors import UsageError
 from halosearch.record.folders import Folders
-from halosearch.run.engines.gpus import gpus_for, kinds_here
+from halosearch.run.engines.gpus import gpus_for, is_amd, kinds_here
 from halosearch.run.engines.limits import Limits
 from halosearch.run.engines.local import LocalWorkers
 from halosearch.run.engines.ray_client import Cluster, RayClient, Serve, WorkPlan
@@ -65,7 +65,7 @@ def _gpus(spec: StudySpec) -> tuple[str, ...]:
     """
     if not spec.device.startswith("cuda"):
         return ()
-    gpus = gpus_for(spec.device, kinds_here())
+    gpus = gpus_for(spec.device, kinds_here(), amd=is_amd())
     if parallel(spec) > len(gpus) and spec.preset.timed != "none":
         raise UsageError(
             f"{parallel(spec)} workers would share {len(gpus)} GPU(s), and measure each other's step times",

@@ -80,13 +80,18 @@ class World:
         assert found[0] is not None
         return float(found[0])
 
+    def local_device(self) -> int:
+        """Number of this process's GPU: its own among all, or the only one that the environment shows it."""
+        alone = torch.cuda.device_count() == 1 and os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return 0 if alone else self.local_rank
+
     def any_of(self, *flags: bool) -> tuple[bool, ...]:
         """Whether each is true in any process: all of them stop together, or none does."""
         if self.size == 1:
             return flags
         found = torch.tensor([float(flag) for flag in flags])
         if dist.get_backend() == "nccl":
-            found = found.cuda(self.local_rank)
+            found = found.cuda()  # the process's own
         dist.all_reduce(found)
         return tuple(each > 0 for each in found.tolist())
 
@@ -115,13 +120,13 @@ def world_here() -> World:
 
 
 @contextmanager
-def together(world: World, device: str) -> Iterator[None]:
+def together(world: World, device: torch.device) -> Iterator[None]:
     """The processes know each other while this lasts; nothing to do for one, or where Ray Train has done it."""
     own = world.size > 1 and not dist.is_initialized()
-    if device.startswith("cuda") and world.size > 1:
-        torch.cuda.set_device(world.local_rank)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     if own:
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:

@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 
 from halosearch.analysis.law_choice import check_losses, check_trainings, choose_law, noise_of, sizes_of
-from halosearch.analysis.scaling_law import Losses, bootstrap, fit_law, forecast, profile_intervals
+from halosearch.analysis.scaling_law import (
+    Losses,
+    bootstrap,
+    fit_law,
+    fitted_with,
+    forecast,
+    limit_of,
+    profile_intervals,
+)
 from halosearch.analysis.scaling_region import joint_region
 from halosearch.errors import UsageError
 from halosearch.report.law_summary import law_summary
@@ -118,6 +126,15 @@ def test_the_form_is_the_one_that_says_best_what_it_has_not_seen():
     assert set(found.missed) == {"params and images", "params", "images", "nothing"}
     still = Losses(both.params_R, both.images_R, 0.8 * np.exp(0.01 * rng.normal(size=40)), both.runs_R)
     assert choose_law(still).missed["nothing"] <= min(choose_law(still).missed.values()) + 0.005
+
+
+def test_the_region_s_neighbours_lead_to_the_fits_that_the_law_leads_to():
+    data = drawn(np.random.default_rng(5), 0.01, sizes=(5e6, 1e7, 2e7, 4e7))
+    law = fit_law(data)
+    region, limit = joint_region(data, law), limit_of(data, law, 2)
+    for i, j in ((0, 0), (3, 20), (8, 8), (12, 1), (14, 14), (20, 23), (24, 24)):
+        _, cost = fitted_with(data, law, math.log(max(region["E"][i], 1e-9)), region["alpha"][j])
+        assert law.cost + region["share"][i][j] * (limit - law.cost) == pytest.approx(cost, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -85,6 +86,23 @@ def test_two_workers_of_one_gpu_never_time_together(tmp_path):
             assert {event.result["state"] for event in news(workers, 4)} == {"complete"}
     finally:
         workers.close()
+
+
+def test_who_waits_for_another_measurement_is_told_once(tmp_path):
+    told, order = [], []
+
+    def second():
+        with gpus.timing_on("0", tmp_path, lambda: told.append("waiting")):
+            order.append("second")
+
+    with gpus.timing_on("0", tmp_path, lambda: told.append("first waits")):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not told:
+            time.sleep(0.01)
+        order.append("first")
+    thread.join(30)
+    assert (told, order) == (["waiting"], ["first", "second"])
 
 
 def test_a_broken_context_ends_its_process_and_nothing_else(tmp_path):
@@ -205,7 +223,8 @@ def test_a_gpu_that_is_too_old_is_passed_over_where_none_was_named_and_that_is_s
 
 def test_amd_s_variable_is_read_first_and_set_where_it_is_there(monkeypatch):
     both = {"HIP_VISIBLE_DEVICES": "4,5", "CUDA_VISIBLE_DEVICES": "0,1"}
-    assert gpus.gpus_for("cuda", 2 * ["MI300"], both) == ("4", "5")
+    assert gpus.gpus_for("cuda", 2 * ["MI300"], both, amd=True) == ("4", "5")
+    assert gpus.gpus_for("cuda", 2 * ["H100"], both) == ("0", "1")
     for name, value in both.items():
         monkeypatch.setenv(name, value)
     gpus.show_only("5")

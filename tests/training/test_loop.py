@@ -21,6 +21,7 @@ from halosearch.run.model import let_out
 from halosearch.training.job import DivergedError, ModelJob, StoppedError
 from halosearch.training.loop import ModelTrainer
 from halosearch.training.recipe import ModelRecipe
+from halosearch.training.world import World
 from tests.cli.process import error_of, halosearch, here
 from tests.training.pictures import fill
 
@@ -194,7 +195,7 @@ from tests.training.test_loop import RECIPE, plain, trainer
 torch.set_num_threads(1)
 world = world_here()
 folder, data, dies = Path(sys.argv[1]), sys.argv[2], len(sys.argv) > 3
-with together(world, "cpu"):
+with together(world, torch.device("cpu")):
     def stop():
         if dies and world.rank == 1 and (folder / "checkpoint.pt").exists():
             os.kill(os.getpid(), 9)
@@ -403,3 +404,12 @@ def test_a_candidate_of_a_study_is_said_to_be_one():
     }  # fmt: skip
     assert any("20M#3 was chosen by a study" in sentence for sentence in model_answer(about))
     assert not any("chosen by" in sentence for sentence in model_answer({**about, "chosen": ""}))
+
+
+def test_each_of_several_processes_has_a_gpu_of_its_own_or_the_one_that_it_is_shown(monkeypatch):
+    """A cluster's launcher may show every process one GPU, which is number 0 there whatever the process's number."""
+    world = World(3, 4, 3)
+    for shown, count, expected in (("", 4, 3), ("5", 1, 0), ("", 1, 3)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+        assert world.local_device() == expected
