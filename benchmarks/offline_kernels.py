@@ -30,7 +30,7 @@ from benchmarks.machine_code import specialised
 from benchmarks.recording import HERE, lines_of, provenance, table, write
 from benchmarks.step_model import MODULES, Launch, Ledger, as_on_cuda
 from halosearch.cost.candidate_pool import Limits, candidate_pool
-from halosearch.families import norm, norm_kernels
+from halosearch.families import norm_kernels
 from halosearch.families.halonet.attention import triton_kernels, triton_launch, triton_pieces
 from halosearch.families.halonet.attention.triton_launch import Problem
 from halosearch.families.halonet.config import CONV
@@ -186,9 +186,12 @@ def _usage(binary):
 
 
 def code_of_kernels():
-    """Twelve digits of Triton's version and the kernels' source: numbers of other code are not gone on with."""
+    """Twelve digits of Triton's version and the kernels' source: numbers of other code are not gone on with.
+
+    What launches them decides tiles and sizes, which are part of a kernel's name.
+    """
     digest = hashlib.sha256(triton.__version__.encode())
-    for module in (triton_kernels, triton_pieces, triton_launch, norm_kernels, norm):
+    for module in (triton_kernels, triton_pieces, norm_kernels):
         digest.update(Path(module.__file__).read_bytes())
     return digest.hexdigest()[:12]
 
@@ -212,19 +215,19 @@ def line_of(name, wanted, target):
         return where | {"error": f"{type(error).__name__}: {error}"[-300:]}
 
 
-def page_of(lines, asked):
-    """Markdown: a row for every target."""
-    rows, held = [], True
+def page_of(lines, asked, count):
+    """Markdown: a row for every target. `count`: kernels that are asked for."""
+    rows, held, whole = [], True, True
     for target in dict.fromkeys(line["target"] for line in lines):
         own = [line for line in lines if line["target"] == target]
         done = [line for line in own if "error" not in line]
         over = [line for line in done if line["shared_bytes"] > SHARED_LIMIT[target]]
         spilled = sorted(line["spilled_bytes"] for line in done if "spilled_bytes" in line)
-        held = held and not over and len(done) == len(own)
+        held, whole = held and not over and len(done) == len(own), whole and len(own) == count
         rows.append(
             [
                 f"{target} ({GPUS[target]})",
-                len(own),
+                f"{len(own)} of {count}",
                 len(own) - len(done),
                 f"{max(line['shared_bytes'] for line in done):,} of {SHARED_LIMIT[target]:,}" if done else "-",
                 len(over),
@@ -235,7 +238,7 @@ def page_of(lines, asked):
         [
             "# The kernels of attention and norms compiled for GPUs that are not here",
             f"Distinct kernels of {asked}. Compiled in bfloat16 by Triton {triton.__version__}, run on none of these.",
-            f"**Every kernel compiles and fits: {'held' if held else 'failed'}.**",
+            f"**Every kernel compiles and fits: {('held' if whole else 'held so far') if held else 'failed'}.** The models' own kernels come first.",
             table(["target", "kernels", "do not compile", "most shared memory", "over it", "spill registers"], rows),
         ]
     )
@@ -279,8 +282,8 @@ def main():
         write(
             "offline-kernels",
             torch.device("cpu"),
-            {"provenance": where, "lines": lines},
-            page_of(lines, asked),
+            {"provenance": where, "asked": asked, "count": len(kernels), "lines": lines},
+            page_of(lines, asked, len(kernels)),
             arguments.folder,
         )
 

@@ -142,6 +142,31 @@ def test_pages_of_the_model_of_a_step_and_of_twins_say_what_their_numbers_say():
         assert f"{before['launches']:,} → {now['launches']:,}" in said
 
 
+def offline_line(target, name, **more):
+    return {"target": target, "name": name, "shared_bytes": 1000, "registers": 64, "spilled_bytes": 0} | more
+
+
+@pytest.mark.slow
+def test_the_offline_page_says_how_much_was_compiled_and_fails_where_one_kernel_does(tmp_path):
+    offline_kernels = pytest.importorskip("benchmarks.offline_kernels")
+    lines = [offline_line(target, name) for target in ("90", "80") for name in "ab"]
+    assert "Every kernel compiles and fits: held.**" in offline_kernels.page_of(lines, "all", 2)
+    part = offline_kernels.page_of(lines[:3], "all", 2)
+    assert "fits: held so far.**" in part
+    assert "| 1 of 2 |" in part
+    for spoiled in ({"shared_bytes": 10**6}, {"error": "PTXASError"}):
+        assert "fits: failed.**" in offline_kernels.page_of([*lines[:3], lines[3] | spoiled], "all", 2)
+
+
+@pytest.mark.slow
+def test_the_committed_offline_page_is_that_of_its_lines():
+    offline_kernels = pytest.importorskip("benchmarks.offline_kernels")
+    document = json.loads((ROOT / "benchmarks/results/offline-kernels-cpu.json").read_text())
+    assert {line["code"] for line in document["lines"]} == {offline_kernels.code_of_kernels()}
+    page = offline_kernels.page_of(document["lines"], document["asked"], document["count"])
+    assert (ROOT / "benchmarks/offline-kernels-cpu.md").read_text().startswith(page)
+
+
 def test_instructions_of_a_loop_are_told_from_the_others():
     """Two nested jumps back are one loop; what stands behind the last jump to itself is padding."""
     code = ["S2R R1, SR_TID.X", "IADD3 R2, R1, 0x1, RZ", "LDG.E R3, [R2]", "@P1 BRA 0x20", "FADD R4, R4, R3"]
