@@ -12,6 +12,8 @@ from halosearch.record.evaluation import ARM
 from halosearch.record.table import Table
 from tests.cli.process import error_of, halosearch, here, start
 
+pytestmark = pytest.mark.xdist_group("experiment")  # one worker runs its experiment for all
+
 FILE = {
     "question": "Does a halo help?",
     "base": "s=48,b=4,h=0,rv=1,rb=1,l3=1",

@@ -100,7 +100,7 @@ def test_where_steps_can_be_captured_the_devices_own_is_what_is_timed_and_the_us
     from halosearch.cost import timing
 
     monkeypatch.setattr(timing, "can_capture", lambda device: True)
-    monkeypatch.setattr(timing, "captured", lambda stepper, device: (lambda: None, "replayed CUDA graph"))
+    monkeypatch.setattr(timing, "captured", lambda stepper, device, pool: (lambda: None, "replayed CUDA graph"))
     config = parse_candidate(TINY)
     plan = TimingPlan(2, 6, anchor_size=32)
     found = measure({"a": config, "b": config}, plan, torch.device("cpu"))
@@ -112,7 +112,7 @@ def test_where_steps_can_be_captured_the_devices_own_is_what_is_timed_and_the_us
         assert each.launch_bound
         assert each.to_dict()["launch_bound"] is True
     only_the_first = iter([(lambda: None, "replayed CUDA graph"), (None, "cannot be captured")] * 2)
-    monkeypatch.setattr(timing, "captured", lambda stepper, device: next(only_the_first))
+    monkeypatch.setattr(timing, "captured", lambda stepper, device, pool: next(only_the_first))
     [other] = measure({"a": config}, plan, torch.device("cpu"))
     assert (other.whose, other.how) == ("user", "cannot be captured")
     assert other.user_seconds == other.seconds
