@@ -32,6 +32,7 @@ from benchmarks.step_model import MODULES, Launch, Ledger, as_on_cuda
 from halosearch.cost.candidate_pool import Limits, candidate_pool
 from halosearch.families import norm_kernels
 from halosearch.families.halonet.attention import triton_kernels, triton_launch, triton_pieces
+from halosearch.families.halonet.attention.halo_attention import TRITON_WINDOW
 from halosearch.families.halonet.attention.triton_launch import Problem
 from halosearch.families.halonet.config import CONV
 from halosearch.families.halonet.published import FAMILY
@@ -77,14 +78,17 @@ NORM_WIDTHS = (24, 64, 200, 512)
 
 
 def problems(config):
-    """Attention layers of a network: one of stride 1 and, from the second stage on, a strided one."""
+    """Attention layers of a network that Triton's kernels compute: one of stride 1 and, from the second stage on, a strided one."""
     for stage in range(4):
         if config.stage_kinds[stage] == CONV:
             continue
         width, heads = config.stage_width(stage), config.heads[stage]
         for stride in (1, 2) if stage else (1,):
             side = config.image_size // 4 // 2**stage * (2 if stride == 2 else 1)
-            out, block = side // stride, (config.block_size, config.halo_size)
+            block = min(config.block_size, side), config.halo_size
+            if block[0] + 2 * block[1] > TRITON_WINDOW:  # such layers run on PyTorch's own kernels
+                continue
+            out = side // stride
             channels = width // heads, int(width * config.value_ratio) // heads
             yield Problem(side, side, out, out, heads, *block, stride, *channels)
 
