@@ -241,7 +241,7 @@ def page_of(lines, asked, count):
     return "\n\n".join(
         [
             "# The kernels of attention and norms compiled for GPUs that are not here",
-            f"Distinct kernels of {asked}. Compiled in bfloat16 by Triton {triton.__version__}, run on none of these.",
+            f"Distinct kernels of {asked}. Compiled in bfloat16 by Triton {triton.__version__}; nothing is run.",
             f"**Every kernel compiles and fits: {('held' if whole else 'held so far') if held else 'failed'}.** The models' own kernels come first.",
             table(["target", "kernels", "do not compile", "most shared memory", "over it", "spill registers"], rows),
         ]
