@@ -102,9 +102,7 @@ class Stepping:
         if self.device.type != "cuda" or self.accumulate > 1:
             return self._step(batch)
         batch = Batch(*(each.to(self.device, non_blocking=True) for each in batch))
-        if self._done <= EAGER_STEPS or not self._capturable or not self._fits(batch):
-            return self._aside(batch)
-        if self._static is None and not self._captured(batch):
+        if self._done <= EAGER_STEPS or not self._fits(batch) or not self._captured(batch):
             return self._aside(batch)
         for static, each in zip(self._static or (), batch, strict=True):
             static.copy_(each)
@@ -124,7 +122,9 @@ class Stepping:
         return out
 
     def _captured(self, batch: Batch) -> bool:
-        """Capture; a network that a graph cannot hold (it waits for the device on its way) is trained step by step."""
+        """Capture, once; a network that a graph cannot hold (it waits for the device on its way) is trained step by step."""
+        if self._static is not None or not self._capturable:
+            return self._capturable
         try:
             self._capture(batch)
         except RuntimeError as error:

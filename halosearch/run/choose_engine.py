@@ -50,7 +50,7 @@ def workers_at(place: Place, evaluation: Callable[[Settings], Evaluate] = make_e
                 "--gpus-per-trial 1, or a preset with timed: none",
             )
         where = hashlib.sha256(f"{identity} {folders.study.resolve()}".encode()).hexdigest()[:16]
-        cluster = Cluster(place.address, f"halosearch-{where}", spec.threads, place.share(spec))
+        cluster = Cluster(place.address, f"halosearch-{where}", spec.threads, share)
         plan = WorkPlan(parallel(spec), evaluation, settings, at_home, limits_of(spec), cluster, folders.checkpoints)
         return RayClient(_serve(place.engine), plan, folders.checkpoints, folders.logs, message)
 
